@@ -1,1 +1,27 @@
-//! vgrid
+//! vgrid finds the best way to serve one model with vLLM on the machines you have, and proves it.
+//!
+//! `ARCHITECTURE.md` shows the floors; each module's first line says what it is for.
+#![allow(dead_code, unused_imports)] // until the floors above call everything
+
+mod domain;
+
+mod classify;
+mod compose;
+mod grid;
+mod rank;
+mod resolve;
+mod resume;
+mod stats;
+mod yaml;
+
+mod bench;
+mod launch;
+mod sim;
+mod store;
+
+mod engine;
+
+mod cli;
+mod ui;
+
+pub use cli::run;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `vgrid` binary.
+
+fn main() -> std::process::ExitCode {
+    vgrid::run()
+}

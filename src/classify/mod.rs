@@ -1,0 +1,1 @@
+//! Evidence (phase, exit code, container state, log) -> cause, evidence lines, numbers, remedy.

@@ -1,0 +1,29 @@
+//! The vocabulary: words that every floor above speaks, with no I/O and no async.
+
+mod config;
+mod diagnostic;
+mod event;
+mod flag;
+mod metric;
+mod objective;
+mod outcome;
+mod redact;
+mod request;
+mod resolved;
+mod scenario;
+mod suite;
+mod text_enum;
+
+pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
+pub use event::{BootMilestone, Event, TrialProgress};
+pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, KnownFlag, known_flag};
+pub(crate) use metric::STATISTICS;
+pub use metric::{Metric, MetricPath, MetricPathError, Validity, ValidityReason, Verdict};
+pub use objective::{Direction, Objective};
+pub use outcome::{Cause, Evidence, ExitFacts, Failure, Outcome, Phase, SkipReason, Stage};
+pub use redact::Redactor;
+pub use request::{CounterDelta, RequestRecord, ScenarioResult};
+pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
+pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
+pub use suite::{KvCacheSpec, LoadSpec, ScenarioSpec, SmokeSpec, Suite};

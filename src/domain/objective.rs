@@ -1,0 +1,27 @@
+//! What to rank by.
+
+use serde::{Deserialize, Serialize};
+
+use super::MetricPath;
+use super::text_enum::text_enum;
+
+text_enum! {
+    /// Which way is better.
+    pub enum Direction {
+        /// Smaller is better.
+        Minimize = "minimize",
+        /// Larger is better.
+        Maximize = "maximize",
+    }
+}
+
+/// One objective of a grid: `throughput: maximize load.output_tokens_per_s`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The grid's name for it.
+    pub name: String,
+    /// Which way is better.
+    pub direction: Direction,
+    /// What it looks at.
+    pub metric: MetricPath,
+}

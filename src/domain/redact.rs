@@ -1,0 +1,79 @@
+//! The one place where secrets are taken out of a text.
+
+/// Replaces known secret values in any text that leaves the process: logs, database, events, errors, reports.
+///
+/// Built once from the deployment's environment and flags; cheap to clone and to apply.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    secrets: std::sync::Arc<Vec<String>>,
+}
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+
+/// Shorter values are too common in ordinary text to be replaced.
+const SHORTEST_SECRET: usize = 4;
+
+impl Redactor {
+    /// A redactor for these secret values; values under four characters and duplicates are dropped.
+    pub fn new(values: impl IntoIterator<Item = String>) -> Self {
+        let mut secrets: Vec<String> = values.into_iter().filter(|v| v.trim().len() >= SHORTEST_SECRET).collect();
+        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.dedup();
+        Self { secrets: std::sync::Arc::new(secrets) }
+    }
+
+    /// Whether a variable or flag of this name holds a secret by its name (`VLLM_API_KEY`, `HF_TOKEN`, `--api-key`, ...).
+    #[must_use]
+    pub fn is_secret_name(name: &str) -> bool {
+        let name = name.trim_start_matches('-').to_uppercase().replace('-', "_");
+        let plural_count = ["_TOKENS", "MAX_TOKEN", "TOKENIZER"];
+        if plural_count.iter().any(|p| name.contains(p)) {
+            return false;
+        }
+        ["API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY"]
+            .iter()
+            .any(|word| name.contains(word))
+    }
+
+    /// `text` with every secret replaced by `***`.
+    #[must_use]
+    pub fn apply<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        let mut result = std::borrow::Cow::Borrowed(text);
+        for secret in self.secrets.iter() {
+            if result.contains(secret.as_str()) {
+                result = std::borrow::Cow::Owned(result.replace(secret.as_str(), MASK));
+            }
+        }
+        result
+    }
+
+    /// The mask itself, for values that are secret by their name.
+    #[must_use]
+    pub const fn mask() -> &'static str {
+        MASK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_occurrence_is_replaced_and_the_longer_secret_goes_first() {
+        let r = Redactor::new(["abcd".to_owned(), "abcd-efgh".to_owned(), "x".to_owned()]);
+        assert_eq!(r.apply("key=abcd-efgh, other=abcd x"), "key=***, other=*** x");
+        assert!(matches!(r.apply("nothing here"), std::borrow::Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn names_of_secrets_are_recognised_and_token_counts_are_not() {
+        for name in ["VLLM_API_KEY", "HUGGING_FACE_HUB_TOKEN", "--api-key", "HF_TOKEN", "db_password"] {
+            assert!(Redactor::is_secret_name(name), "{name}");
+        }
+        for name in ["MTP_TOKENS_QWEN38", "--max-num-batched-tokens", "--tokenizer", "VLLM_PORT", "--api-server-count"]
+        {
+            assert!(!Redactor::is_secret_name(name), "{name}");
+        }
+    }
+}

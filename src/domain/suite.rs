@@ -1,0 +1,153 @@
+//! What a suite asks of each scenario: typed parameters with documented defaults, as the grid writes them.
+
+use serde::{Deserialize, Serialize};
+
+use super::ScenarioKind;
+
+/// A benchmark suite: scenarios in the order in which they run, all on one start of the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suite {
+    /// `quick`, `full`, or the user's own name.
+    pub name: String,
+    /// Seed of everything random in the suite: prompts, arrivals.
+    pub seed: u64,
+    /// The scenarios.
+    pub scenarios: Vec<ScenarioSpec>,
+}
+
+/// One scenario with its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "scenario", rename_all = "snake_case")]
+pub enum ScenarioSpec {
+    /// See [`ScenarioKind::Smoke`].
+    Smoke(SmokeSpec),
+    /// See [`ScenarioKind::KvCache`].
+    KvCache(KvCacheSpec),
+    /// See [`ScenarioKind::Load`].
+    Load(LoadSpec),
+}
+
+impl ScenarioSpec {
+    /// Which scenario it is.
+    #[must_use]
+    pub const fn kind(&self) -> ScenarioKind {
+        match self {
+            Self::Smoke(_) => ScenarioKind::Smoke,
+            Self::KvCache(_) => ScenarioKind::KvCache,
+            Self::Load(_) => ScenarioKind::Load,
+        }
+    }
+}
+
+/// Parameters of the smoke scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmokeSpec {
+    /// Tokens of the long prompt that must also be answered: longer than one cache block.
+    pub long_prompt_tokens: u32,
+    /// Token limit of each answer.
+    pub output_tokens: u32,
+}
+
+impl Default for SmokeSpec {
+    fn default() -> Self {
+        Self { long_prompt_tokens: 600, output_tokens: 16 }
+    }
+}
+
+/// Parameters of the kv-cache scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KvCacheSpec {
+    /// Lengths of the prefix, tokens; the largest is the headline.
+    pub prefix_tokens: Vec<u32>,
+    /// Pairs of miss and hit at each length.
+    pub repeats: u32,
+    /// Token limit of each answer.
+    pub output_tokens: u32,
+}
+
+impl Default for KvCacheSpec {
+    fn default() -> Self {
+        Self { prefix_tokens: vec![1_024, 8_192], repeats: 5, output_tokens: 16 }
+    }
+}
+
+/// Parameters of the load scenario: closed loop at each concurrency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadSpec {
+    /// Users at once, one level after the other.
+    pub concurrency: Vec<u32>,
+    /// Requests that each user sends at each level, the ramp-up included.
+    pub requests_per_user: u32,
+    /// Tokens of each prompt, the nonce included.
+    pub prompt_tokens: u32,
+    /// Token limit of each answer; `ignore_eos` makes the engine use it up.
+    pub output_tokens: u32,
+    /// Goodput: the largest TTFT that still counts, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo_ttft_ms: Option<f64>,
+    /// Goodput: the largest TPOT that still counts, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo_tpot_ms: Option<f64>,
+}
+
+impl Default for LoadSpec {
+    fn default() -> Self {
+        Self {
+            concurrency: vec![1, 8],
+            requests_per_user: 4,
+            prompt_tokens: 512,
+            output_tokens: 128,
+            slo_ttft_ms: None,
+            slo_tpot_ms: None,
+        }
+    }
+}
+
+impl Suite {
+    /// Minutes: smoke, kv-cache and load at two points.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self {
+            name: "quick".to_owned(),
+            seed: 0,
+            scenarios: vec![
+                ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024], ..KvCacheSpec::default() }),
+                ScenarioSpec::Load(LoadSpec::default()),
+            ],
+        }
+    }
+
+    /// Everything that vgrid can measure, at its default sizes.
+    #[must_use]
+    pub fn full() -> Self {
+        Self {
+            name: "full".to_owned(),
+            seed: 0,
+            scenarios: vec![
+                ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
+                ScenarioSpec::Load(LoadSpec {
+                    concurrency: vec![1, 2, 4, 8, 16, 32],
+                    requests_per_user: 6,
+                    ..Default::default()
+                }),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_round_trips_through_json_and_unknown_parameters_are_errors() {
+        let json = serde_json::to_string(&Suite::full()).unwrap();
+        assert_eq!(serde_json::from_str::<Suite>(&json).unwrap(), Suite::full());
+        assert!(serde_json::from_str::<LoadSpec>(r#"{"concurency": [1]}"#).is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! The sweep loop and one trial.

@@ -1,0 +1,1 @@
+//! Grid YAML -> plan: axes, rules, names, order, with places for errors.

@@ -1,0 +1,1 @@
+//! A running server: create, ready, exit, logs, stop, restore.

@@ -1,0 +1,1 @@
+//! Gates, objectives, ties: which config is best, and whether the numbers support it.

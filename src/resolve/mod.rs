@@ -1,0 +1,1 @@
+//! Start-up log, `/metrics`, inspect -> the resolved config; mismatches; twins.

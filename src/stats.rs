@@ -1,0 +1,1 @@
+//! Quantiles, bootstrap intervals, robust slopes: pure maths.

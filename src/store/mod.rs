@@ -1,0 +1,1 @@
+//! `runs.db`: migrations, one writer, readers.

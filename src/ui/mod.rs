@@ -1,0 +1,1 @@
+//! Progress bars or plain lines from events.

@@ -1,0 +1,484 @@
+//! The one YAML front end: text -> a tree that knows the place of every node, shared by grid and compose.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use granit_parser::{Event, Parser, ScalarStyle};
+
+use crate::domain::{Diagnostic, Diagnostics, Place};
+
+/// Nodes that one document may hold once aliases are expanded; guards against "billion laughs" files.
+const NODE_BUDGET: usize = 1_000_000;
+
+/// A file's name and text, shared by all nodes read from it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// Its whole text.
+    pub text: String,
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug)]
+pub struct Span {
+    source: Arc<Source>,
+    line: u32,
+    column: u32,
+    length: u32,
+}
+
+impl Span {
+    /// The file that the node came from.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.source.file
+    }
+
+    /// The place, for a diagnostic.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            file: self.source.file.clone(),
+            line: self.line as usize,
+            column: self.column as usize,
+            length: self.length as usize,
+        }
+    }
+
+    /// `diagnostic` with this place and its snippet.
+    #[must_use]
+    pub fn mark(&self, diagnostic: Diagnostic) -> Diagnostic {
+        diagnostic.at(self.place(), &self.source.text)
+    }
+
+    /// An error at this place.
+    #[must_use]
+    pub fn error(&self, code: &str, message: impl Into<String>) -> Diagnostic {
+        self.mark(Diagnostic::error(code, message))
+    }
+
+    /// A warning at this place.
+    #[must_use]
+    pub fn warning(&self, code: &str, message: impl Into<String>) -> Diagnostic {
+        self.mark(Diagnostic::warning(code, message))
+    }
+}
+
+/// One node of the tree.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it holds.
+    pub value: Value,
+    /// Where it stands.
+    pub span: Span,
+    /// Its local tag without the `!` (`reset`, `override`), or the suffix of a core tag (`str`, `int`).
+    pub tag: Option<String>,
+}
+
+/// What a node holds. Scalars keep their text; [`Node::scalar`] gives the type that YAML's core schema sees in it.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A scalar: its text after unescaping and folding, and whether it was written plain (without quotes or block style).
+    Scalar {
+        /// The text.
+        text: String,
+        /// Whether it was plain; only plain scalars may be null, bool or number.
+        plain: bool,
+    },
+    /// A sequence.
+    Seq(Vec<Node>),
+    /// A mapping in source order, merge keys (`<<`) applied; keys are unique.
+    Map(Vec<(Node, Node)>),
+}
+
+/// A scalar's type by YAML 1.2's core schema. `on`, `off`, `yes` and `no` are strings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar<'n> {
+    /// Empty, `~`, `null`.
+    Null,
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// Anything else.
+    Str(&'n str),
+}
+
+impl Node {
+    /// The scalar's type and value; None for sequences and mappings.
+    #[must_use]
+    pub fn scalar(&self) -> Option<Scalar<'_>> {
+        let Value::Scalar { text, plain } = &self.value else { return None };
+        if !*plain || self.tag.as_deref() == Some("str") {
+            return Some(Scalar::Str(text));
+        }
+        Some(match text.as_str() {
+            "" | "~" | "null" | "Null" | "NULL" => Scalar::Null,
+            "true" | "True" | "TRUE" => Scalar::Bool(true),
+            "false" | "False" | "FALSE" => Scalar::Bool(false),
+            _ => number(text).unwrap_or(Scalar::Str(text)),
+        })
+    }
+
+    /// The scalar's text as written, whatever its type; None for sequences and mappings.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            Value::Seq(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// The text of a scalar that is a string by type.
+    #[must_use]
+    pub fn str(&self) -> Option<&str> {
+        match self.scalar() {
+            Some(Scalar::Str(text)) => Some(text),
+            Some(Scalar::Null | Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_)) | None => None,
+        }
+    }
+
+    /// Whether it is null (also an absent value: `key:`).
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.scalar() == Some(Scalar::Null)
+    }
+
+    /// The entries of a mapping.
+    #[must_use]
+    pub fn map(&self) -> Option<&[(Node, Node)]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            Value::Scalar { .. } | Value::Seq(_) => None,
+        }
+    }
+
+    /// The items of a sequence.
+    #[must_use]
+    pub fn seq(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::Seq(items) => Some(items),
+            Value::Scalar { .. } | Value::Map(_) => None,
+        }
+    }
+
+    /// The value under `key` of a mapping.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.map()?.iter().find(|(k, _)| k.text() == Some(key)).map(|(_, v)| v)
+    }
+
+    /// What it is, in a word, for messages.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (&self.value, self.scalar()) {
+            (Value::Seq(_), _) => "a list",
+            (Value::Map(_), _) => "a mapping",
+            (Value::Scalar { .. }, Some(Scalar::Null)) => "nothing",
+            (Value::Scalar { .. }, Some(Scalar::Bool(_))) => "a boolean",
+            (Value::Scalar { .. }, Some(Scalar::Int(_) | Scalar::Float(_))) => "a number",
+            (Value::Scalar { .. }, Some(Scalar::Str(_)) | None) => "a string",
+        }
+    }
+}
+
+/// A plain scalar's number by the core schema, with `0x` and `0o`.
+fn number(text: &str) -> Option<Scalar<'_>> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if let Some(hex) = digits.strip_prefix("0x") {
+        return i64::from_str_radix(hex, 16).ok().map(|n| Scalar::Int(if text.starts_with('-') { -n } else { n }));
+    }
+    if let Some(octal) = digits.strip_prefix("0o") {
+        return i64::from_str_radix(octal, 8).ok().map(|n| Scalar::Int(if text.starts_with('-') { -n } else { n }));
+    }
+    match digits {
+        ".inf" | ".Inf" | ".INF" => {
+            return Some(Scalar::Float(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY }));
+        }
+        ".nan" | ".NaN" | ".NAN" => return Some(Scalar::Float(f64::NAN)),
+        _ => {}
+    }
+    let numeric = digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+        && digits.bytes().any(|b| b.is_ascii_digit())
+        && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if !numeric {
+        return None;
+    }
+    if let Ok(n) = text.parse::<i64>() {
+        return Some(Scalar::Int(n));
+    }
+    text.parse::<f64>().ok().map(Scalar::Float)
+}
+
+/// Reads one YAML document.
+///
+/// # Errors
+/// Syntax errors, duplicate keys, unknown anchors, merge keys onto something that is no mapping, more than one document,
+/// each with its place. An empty text is an error.
+pub fn parse(file: &Path, text: &str) -> Result<Node, Diagnostics> {
+    let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
+    let mut builder = Builder { source: source.clone(), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
+    let mut events = Parser::new_from_str(&source.text);
+    let node = builder.document(&mut events)?;
+    if builder.problems.is_empty() { Ok(node) } else { Err(Diagnostics(builder.problems)) }
+}
+
+struct Builder {
+    source: Arc<Source>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    problems: Vec<Diagnostic>,
+}
+
+type Events<'s> = Parser<'s, granit_parser::StrInput<'s>>;
+
+impl Builder {
+    fn span(&self, span: &granit_parser::Span) -> Span {
+        let (start, end) = (&span.start, &span.end);
+        let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 0 };
+        Span {
+            source: self.source.clone(),
+            line: start.line() as u32,
+            column: start.col() as u32 + 1,
+            length: length as u32,
+        }
+    }
+
+    fn next<'s>(&self, events: &mut Events<'s>) -> Result<(Event<'s>, granit_parser::Span), Diagnostics> {
+        match events.next() {
+            Some(Ok(pair)) => Ok(pair),
+            Some(Err(e)) => {
+                let mark = e.marker();
+                let place =
+                    Place { file: self.source.file.clone(), line: mark.line(), column: mark.col() + 1, length: 1 };
+                Err(Diagnostic::error("yaml-syntax", format!("this is not valid YAML: {}", e.info()))
+                    .at(place, &self.source.text)
+                    .help("check the indentation and the quotes on this line and the one above")
+                    .into())
+            }
+            None => Err(self.at_start("empty-file", "the file ends too early").into()),
+        }
+    }
+
+    fn at_start(&self, code: &str, message: &str) -> Diagnostic {
+        let place = Place { file: self.source.file.clone(), line: 1, column: 1, length: 0 };
+        Diagnostic::error(code, message).at(place, &self.source.text)
+    }
+
+    fn document(&mut self, events: &mut Events<'_>) -> Result<Node, Diagnostics> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next(events)?;
+            match event {
+                Event::StreamEnd => break,
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart(..) if root.is_some() => {
+                    return Err(self
+                        .span(&span)
+                        .error("several-documents", "the file holds more than one YAML document")
+                        .help("keep one document per file")
+                        .into());
+                }
+                Event::DocumentStart(..) => {}
+                other => root = Some(self.node(other, &span, events)?),
+            }
+        }
+        root.ok_or_else(|| self.at_start("empty-file", "the file is empty").into())
+    }
+
+    fn node<'s>(
+        &mut self,
+        event: Event<'s>,
+        span: &granit_parser::Span,
+        events: &mut Events<'s>,
+    ) -> Result<Node, Diagnostics> {
+        let place = self.span(span);
+        self.nodes += 1;
+        let (value, anchor, tag) = match event {
+            Event::Alias(id) => {
+                let mut node =
+                    self.anchors.get(&id).cloned().ok_or_else(|| {
+                        place.error("unknown-anchor", "this alias names an anchor that is still open")
+                    })?;
+                self.nodes += count(&node);
+                if self.nodes > NODE_BUDGET {
+                    return Err(place
+                        .error("too-large", format!("aliases expand to over {NODE_BUDGET} nodes"))
+                        .help("remove aliases that multiply each other")
+                        .into());
+                }
+                node.tag = None;
+                return Ok(node);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                (Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor, tag)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let mut items = Vec::new();
+                loop {
+                    let (event, span) = self.next(events)?;
+                    if event == Event::SequenceEnd {
+                        break;
+                    }
+                    items.push(self.node(event, &span, events)?);
+                }
+                (Value::Seq(items), anchor, tag)
+            }
+            Event::MappingStart(_, anchor, tag) => (Value::Map(self.mapping(events)?), anchor, tag),
+            other => {
+                return Err(place.error("yaml-syntax", format!("unexpected YAML construct {other:?}")).into());
+            }
+        };
+        let node = Node { value, span: place, tag: tag.map(|t| t.suffix().to_owned()) };
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn mapping(&mut self, events: &mut Events<'_>) -> Result<Vec<(Node, Node)>, Diagnostics> {
+        let mut own: Vec<(Node, Node)> = Vec::new();
+        let mut merged: Vec<(Node, Node)> = Vec::new();
+        loop {
+            let (event, span) = self.next(events)?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.node(event, &span, events)?;
+            let (event, span) = self.next(events)?;
+            let value = self.node(event, &span, events)?;
+            let Some(name) = key.text() else {
+                self.problems.push(key.span.error("yaml-key", "a key must be a scalar"));
+                continue;
+            };
+            if name == "<<" && matches!(key.value, Value::Scalar { plain: true, .. }) {
+                self.merge(&mut merged, &value);
+            } else if let Some((first, _)) = own.iter().find(|(k, _)| k.text() == Some(name)) {
+                let line = first.span.line;
+                self.problems.push(
+                    key.span
+                        .error("duplicate-key", format!("the key `{name}` is already set on line {line}"))
+                        .help("remove one of the two"),
+                );
+            } else {
+                own.push((key, value));
+            }
+        }
+        for (key, value) in merged {
+            if !own.iter().any(|(k, _)| k.text() == key.text()) {
+                own.push((key, value));
+            }
+        }
+        Ok(own)
+    }
+
+    /// `<<: *a` or `<<: [*a, *b]`; the first source wins, shallow (YAML 1.1 merge key).
+    fn merge(&mut self, merged: &mut Vec<(Node, Node)>, value: &Node) {
+        let sources: &[Node] = match &value.value {
+            Value::Seq(items) => items,
+            Value::Map(_) | Value::Scalar { .. } => std::slice::from_ref(value),
+        };
+        for source in sources {
+            let Some(entries) = source.map() else {
+                self.problems.push(
+                    value
+                        .span
+                        .error("merge-key", format!("`<<` merges a mapping, this is {}", source.kind()))
+                        .help("name an anchor of a mapping, or a list of such"),
+                );
+                return;
+            };
+            for (k, v) in entries {
+                if !merged.iter().any(|(m, _)| m.text() == k.text()) {
+                    merged.push((k.clone(), v.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn count(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar { .. } => 1,
+        Value::Seq(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|(_, v)| 1 + count(v)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Node {
+        parse(Path::new("t.yaml"), text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn errors(text: &str) -> String {
+        parse(Path::new("t.yaml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn on_and_off_are_strings_and_numbers_keep_their_text() {
+        let t = tree("a: on\nb: 0.90\nc: '3'\nd: 0x10\ne:\nf: true\n");
+        assert_eq!(t.get("a").and_then(Node::str), Some("on"));
+        assert_eq!(t.get("b").and_then(Node::scalar), Some(Scalar::Float(0.9)));
+        assert_eq!(t.get("b").and_then(Node::text), Some("0.90"));
+        assert_eq!(t.get("c").and_then(Node::scalar), Some(Scalar::Str("3")));
+        assert_eq!(t.get("d").and_then(Node::scalar), Some(Scalar::Int(16)));
+        assert!(t.get("e").is_some_and(Node::is_null));
+        assert_eq!(t.get("f").and_then(Node::scalar), Some(Scalar::Bool(true)));
+    }
+
+    #[test]
+    fn places_count_from_one_and_span_the_scalar() {
+        let t = tree("a:\n  b: hello\n");
+        let b = t.get("a").and_then(|a| a.get("b")).unwrap();
+        let place = b.span.place();
+        assert_eq!((place.line, place.column, place.length), (2, 6, 5));
+    }
+
+    #[test]
+    fn the_first_merge_source_wins_and_own_keys_win_over_both() {
+        let t = tree("x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz:\n  <<: [*x, *y]\n  a: 9\n");
+        let z = t.get("z").unwrap();
+        let get = |k: &str| z.get(k).and_then(Node::text).map(str::to_owned);
+        assert_eq!((get("a"), get("b"), get("c")), (Some("9".into()), Some("1".into()), Some("2".into())));
+    }
+
+    #[test]
+    fn custom_tags_are_kept() {
+        let t = tree("command: !reset null\nports: !override\n  - 1\n");
+        assert_eq!(t.get("command").and_then(|n| n.tag.as_deref()), Some("reset"));
+        assert_eq!(t.get("ports").and_then(|n| n.tag.as_deref()), Some("override"));
+    }
+
+    #[test]
+    fn wrong_yaml_names_the_line() {
+        assert!(errors("a: 1\na: 2\n").contains("t.yaml:2:1"));
+        assert!(errors("a: [1, 2\nb: 3\n").contains("t.yaml:"));
+        assert!(errors("").contains("empty"));
+        assert!(errors("a: 1\n---\nb: 2\n").contains("more than one"));
+        assert!(errors("a:\n  <<: [1]\n").contains("merges a mapping"));
+    }
+
+    #[test]
+    fn aliases_that_multiply_are_stopped() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..10 {
+            let refs = vec![format!("*a{}", i - 1); 10].join(", ");
+            text.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
+        }
+        assert!(errors(&text).contains("aliases expand"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_tree_or_a_diagnostic_and_never_a_panic(text in "[a-z:\\-\\[\\]{}&*!'\"|> \n<]{0,80}") {
+            let _ = parse(Path::new("t.yaml"), &text);
+        }
+    }
+}
