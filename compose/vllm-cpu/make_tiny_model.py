@@ -129,7 +129,9 @@ def main() -> None:
         "eos_token_id": ids[TURN_END],
     })
     weights = random_weights(list(ids.values()))
-    save_file(weights, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
+    file = os.path.join(out, "model.safetensors")
+    save_file(weights, file, metadata={"format": "pt"})
+    os.chmod(file, 0o644)
     print(f"{out}: {sum(w.numel() for w in weights.values()):,} weights")
 
 
