@@ -12,7 +12,7 @@ mod request;
 mod resolved;
 mod scenario;
 mod suite;
-mod text_enum;
+pub(crate) mod text_enum;
 
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
