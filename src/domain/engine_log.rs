@@ -162,7 +162,7 @@ fn container_prefix(text: &str) -> Option<usize> {
 /// `2026-11-24T02:38:13.605835428Z `, as `docker logs --timestamps` writes it.
 fn time_prefix(text: &str) -> Option<usize> {
     let end = text.find(' ')?;
-    let stamp = text[..end].as_bytes();
+    let stamp = &text.as_bytes()[..end];
     let shaped = stamp.len() >= 19
         && stamp[4] == b'-'
         && stamp[7] == b'-'
