@@ -1,0 +1,3 @@
+//! The corpus and the rules' robustness.
+
+mod corpus;
