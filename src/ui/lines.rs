@@ -27,7 +27,7 @@ impl Lines {
             self.last_progress = Some(step);
         }
         let Some(line) = sentence(event) else { return };
-        let now = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
+        let now = jiff::ZonedDateTime::now().strftime("%H:%M:%S").to_string();
         // A closed pipe must not end the sweep.
         let _ = writeln!(anstream::stderr(), "{now} {line}");
     }
