@@ -272,22 +272,24 @@ CREATE TABLE critical_value (
   samples         INTEGER NOT NULL,
   candidates      INTEGER NOT NULL,
   factor          REAL NOT NULL,
-  PRIMARY KEY (samples DESC, candidates)
+  PRIMARY KEY (candidates, samples)
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW results AS
-SELECT r.id AS scenario_result_id, r.trial_id, r.attempt_id, r.scenario, r.result_key, r.started_at, r.elapsed_s, r.verdict
+SELECT t.sweep_id, r.trial_id, t.name AS config, r.id AS scenario_result_id, r.attempt_id, r.scenario, r.result_key, r.started_at,
+       r.elapsed_s, r.verdict,
+       (SELECT group_concat(v.reason, ', ') FROM validity_reason v WHERE v.scenario_result_id = r.id) AS reasons,
+       (SELECT count(*) FROM request q WHERE q.scenario_result_id = r.id) AS requests,
+       (SELECT count(*) FROM request q WHERE q.scenario_result_id = r.id AND q.ended NOT IN ('ok', 'truncated')) AS failed_requests
 FROM scenario_result r
-WHERE NOT EXISTS (
-  SELECT 1 FROM scenario_result newer
-  WHERE newer.trial_id = r.trial_id AND newer.scenario = r.scenario AND newer.id > r.id);
+JOIN trial t ON t.id = r.trial_id;
 
 CREATE VIEW trials AS
 SELECT
   t.id AS trial_id,
   t.sweep_id,
   t.position,
-  t.name,
+  t.name AS config,
   t.config_key,
   t.is_baseline,
   CASE
@@ -307,14 +309,15 @@ SELECT
   a.ended_at,
   a.ready_s,
   a.elapsed_s,
-  (SELECT m.value FROM metric m WHERE m.scenario_result_id = kv.scenario_result_id AND m.path = 'kv_cache.ttft_miss_ms.p50') AS ttft_miss_p50_ms,
-  (SELECT m.value FROM metric m WHERE m.scenario_result_id = kv.scenario_result_id AND m.path = 'kv_cache.ttft_hit_ms.p50') AS ttft_hit_p50_ms,
-  (SELECT m.value FROM metric m WHERE m.scenario_result_id = ld.scenario_result_id AND m.path = 'load.output_tokens_per_s') AS output_tokens_per_s
+  (SELECT m.value FROM scenario_result r JOIN metric m ON m.scenario_result_id = r.id AND m.path = 'kv_cache.ttft_miss_ms.p50'
+   WHERE r.trial_id = t.id AND r.scenario = 'kv_cache' ORDER BY r.id DESC LIMIT 1) AS ttft_miss_p50_ms,
+  (SELECT m.value FROM scenario_result r JOIN metric m ON m.scenario_result_id = r.id AND m.path = 'kv_cache.ttft_hit_ms.p50'
+   WHERE r.trial_id = t.id AND r.scenario = 'kv_cache' ORDER BY r.id DESC LIMIT 1) AS ttft_hit_p50_ms,
+  (SELECT m.value FROM scenario_result r JOIN metric m ON m.scenario_result_id = r.id AND m.path = 'load.output_tokens_per_s'
+   WHERE r.trial_id = t.id AND r.scenario = 'load' ORDER BY r.id DESC LIMIT 1) AS output_tokens_per_s
 FROM trial t
 LEFT JOIN attempt a ON a.id = (SELECT l.id FROM attempt l WHERE l.trial_id = t.id ORDER BY l.number DESC LIMIT 1)
-LEFT JOIN trial_skip s ON s.id = (SELECT k.id FROM trial_skip k WHERE k.trial_id = t.id ORDER BY k.id DESC LIMIT 1)
-LEFT JOIN results kv ON kv.trial_id = t.id AND kv.scenario = 'kv_cache'
-LEFT JOIN results ld ON ld.trial_id = t.id AND ld.scenario = 'load';
+LEFT JOIN trial_skip s ON s.id = (SELECT k.id FROM trial_skip k WHERE k.trial_id = t.id ORDER BY k.id DESC LIMIT 1);
 
 CREATE VIEW sweeps AS
 SELECT
@@ -346,7 +349,7 @@ SELECT
   t.sweep_id,
   t.id AS trial_id,
   t.position,
-  t.name,
+  t.name AS config,
   a.number AS attempt,
   a.phase,
   a.stage,
@@ -365,104 +368,112 @@ WHERE a.outcome = 'failed'
 
 CREATE VIEW metrics AS
 SELECT t.sweep_id, t.id AS trial_id, t.name AS config, m.path, m.value, m.unit, m.n, m.failed_n, m.ci_low, m.ci_high, r.verdict,
-       r.attempt_id, r.scenario_result_id
+       r.attempt_id, r.id AS scenario_result_id
 FROM trial t
-JOIN results r ON r.trial_id = t.id
-JOIN metric m ON m.scenario_result_id = r.scenario_result_id;
+JOIN scenario_result r ON r.trial_id = t.id
+JOIN metric m ON m.scenario_result_id = r.id
+WHERE NOT EXISTS (
+  SELECT 1 FROM scenario_result newer JOIN metric again ON again.scenario_result_id = newer.id AND again.path = m.path
+  WHERE newer.trial_id = r.trial_id AND newer.scenario = r.scenario AND newer.id > r.id);
 
+-- CROSS JOIN keeps SQLite on the order objective, trial, result, metric: by keys only, whatever else the file holds.
 CREATE VIEW ranking AS
-WITH figure AS (
+WITH figure AS MATERIALIZED (
+  SELECT *, (gates = 'pass' AND verdict <> 'invalid') AS eligible
+  FROM (
+    SELECT
+      o.sweep_id, o.position AS objective_position, o.name AS objective, o.metric, o.direction,
+      t.id AS trial_id, t.name AS config, t.is_baseline,
+      m.value, m.unit, m.n, m.ci_low, m.ci_high, r.verdict,
+      CASE o.direction WHEN 'minimize' THEN m.value ELSE -m.value END AS cost,
+      max(0.0, CASE o.direction WHEN 'minimize' THEN m.value - m.ci_low ELSE m.ci_high - m.value END) AS toward_better,
+      max(0.0, CASE o.direction WHEN 'minimize' THEN m.ci_high - m.value ELSE m.value - m.ci_low END) AS toward_worse,
+      CASE
+        WHEN EXISTS (SELECT 1 FROM gate_result g WHERE g.trial_id = t.id AND g.passed = 0) THEN 'fail'
+        WHEN (SELECT count(*) FROM gate q WHERE q.sweep_id = o.sweep_id)
+             > (SELECT count(*) FROM gate_result g WHERE g.trial_id = t.id AND g.passed = 1) THEN 'not_measured'
+        ELSE 'pass'
+      END AS gates
+    FROM objective o
+    CROSS JOIN trial t ON t.sweep_id = o.sweep_id
+    CROSS JOIN scenario_result r ON r.id = (
+      SELECT l.id FROM scenario_result l JOIN metric k ON k.scenario_result_id = l.id AND k.path = o.metric
+      WHERE l.trial_id = t.id AND l.scenario = o.scenario ORDER BY l.id DESC LIMIT 1)
+    CROSS JOIN metric m ON m.scenario_result_id = r.id AND m.path = o.metric
+    WHERE EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.outcome = 'measured'))
+), leader AS MATERIALIZED (
   SELECT
-    o.sweep_id, o.position AS objective_position, o.name AS objective, o.metric, o.direction,
-    t.id AS trial_id, t.name AS config, t.is_baseline,
-    m.value, m.unit, m.n, m.ci_low, m.ci_high, r.verdict,
-    CASE o.direction WHEN 'minimize' THEN m.value ELSE -m.value END AS cost,
-    max(0.0, CASE o.direction WHEN 'minimize' THEN m.value - m.ci_low ELSE m.ci_high - m.value END) AS toward_better,
-    max(0.0, CASE o.direction WHEN 'minimize' THEN m.ci_high - m.value ELSE m.value - m.ci_low END) AS toward_worse,
-    CASE
-      WHEN EXISTS (SELECT 1 FROM gate_result g WHERE g.trial_id = t.id AND g.passed = 0) THEN 'fail'
-      WHEN EXISTS (SELECT 1 FROM gate q WHERE q.sweep_id = t.sweep_id AND NOT EXISTS
-                   (SELECT 1 FROM gate_result g WHERE g.trial_id = t.id AND g.gate_id = q.id AND g.passed = 1)) THEN 'not_measured'
-      ELSE 'pass'
-    END AS gates
-  FROM objective o
-  JOIN trial t ON t.sweep_id = o.sweep_id
-  JOIN results r ON r.trial_id = t.id AND r.scenario = o.scenario
-  JOIN metric m ON m.scenario_result_id = r.scenario_result_id AND m.path = o.metric
-  WHERE EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.outcome = 'measured')
-), judged AS (
-  SELECT *, (gates = 'pass' AND verdict <> 'invalid') AS eligible FROM figure
-), placed AS (
-  SELECT *,
-    rank() OVER field AS place,
-    count(*) OVER (PARTITION BY sweep_id, objective_position, eligible) AS candidates,
-    first_value(cost) OVER field AS best_cost,
-    first_value(toward_worse) OVER first AS best_width,
-    first_value(n) OVER first AS best_n,
-    first_value(CASE WHEN is_baseline AND verdict <> 'invalid' THEN value END)
-      OVER (PARTITION BY sweep_id, objective_position ORDER BY (is_baseline AND verdict <> 'invalid') DESC, trial_id DESC)
-      AS baseline_value
-  FROM judged
-  WINDOW field AS (PARTITION BY sweep_id, objective_position, eligible ORDER BY cost),
-         first AS (PARTITION BY sweep_id, objective_position, eligible ORDER BY cost, config, trial_id)
-), widened AS (
-  SELECT *,
-    (SELECT c.factor FROM critical_value c WHERE c.samples <= max(n, 0) AND c.candidates >= placed.candidates
-     ORDER BY c.samples DESC, c.candidates LIMIT 1) AS factor,
-    (SELECT c.factor FROM critical_value c WHERE c.samples <= max(best_n, 0) AND c.candidates >= placed.candidates
-     ORDER BY c.samples DESC, c.candidates LIMIT 1) AS best_factor
-  FROM placed
+    first.sweep_id, first.objective_position, first.trial_id, first.cost, first.rounded,
+    first.toward_worse * (SELECT c.factor FROM critical_value c WHERE c.candidates = first.rounded AND c.samples <= first.n
+                          ORDER BY c.samples DESC LIMIT 1) AS width
+  FROM (
+    SELECT o.*, (SELECT min(c.candidates) FROM critical_value c WHERE c.candidates >= min(o.candidates, 16384)) AS rounded
+    FROM (
+      SELECT
+        sweep_id, objective_position, trial_id, cost, toward_worse, n,
+        row_number() OVER (PARTITION BY sweep_id, objective_position ORDER BY cost, config, trial_id) AS at,
+        count(*) OVER (PARTITION BY sweep_id, objective_position) AS candidates
+      FROM figure WHERE eligible) AS o
+    WHERE o.at = 1) AS first
+), control AS MATERIALIZED (
+  SELECT sweep_id, objective_position, value, max(trial_id) FROM figure
+  WHERE is_baseline AND verdict <> 'invalid' GROUP BY sweep_id, objective_position
 )
+SELECT
+  f.sweep_id,
+  f.objective_position,
+  f.objective,
+  f.metric,
+  f.direction,
+  CASE WHEN f.eligible THEN
+    rank() OVER (PARTITION BY f.sweep_id, f.objective_position, f.eligible ORDER BY f.cost)
+  END AS rank,
+  f.config,
+  f.trial_id,
+  f.value,
+  f.unit,
+  f.n,
+  f.ci_low,
+  f.ci_high,
+  100.0 * CASE f.direction WHEN 'minimize' THEN b.value - f.value ELSE f.value - b.value END
+    / nullif(abs(b.value), 0) AS gain_percent,
+  f.verdict,
+  f.gates,
+  CASE
+    WHEN f.verdict = 'invalid' THEN 'invalid'
+    WHEN f.gates = 'fail' THEN 'gate_failed'
+    WHEN f.gates = 'not_measured' THEN 'gate_not_measured'
+    WHEN f.trial_id = l.trial_id THEN 'leader'
+    -- Apart when the distance exceeds the root of the sum of both squared widened half-widths; NULL (no interval) is not apart.
+    WHEN (f.cost - l.cost) * (f.cost - l.cost) > l.width * l.width
+      + f.toward_better * f.toward_better
+        * (SELECT c.factor * c.factor FROM critical_value c WHERE c.candidates = l.rounded AND c.samples <= f.n
+           ORDER BY c.samples DESC LIMIT 1) THEN 'behind'
+    ELSE 'tied'
+  END AS standing
+FROM figure f
+LEFT JOIN leader l ON l.sweep_id = f.sweep_id AND l.objective_position = f.objective_position
+LEFT JOIN control b ON b.sweep_id = f.sweep_id AND b.objective_position = f.objective_position;
+
+CREATE VIEW champions AS
 SELECT
   sweep_id,
   objective_position,
   objective,
   metric,
   direction,
-  CASE WHEN eligible THEN place END AS rank,
   config,
   trial_id,
+  CASE WHEN count(*) FILTER (WHERE standing = 'tied') = 0 THEN 'champion' ELSE 'tied' END AS standing,
+  group_concat(config, ', ') FILTER (WHERE standing = 'tied') AS tied_with,
   value,
   unit,
   n,
   ci_low,
   ci_high,
-  100.0 * CASE direction WHEN 'minimize' THEN baseline_value - value ELSE value - baseline_value END
-    / nullif(abs(baseline_value), 0) AS gain_percent,
-  verdict,
-  gates,
-  CASE
-    WHEN verdict = 'invalid' THEN 'invalid'
-    WHEN gates = 'fail' THEN 'gate_failed'
-    WHEN gates = 'not_measured' THEN 'gate_not_measured'
-    WHEN candidates = 1 THEN 'leader'
-    WHEN coalesce((cost - best_cost) * (cost - best_cost)
-           > factor * factor * toward_better * toward_better + best_factor * best_factor * best_width * best_width, 0)
-      THEN 'behind'
-    WHEN row_number() OVER (PARTITION BY sweep_id, objective_position, eligible ORDER BY cost, config, trial_id) = 1 THEN 'leader'
-    ELSE 'tied'
-  END AS standing
-FROM widened;
-
-CREATE VIEW champions AS
-SELECT
-  l.sweep_id,
-  l.objective_position,
-  l.objective,
-  l.metric,
-  l.direction,
-  l.config,
-  l.trial_id,
-  CASE WHEN count(t.trial_id) = 0 THEN 'champion' ELSE 'tied' END AS standing,
-  group_concat(t.config, ', ') AS tied_with,
-  l.value,
-  l.unit,
-  l.n,
-  l.ci_low,
-  l.ci_high,
-  l.gain_percent,
-  l.verdict
-FROM ranking l
-LEFT JOIN ranking t ON t.sweep_id = l.sweep_id AND t.objective_position = l.objective_position AND t.standing = 'tied'
-WHERE l.standing = 'leader'
-GROUP BY l.sweep_id, l.objective_position;
+  gain_percent,
+  verdict
+FROM (SELECT * FROM ranking WHERE rank IS NOT NULL ORDER BY sweep_id, objective_position, rank, config)
+GROUP BY sweep_id, objective_position
+-- The one min() of a query decides which row the plain columns come from: the leader's.
+HAVING min(standing <> 'leader') = 0;

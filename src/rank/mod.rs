@@ -64,7 +64,7 @@ pub struct Candidate {
     pub name: String,
     /// Every gate of the grid; empty when the grid has none.
     pub gates: Vec<GateResult>,
-    /// Every figure of the config's newest result of each scenario.
+    /// Every figure of the config, each path once.
     pub figures: Vec<Figure>,
 }
 

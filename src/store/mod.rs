@@ -22,6 +22,10 @@ mod sweep;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_open;
+#[cfg(test)]
+mod tests_schema;
 
 use std::path::{Path, PathBuf};
 

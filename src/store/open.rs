@@ -56,7 +56,7 @@ impl Store {
         Ok(store)
     }
 
-    fn reader(path: &Path, immutable: bool) -> Result<Self, StoreError> {
+    pub(super) fn reader(path: &Path, immutable: bool) -> Result<Self, StoreError> {
         let explain = |error| StoreError::of_sqlite(path, "open the database", error);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = if immutable {
@@ -84,7 +84,7 @@ fn refuse_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn has_log(path: &Path) -> bool {
+pub(super) fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     std::fs::metadata(Path::new(&log)).is_ok_and(|m| m.len() > 0)

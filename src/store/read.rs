@@ -170,16 +170,13 @@ impl Store {
             .map_err(self.explain("read the gates"))
     }
 
-    /// The figures of a trial: of the newest result of each scenario.
+    /// The figures of a trial; of a path that several results have, the newest.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn figures(&self, trial: TrialId) -> Result<Vec<Figure>, StoreError> {
         self.conn
-            .prepare_cached(
-                "SELECT m.*, r.verdict FROM results r JOIN metric m ON m.scenario_result_id = r.scenario_result_id
-                 WHERE r.trial_id = ?1 ORDER BY r.scenario_result_id, m.path",
-            )
+            .prepare_cached("SELECT * FROM metrics WHERE trial_id = ?1 ORDER BY scenario_result_id, path")
             .and_then(|mut s| all(&mut s, [trial.0], figure))
             .map_err(self.explain("read figures"))
     }
@@ -283,7 +280,7 @@ fn trial_row(row: &Row<'_>) -> rusqlite::Result<TrialRow> {
         trial_id: TrialId(row.get("trial_id")?),
         sweep: SweepId(row.get("sweep_id")?),
         position: count(row, "position")?,
-        name: row.get("name")?,
+        name: row.get("config")?,
         key: ConfigKey(row.get("config_key")?),
         is_baseline: row.get("is_baseline")?,
         cause: if state == TrialState::Failed { parsed_opt(row, "cause")? } else { None },

@@ -17,7 +17,7 @@ use crate::resume::{PastOutcome, ResultKey};
 const GATE: &str = "kv_cache.ttft_miss_ms.p95 <= 4000";
 
 pub(super) struct Bench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(super) path: PathBuf,
     pub(super) store: Store,
     pub(super) sweep: SweepId,
@@ -76,7 +76,7 @@ pub(super) fn bench(trials: usize) -> Bench {
     let new: Vec<NewTrial> = (0..trials).map(new_trial).collect();
     let (sweep, trials) = store.register_sweep(&new_sweep(), &new).unwrap();
     let run = store.start_run(sweep).unwrap();
-    Bench { _folder: folder, path, store, sweep, trials, run }
+    Bench { folder, path, store, sweep, trials, run }
 }
 
 fn metric(path: &str, value: f64, half: Option<f64>, n: u64) -> Metric {
@@ -169,6 +169,12 @@ fn oom() -> Failure {
 }
 
 impl Bench {
+    /// Closes the database and keeps its folder.
+    pub(super) fn close(self) -> tempfile::TempDir {
+        drop(self.store);
+        self.folder
+    }
+
     fn begin(&mut self, i: usize) -> AttemptId {
         self.store.begin_attempt(self.run, self.trials[i]).unwrap().0
     }
@@ -335,6 +341,42 @@ fn the_ranking_view_says_what_the_rust_ranking_says() {
         .unwrap();
     assert_eq!(champions[0], ("throughput".into(), "c2".into(), "tied".into(), Some("c1".into())));
     assert_eq!((champions[1].1.as_str(), champions[1].2.as_str()), ("c2", "tied"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_is_measured_the_view_and_rust_agree(
+        field in proptest::collection::vec(
+            (0_i32..30, proptest::option::of(0_i32..6), 0_usize..3, proptest::option::of(0_usize..3), 0_u64..60), 1..9)
+    ) {
+        let mut b = bench(field.len());
+        for (i, (value, half, verdict, gate, n)) in field.into_iter().enumerate() {
+            let mut load = load_result(f64::from(value), half.map(f64::from), Verdict::ALL[verdict]);
+            load.metrics[0].n = n;
+            let gate = gate.map(|g| GateOutcome::ALL[g]).or(Some(GateOutcome::Pass));
+            b.measure(i, load, kv_result(f64::from(value / 3), half.map(|h| f64::from(h) / 4.0)), gate);
+        }
+        b.assert_view_agrees();
+    }
+}
+
+#[test]
+fn a_suite_with_two_load_scenarios_keeps_the_figures_of_both_and_of_a_common_path_the_newest() {
+    let mut b = bench(1);
+    let mut first = load_result(100.0, None, Verdict::Valid);
+    first.metrics.push(metric("load.c1.ttft_ms.p50", 5.0, None, 9));
+    let attempt = b.begin(0);
+    b.store.save_scenario(attempt, &Bench::key(0, "load c1"), &first).unwrap();
+    b.store.save_scenario(attempt, &Bench::key(0, "load c8"), &load_result(300.0, None, Verdict::Valid)).unwrap();
+    b.store.finish_attempt(attempt, &end(Outcome::Measured)).unwrap();
+    b.store.save_gate_results(b.trials[0], &[GateResult { gate: GATE.into(), outcome: GateOutcome::Pass }]).unwrap();
+    let figures = b.store.figures(b.trials[0]).unwrap();
+    let found: Vec<(String, f64)> = figures.iter().map(|f| (f.metric.path.to_string(), f.metric.value)).collect();
+    assert_eq!(found, [("load.c1.ttft_ms.p50".into(), 5.0), ("load.output_tokens_per_s".into(), 300.0)]);
+    assert_eq!(b.store.ranking_rows(b.sweep).unwrap()[0].value, 300.0);
+    b.assert_view_agrees();
 }
 
 #[test]
