@@ -147,22 +147,36 @@ fn bootstrap_replicates<T: Copy>(
 #[must_use]
 pub fn describe(samples: &[f64], seed: u64) -> Vec<Statistic> {
     let ordered = sorted(samples);
-    let (Some(centre), Some(min), Some(max)) = (mean(samples), ordered.first(), ordered.last()) else {
-        return Vec::new();
-    };
-    let exact = |name, value| Statistic { name, value, interval: None };
-    let mut found = vec![exact("mean", centre), exact("min", *min), exact("max", *max)];
-    found.extend(stddev(samples).map(|value| exact("stddev", value)));
-    let allowed = PERCENTILES.iter().filter(|(_, _, needed)| samples.len() >= *needed);
-    for (name, q, _) in allowed.clone() {
-        found.extend(quantile_of_sorted(&ordered, *q).map(|value| exact(name, value)));
-    }
+    let mut found = describe_sorted(&ordered);
     // One resample serves all statistics.
-    let levels: Vec<(&'static str, f64)> = allowed.map(|(name, q, _)| (*name, *q)).collect();
+    let levels: Vec<(&'static str, f64)> = allowed(samples.len()).map(|(name, q, _)| (*name, *q)).collect();
     for (name, interval) in describe_intervals(&ordered, seed, &levels) {
         for statistic in found.iter_mut().filter(|s| s.name == name) {
             statistic.interval = interval;
         }
+    }
+    found
+}
+
+/// Like [`describe`], without intervals: for samples that are not independent of each other.
+#[must_use]
+pub fn describe_dependent(samples: &[f64]) -> Vec<Statistic> {
+    describe_sorted(&sorted(samples))
+}
+
+fn allowed(n: usize) -> impl Iterator<Item = &'static (&'static str, f64, usize)> {
+    PERCENTILES.iter().filter(move |(_, _, needed)| n >= *needed)
+}
+
+fn describe_sorted(ordered: &[f64]) -> Vec<Statistic> {
+    let (Some(centre), Some(min), Some(max)) = (mean(ordered), ordered.first(), ordered.last()) else {
+        return Vec::new();
+    };
+    let exact = |name, value| Statistic { name, value, interval: None };
+    let mut found = vec![exact("mean", centre), exact("min", *min), exact("max", *max)];
+    found.extend(stddev(ordered).map(|value| exact("stddev", value)));
+    for (name, q, _) in allowed(ordered.len()) {
+        found.extend(quantile_of_sorted(ordered, *q).map(|value| exact(name, value)));
     }
     found
 }
@@ -354,6 +368,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn a_quantile_lies_within_the_samples_and_grows_with_q(
             samples in proptest::collection::vec(-1e6_f64..1e6, 1..60), a in 0.0_f64..1.0, b in 0.0_f64..1.0

@@ -160,7 +160,7 @@ impl Facts {
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
         }
-        let Some(choice) = chunk.choices.first() else { return false };
+        let Some(choice) = chunk.choice() else { return false };
         if let Some(reason) = &choice.finish_reason {
             self.finish_reason = Some(reason.0.clone().into_owned());
         }

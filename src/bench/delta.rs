@@ -14,7 +14,7 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Chunk<'a> {
     #[serde(borrow, default)]
-    pub(super) choices: Vec<Choice<'a>>,
+    choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
     pub(super) usage: Option<Usage>,
     /// OpenAI's and vLLM's error envelope.
@@ -25,15 +25,20 @@ pub(super) struct Chunk<'a> {
     object: Option<Text<'a>>,
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
     /// Whether the event says that the server failed.
     pub(super) fn is_error(&self) -> bool {
         self.error.is_some() || self.object.as_ref().is_some_and(|o| o.0 == "error")
     }
 
+    /// The first choice: one is all that a benchmark asks for.
+    pub(super) fn choice(&self) -> Option<&Choice<'a>> {
+        self.choices.as_ref()?.first()
+    }
+
     /// Whether the event belongs to the protocol at all: a JSON object without any of its members does not.
     pub(super) fn is_of_the_protocol(&self) -> bool {
-        !self.choices.is_empty() || self.usage.is_some() || self.object.is_some()
+        self.choices.is_some() || self.usage.is_some() || self.object.is_some()
     }
 }
 
@@ -146,7 +151,7 @@ mod tests {
     fn plain_text_is_borrowed_and_escaped_text_is_unescaped() {
         let json = r#"{"choices":[{"delta":{"content":"plain","reasoning":"a\nb"}}]}"#;
         let chunk: Chunk<'_> = serde_json::from_str(json).unwrap();
-        let delta = chunk.choices[0].delta.as_ref().unwrap();
+        let delta = chunk.choice().unwrap().delta.as_ref().unwrap();
         assert!(matches!(delta.content.as_ref().unwrap().0, Cow::Borrowed("plain")));
         assert_eq!(delta.reasoning(), Some("a\nb"));
     }
@@ -156,7 +161,7 @@ mod tests {
         let json = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning_content":null,
             "tool_calls":[]},"logprobs":null,"finish_reason":null}],"usage":null}"#;
         let chunk: Chunk<'_> = serde_json::from_str(json).unwrap();
-        let delta = chunk.choices[0].delta.as_ref().unwrap();
+        let delta = chunk.choice().unwrap().delta.as_ref().unwrap();
         assert!(delta.content().is_none() && delta.reasoning().is_none() && !delta.has_tool_call());
         assert!(chunk.usage.is_none() && !chunk.is_error());
     }

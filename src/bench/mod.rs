@@ -7,13 +7,24 @@ mod clock;
 mod context;
 mod delta;
 mod error;
+mod figures;
+mod kv_cache;
+mod load;
 mod prometheus;
 mod prompt;
+mod run;
+mod selfcheck;
+mod smoke;
 mod sse;
 mod stream;
+mod target;
+mod validity;
+mod window;
+
+#[cfg(test)]
+mod scenario_tests;
 #[cfg(test)]
 mod stream_tests;
-mod target;
 #[cfg(test)]
 mod testserver;
 
@@ -23,4 +34,5 @@ pub use clock::RunClock;
 pub use context::{Activity, Context, Progress};
 pub use error::{BenchError, Unusable};
 pub use prometheus::{Sample, Scrape};
+pub use run::run_scenario;
 pub use target::{ApiKey, Target};
