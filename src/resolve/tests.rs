@@ -123,7 +123,9 @@ fn configs_that_resolve_alike_are_twins_whatever_they_are_called_and_measured() 
         ("num_gpu_blocks", "511"),
         ("gpu-memory-utilization", "0.920"),
     ] {
-        b.facts.get_mut(name).map(|f| f.value = value.to_owned());
+        if let Some(fact) = b.facts.get_mut(name) {
+            fact.value = value.to_owned();
+        }
     }
     b.figures.insert("weights_load_s".into(), 99.0);
     let mut c = a.clone();
