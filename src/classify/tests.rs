@@ -1,3 +1,4 @@
 //! The corpus and the rules' robustness.
 
 mod corpus;
+mod variations;

@@ -1,14 +1,11 @@
 //! What of a log is judged: the last boot, its head and tail, and the landmarks in it.
 
-use crate::domain::{LogLevel, LogLine, log_lines};
+use crate::domain::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 
 /// Bytes of a boot's beginning that are read: a start-up, compile output included, is far shorter.
 const HEAD_BYTES: usize = 2 << 20;
 /// Bytes of a boot's end that are read: the death and what led to it.
 const TAIL_BYTES: usize = 4 << 20;
-
-/// First lines of a boot: old and new API server, in the spelling of vLLM 0.6 to 0.32.
-const BANNERS: [&str; 2] = ["vLLM API server version", "█     █     █▄   ▄█"];
 
 /// How the log says that somebody stopped the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,19 +136,6 @@ pub fn stop_sign(line: &LogLine<'_>) -> Option<StopSign> {
         return Some(StopSign::Clear);
     }
     (body.contains("trigger received signal=SIG")).then_some(StopSign::EngineOnly)
-}
-
-/// The text from the last banner's line on, and the number of its first line.
-fn last_boot(log: &str) -> (&str, usize) {
-    let Some(at) = BANNERS.iter().filter_map(|b| log.rfind(b)).max() else {
-        return (log, 1);
-    };
-    let start = log[..at].rfind('\n').map_or(0, |n| n + 1);
-    (&log[start..], 1 + count_lines(&log[..start]))
-}
-
-fn count_lines(text: &str) -> usize {
-    text.matches('\n').count()
 }
 
 /// The first position at or behind `at` where a line begins.

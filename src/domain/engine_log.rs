@@ -60,6 +60,25 @@ pub fn log_lines(text: &str, first_number: usize) -> impl Iterator<Item = LogLin
         .filter(|line| !line.text.trim().is_empty())
 }
 
+/// First lines of a boot: old and new API server, in the spelling of vLLM 0.6 to 0.32.
+const BANNERS: [&str; 2] = ["vLLM API server version", "█     █     █▄   ▄█"];
+
+/// The text from the last boot's banner on, and the number of its first line; the whole text where no banner stands.
+#[must_use]
+pub fn last_boot(log: &str) -> (&str, usize) {
+    let Some(at) = BANNERS.iter().filter_map(|b| log.rfind(b)).max() else {
+        return (log, 1);
+    };
+    let start = log[..at].rfind('\n').map_or(0, |n| n + 1);
+    (&log[start..], 1 + count_lines(&log[..start]))
+}
+
+/// Line ends in `text`.
+#[must_use]
+pub fn count_lines(text: &str) -> usize {
+    text.matches('\n').count()
+}
+
 /// `raw` without ANSI escape sequences, NUL and other control bytes except tab.
 #[must_use]
 pub fn clean(raw: &str) -> Cow<'_, str> {

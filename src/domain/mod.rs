@@ -18,7 +18,7 @@ pub(crate) mod text_enum;
 
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
-pub use engine_log::{LogLevel, LogLine, clean, log_lines};
+pub use engine_log::{LogLevel, LogLine, clean, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, KnownFlag, known_flag};
 pub(crate) use metric::STATISTICS;
