@@ -27,3 +27,4 @@ pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
 pub use suite::{KvCacheSpec, LoadSpec, ScenarioSpec, SmokeSpec, Suite};
+pub(crate) use text_enum::text_enum;
