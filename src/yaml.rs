@@ -249,7 +249,11 @@ impl Builder {
     }
 
     fn next<'s>(&self, events: &mut Events<'s>) -> Result<(Event<'s>, granit_parser::Span), Diagnostics> {
-        match events.next() {
+        let mut event = events.next();
+        while matches!(event, Some(Ok((Event::Comment(..), _)))) {
+            event = events.next();
+        }
+        match event {
             Some(Ok(pair)) => Ok(pair),
             Some(Err(e)) => {
                 let mark = e.marker();
@@ -447,6 +451,15 @@ mod tests {
         let z = t.get("z").unwrap();
         let get = |k: &str| z.get(k).and_then(Node::text).map(str::to_owned);
         assert_eq!((get("a"), get("b"), get("c")), (Some("9".into()), Some("1".into()), Some("2".into())));
+    }
+
+    #[test]
+    fn comments_may_stand_anywhere() {
+        let t = tree(
+            "# top\n# more\na: # here\n  # and here\n  b: [1, # one\n    2]\n  # end\nc: {x: 1} # last\n# bottom\n",
+        );
+        assert_eq!(t.get("a").and_then(|a| a.get("b")).and_then(Node::seq).map(<[Node]>::len), Some(2));
+        assert_eq!(t.get("c").and_then(|c| c.get("x")).and_then(Node::text), Some("1"));
     }
 
     #[test]

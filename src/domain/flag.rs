@@ -1,8 +1,14 @@
 //! A vLLM command-line flag: its canonical name, its three states, and what vgrid knows about it.
 
+mod known;
+
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+
+pub use known::KNOWN_FLAGS;
 
 /// The canonical name of a vLLM flag: lower case, dashes, no leading `--`, no `no-` prefix
 /// (`--no_enable_prefix_caching` and `enable-prefix-caching` are the same flag).
@@ -46,7 +52,7 @@ impl fmt::Display for FlagName {
 }
 
 fn unalias(name: &str) -> &str {
-    KNOWN_FLAGS.iter().find(|k| k.aliases.contains(&name)).map_or(name, |k| k.name)
+    BY_NAME.get(name).map_or(name, |known| known.name)
 }
 
 /// What a config says about one flag. Three states for every flag: on, off, engine default; or a value.
@@ -143,73 +149,16 @@ pub struct KnownFlag {
     pub v1_default: Option<&'static str>,
 }
 
-const fn flag(
-    name: &'static str,
-    aliases: &'static [&'static str],
-    kind: FlagKind,
-    v1_default: Option<&'static str>,
-) -> KnownFlag {
-    KnownFlag { name, aliases, kind, v1_default }
-}
-
-/// Known flags, by the sources of vLLM 0.32 (`EngineArgs`, `FrontendArgs`). A flag that is not here is passed through as
-/// written; the table serves spelling lint, twins and did-you-mean.
-pub const KNOWN_FLAGS: &[KnownFlag] = &[
-    flag("model", &[], FlagKind::Value, None),
-    flag("served-model-name", &[], FlagKind::Many, None),
-    flag("host", &[], FlagKind::Value, None),
-    flag("port", &[], FlagKind::Value, Some("8000")),
-    flag("api-key", &[], FlagKind::Many, None),
-    flag("gpu-memory-utilization", &[], FlagKind::Value, Some("0.92")),
-    flag("enable-prefix-caching", &[], FlagKind::Toggle, Some("on")),
-    flag("enable-chunked-prefill", &[], FlagKind::Toggle, Some("on")),
-    flag("enforce-eager", &[], FlagKind::Toggle, Some("off")),
-    flag("async-scheduling", &[], FlagKind::Toggle, None),
-    flag("enable-expert-parallel", &["ep"], FlagKind::Toggle, Some("off")),
-    flag("enable-auto-tool-choice", &[], FlagKind::Toggle, Some("off")),
-    flag("trust-remote-code", &[], FlagKind::Toggle, Some("off")),
-    flag("disable-log-stats", &[], FlagKind::Toggle, Some("off")),
-    flag("enable-log-requests", &[], FlagKind::Toggle, Some("off")),
-    flag("disable-custom-all-reduce", &[], FlagKind::Toggle, Some("off")),
-    flag("calculate-kv-scales", &[], FlagKind::Toggle, Some("off")),
-    flag("max-model-len", &[], FlagKind::Value, None),
-    flag("max-num-seqs", &[], FlagKind::Value, None),
-    flag("max-num-batched-tokens", &[], FlagKind::Value, None),
-    flag("block-size", &[], FlagKind::Value, None),
-    flag("kv-cache-dtype", &[], FlagKind::Value, Some("auto")),
-    flag("kv-cache-memory-bytes", &["kv-cache-memory"], FlagKind::Value, None),
-    flag("dtype", &[], FlagKind::Value, Some("auto")),
-    flag("quantization", &["q"], FlagKind::Value, None),
-    flag("tensor-parallel-size", &["tp"], FlagKind::Value, Some("1")),
-    flag("pipeline-parallel-size", &["pp"], FlagKind::Value, Some("1")),
-    flag("data-parallel-size", &["dp"], FlagKind::Value, Some("1")),
-    flag("swap-space", &[], FlagKind::Value, None),
-    flag("cpu-offload-gb", &[], FlagKind::Value, Some("0")),
-    flag("seed", &[], FlagKind::Value, Some("0")),
-    flag("revision", &[], FlagKind::Value, None),
-    flag("tokenizer", &[], FlagKind::Value, None),
-    flag("load-format", &[], FlagKind::Value, Some("auto")),
-    flag("distributed-executor-backend", &[], FlagKind::Value, None),
-    flag("attention-backend", &[], FlagKind::Value, None),
-    flag("tool-call-parser", &[], FlagKind::Value, None),
-    flag("reasoning-parser", &[], FlagKind::Value, None),
-    flag("chat-template", &[], FlagKind::Value, None),
-    flag("scheduling-policy", &[], FlagKind::Value, Some("fcfs")),
-    flag("prefix-caching-hash-algo", &[], FlagKind::Value, None),
-    flag("performance-mode", &[], FlagKind::Value, None),
-    flag("optimization-level", &["O"], FlagKind::Value, None),
-    flag("speculative-config", &["sc"], FlagKind::Json, None),
-    flag("compilation-config", &["cc"], FlagKind::Json, None),
-    flag("hf-overrides", &[], FlagKind::Json, None),
-    flag("rope-scaling", &[], FlagKind::Json, None),
-    flag("override-generation-config", &[], FlagKind::Json, None),
-    flag("limit-mm-per-prompt", &[], FlagKind::Json, None),
-];
+/// Known flags by canonical name and by alias.
+static BY_NAME: LazyLock<HashMap<&'static str, &'static KnownFlag>> = LazyLock::new(|| {
+    let names = |known: &'static KnownFlag| std::iter::once(&known.name).chain(known.aliases).map(move |n| (*n, known));
+    KNOWN_FLAGS.iter().flat_map(names).collect()
+});
 
 /// What vgrid knows of the flag with this canonical name.
 #[must_use]
 pub fn known_flag(canonical: &str) -> Option<&'static KnownFlag> {
-    KNOWN_FLAGS.iter().find(|k| k.name == canonical)
+    BY_NAME.get(canonical).copied().filter(|known| known.name == canonical)
 }
 
 #[cfg(test)]
@@ -232,6 +181,24 @@ mod tests {
     #[test]
     fn a_name_that_starts_with_no_but_is_no_toggle_stays_whole() {
         assert_eq!(FlagName::parse_negated("--no-such-thing"), (FlagName("no-such-thing".into()), false));
+    }
+
+    #[test]
+    fn every_known_flag_has_one_canonical_name_of_its_own() {
+        let mut seen = std::collections::HashSet::new();
+        for known in KNOWN_FLAGS {
+            for name in std::iter::once(&known.name).chain(known.aliases) {
+                assert!(seen.insert(*name), "{name} is there twice");
+                assert_eq!(FlagName::new(name).as_str(), known.name);
+            }
+            assert!(!known.name.starts_with("no-") && !known.name.contains('_'), "{}", known.name);
+            let toggles = matches!(known.kind, FlagKind::Toggle | FlagKind::Switch);
+            let state = known.v1_default.map(|text| matches!(text, "on" | "off"));
+            assert!(state.is_none_or(|state| state == toggles), "the default of {} does not fit its kind", known.name);
+            if known.kind == FlagKind::Toggle {
+                assert_eq!(FlagName::parse_negated(&format!("--no-{}", known.name)), (FlagName::new(known.name), true));
+            }
+        }
     }
 
     #[test]

@@ -1,1 +1,112 @@
-//! Grid YAML -> plan: axes, rules, names, order, with places for errors.
+//! The grid: YAML text becomes a plan of points, with a place for everything that is wrong.
+//!
+//! [`parse`] reads the text, [`Grid::interpolated`] puts variables in, [`Grid::points`] makes the points one at a time,
+//! [`lint`](lint::lint) says what is probably not meant. Nothing here touches a file; `docs/grid.md` is the reference.
+
+mod argv;
+mod axes;
+mod deployment;
+mod expr;
+mod gate;
+mod import;
+mod interpolate;
+mod keys;
+mod limits;
+mod lint;
+mod parse;
+mod points;
+mod reader;
+mod rule;
+mod settings;
+mod suite;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use argv::lint_argv;
+pub use axes::{Axis, AxisValue};
+pub use deployment::{After, ComposeDeployment, Deployment, DeploymentKind, ProcessDeployment};
+pub use gate::{Gate, GateMetric, GateResult};
+pub use import::{Imported, import_json};
+pub use interpolate::Variables;
+pub use limits::{Limits, TimeOfDay, parse_duration};
+pub use lint::{lint, same_engine};
+pub use parse::parse;
+pub use points::{Exclusion, Point};
+pub use reader::Spanned;
+pub use rule::Rule;
+pub use settings::{Assignment, Setting, Target};
+pub use suite::{SuiteRef, parse_suite};
+
+use crate::domain::{Diagnostics, MetricPath, Objective, Settings};
+use crate::yaml::Span;
+
+/// A grid as read from its file.
+#[derive(Debug)]
+pub struct Grid {
+    /// Its name; names the sweep.
+    pub name: String,
+    /// The author's words on it.
+    pub description: Option<String>,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// What serves, and what shall serve afterwards.
+    pub deployment: Deployment,
+    /// What every point sets.
+    pub base: Vec<Assignment>,
+    /// What varies.
+    pub axes: Vec<Axis>,
+    /// Rules that take points out.
+    pub exclude: Vec<Rule>,
+    /// Named points beside the product.
+    pub configs: Vec<NamedConfig>,
+    /// The point that the others are compared with; the first when absent.
+    pub baseline: Option<String>,
+    /// In which order the points run.
+    pub order: Order,
+    /// What is measured.
+    pub suite: SuiteRef,
+    /// Seed of everything random: prompts, arrivals, a shuffled order without a seed of its own.
+    pub seed: u64,
+    /// What a config must meet before it may rank.
+    pub gates: Vec<Gate>,
+    /// What to rank by.
+    pub objectives: Vec<Objective>,
+    /// When to stop waiting and trying.
+    pub limits: Limits,
+    /// What was found while reading and is no error.
+    pub warnings: Diagnostics,
+    /// The settings that `base` makes.
+    base_settings: Settings,
+    /// Where each objective stands.
+    objective_spans: Vec<Span>,
+}
+
+/// A named point.
+#[derive(Clone, Debug)]
+pub struct NamedConfig {
+    /// Its name.
+    pub name: String,
+    /// Where the name stands.
+    pub span: Span,
+    /// What it sets over `base`.
+    pub settings: Vec<Assignment>,
+    /// What the author expects to be measured.
+    pub expected: Vec<(MetricPath, f64)>,
+    /// The author's words on it.
+    pub description: Option<String>,
+}
+
+/// In which order the points run. The baseline always runs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As the grid is written: the product with the last axis fastest, then the named configs.
+    AsWritten,
+    /// In a random order that this seed fixes.
+    Shuffled {
+        /// The seed.
+        seed: u64,
+    },
+}

@@ -1,0 +1,162 @@
+//! The deployment that a grid varies: Compose files and a service, or a local process; and what serves afterwards.
+
+use std::path::{Path, PathBuf};
+
+use super::keys;
+use super::reader::{Reader, Spanned, present};
+use crate::domain::text_enum;
+use crate::yaml::{Node, Scalar};
+
+text_enum! {
+    /// What serves when the sweep is over.
+    pub enum After {
+        /// What served before.
+        Restore = "restore",
+        /// The champion; what served before if there is none.
+        Champion = "champion",
+        /// Nothing.
+        Stop = "stop",
+    }
+}
+
+/// Where the server comes from.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The launcher and what it needs.
+    pub kind: DeploymentKind,
+    /// Files of variables, in order: later ones win. Joined with the grid file's folder.
+    pub env_files: Vec<Spanned<PathBuf>>,
+    /// What serves when the sweep is over.
+    pub after: After,
+}
+
+/// The launcher of a deployment.
+#[derive(Clone, Debug)]
+pub enum DeploymentKind {
+    /// A service of Compose files, in a container.
+    Compose(ComposeDeployment),
+    /// A local process, without Docker.
+    Process(ProcessDeployment),
+}
+
+/// A service of Compose files.
+#[derive(Clone, Debug)]
+pub struct ComposeDeployment {
+    /// The files, merged in this order. Joined with the grid file's folder.
+    pub files: Vec<Spanned<PathBuf>>,
+    /// The service that runs vLLM.
+    pub service: Spanned<String>,
+    /// The project's name (`-p`); default is Compose's own rule.
+    pub project_name: Option<Spanned<String>>,
+    /// The project's folder (`--project-directory`); default is the first file's folder.
+    pub project_directory: Option<Spanned<PathBuf>>,
+    /// Profiles to enable.
+    pub profiles: Vec<Spanned<String>>,
+}
+
+/// A local process.
+#[derive(Clone, Debug)]
+pub struct ProcessDeployment {
+    /// Program and arguments; a config's flags are laid over them.
+    pub command: Vec<Spanned<String>>,
+    /// Variables beside those that vgrid itself has.
+    pub env: Vec<(String, Spanned<String>)>,
+    /// The port that the server listens on.
+    pub port: u16,
+}
+
+/// Reads `deployment`; relative paths start at `folder`.
+pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<Deployment> {
+    reader.check_keys(node, "`deployment`", keys::DEPLOYMENT, false);
+    let path = |text: Spanned<String>| Spanned::new(folder.join(&text.value), text.span);
+    let words: Vec<(&str, After)> = After::ALL.iter().map(|after| (after.as_str(), *after)).collect();
+    let after = match present(node, "after") {
+        Some(value) => reader.choice(value, "state after the sweep", &words)?,
+        None => After::Restore,
+    };
+    let env_files = match present(node, "env_files") {
+        Some(value) => reader.texts(value, "`env_files`").into_iter().map(path).collect(),
+        None => Vec::new(),
+    };
+    let kind = match (present(node, "process"), present(node, "compose")) {
+        (Some(process), None) => {
+            for key in keys::COMPOSE_ONLY {
+                if let Some(other) = present(node, key) {
+                    let error = other.span.error("two-launchers", format!("`{key}` does not go with `process`"));
+                    reader.error(error.help("a deployment is either Compose files or a process"));
+                }
+            }
+            DeploymentKind::Process(read_process(reader, process)?)
+        }
+        (Some(process), Some(_)) => {
+            let error = process.span.error("two-launchers", "both `compose` and `process` are given");
+            reader.error(error.help("a deployment is either Compose files or a process"));
+            return None;
+        }
+        (None, _) => DeploymentKind::Compose(read_compose(reader, node, folder)?),
+    };
+    Some(Deployment { kind, env_files, after })
+}
+
+fn read_compose(reader: &mut Reader, node: &Node, folder: &Path) -> Option<ComposeDeployment> {
+    let path = |text: Spanned<String>| Spanned::new(folder.join(&text.value), text.span);
+    let files = reader.required(node, "compose", "`deployment`", "name your Compose files: compose: [compose.yml]");
+    let service = reader.required(node, "service", "`deployment`", "name the service that runs vLLM");
+    let files: Vec<Spanned<PathBuf>> = match files {
+        Some(value) => {
+            let files = reader.texts(value, "`compose`");
+            if value.seq().is_some_and(<[Node]>::is_empty) {
+                let error = value.span.error("empty-value", "`compose` names no file");
+                reader.error(error.help("name at least one Compose file"));
+            }
+            files.into_iter().map(path).collect()
+        }
+        None => Vec::new(),
+    };
+    let service = service.and_then(|value| reader.text(value, "`service`"));
+    let project_name = present(node, "project_name").and_then(|value| reader.text(value, "`project_name`"));
+    let project_directory =
+        present(node, "project_directory").and_then(|value| reader.text(value, "`project_directory`")).map(path);
+    let profiles = present(node, "profiles").map(|value| reader.texts(value, "`profiles`")).unwrap_or_default();
+    Some(ComposeDeployment { files, service: service?, project_name, project_directory, profiles })
+}
+
+fn read_process(reader: &mut Reader, node: &Node) -> Option<ProcessDeployment> {
+    let what = "`deployment.process`";
+    reader.check_keys(node, what, keys::PROCESS, false);
+    let help = "write its words as a list: command: [vllm, serve, /models/m, --port, \"8000\"]";
+    let command = reader.required(node, "command", what, help);
+    let port = reader.required(node, "port", what, "the port that the server listens on, e.g. port: 8000");
+    let command: Vec<Spanned<String>> = match command {
+        Some(value) => reader.items(value, "`command`", help).iter().filter_map(|w| word(reader, w)).collect(),
+        None => Vec::new(),
+    };
+    if let Some(value) = present(node, "command")
+        && value.seq().is_some_and(<[Node]>::is_empty)
+    {
+        reader.error(value.span.error("empty-value", "`command` is empty").help(help));
+    }
+    let port = port.and_then(|value| reader.whole(value, "`port`", 1, 65_535));
+    let mut env = Vec::new();
+    if let Some(section) = present(node, "env") {
+        for (key, value) in reader.entries(section, "`env` of the process", "e.g. env: { OMP_NUM_THREADS: 8 }") {
+            let name = key.text().unwrap_or_default();
+            if let Some(value) = word(reader, value) {
+                env.push((name.to_owned(), value));
+            }
+        }
+    }
+    Some(ProcessDeployment { command, env, port: port? as u16 })
+}
+
+/// A word of a command or a variable's value: text as written; may be empty when in quotes.
+fn word(reader: &mut Reader, node: &Node) -> Option<Spanned<String>> {
+    match node.scalar() {
+        Some(Scalar::Str(text)) => Some(Spanned::new(text.to_owned(), node.span.clone())),
+        Some(Scalar::Int(_) | Scalar::Float(_)) => node.text().map(|t| Spanned::new(t.to_owned(), node.span.clone())),
+        Some(Scalar::Null | Scalar::Bool(_)) | None => {
+            reader.wrong_type(node, "each word", "a text or a number", "put it in quotes if it is meant as text");
+            None
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Every key that a grid file may have, by section: what unknown keys are checked against and what the reference must explain.
+
+/// The top level. Keys that begin with `x-` are free, for YAML anchors.
+pub(super) const GRID: &[&str] = &[
+    "name",
+    "description",
+    "deployment",
+    "base",
+    "axes",
+    "exclude",
+    "configs",
+    "baseline",
+    "order",
+    "suite",
+    "seed",
+    "gates",
+    "objectives",
+    "limits",
+];
+
+/// `deployment`.
+pub(super) const DEPLOYMENT: &[&str] =
+    &["compose", "env_files", "service", "project_name", "project_directory", "profiles", "process", "after"];
+
+/// The keys of `deployment` that only a Compose deployment has.
+pub(super) const COMPOSE_ONLY: &[&str] = &["compose", "service", "project_name", "project_directory", "profiles"];
+
+/// `deployment.process`.
+pub(super) const PROCESS: &[&str] = &["command", "env", "port"];
+
+/// `base`.
+pub(super) const SETTINGS: &[&str] = &["flags", "env", "image", "model"];
+
+/// An item of `configs`.
+pub(super) const CONFIG: &[&str] = &["name", "description", "flags", "env", "image", "model", "expected"];
+
+/// An item of `exclude`.
+pub(super) const EXCLUDE: &[&str] = &["when", "because"];
+
+/// `order` when it is a mapping.
+pub(super) const ORDER: &[&str] = &["shuffled"];
+
+/// `suite` when it is a mapping; the scenarios' own names may stand beside these.
+pub(super) const SUITE: &[&str] = &["name", "base"];
+
+/// `limits`.
+pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "identical_failures", "retries"];
+
+/// Every section with its keys, as the reference names them.
+#[cfg(test)]
+pub(super) const SECTIONS: &[(&str, &[&str])] = &[
+    ("grid", GRID),
+    ("deployment", DEPLOYMENT),
+    ("deployment.process", PROCESS),
+    ("base", SETTINGS),
+    ("configs", CONFIG),
+    ("exclude", EXCLUDE),
+    ("order", ORDER),
+    ("suite", SUITE),
+    ("limits", LIMITS),
+];

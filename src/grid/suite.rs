@@ -1,0 +1,246 @@
+//! The suite of a grid: `quick`, `full`, a file, or scenarios with parameters written in place.
+
+use std::path::{Path, PathBuf};
+
+use super::keys;
+use super::reader::{Reader, Spanned};
+use crate::domain::{Diagnostics, ScenarioKind, ScenarioSpec, Suite, did_you_mean};
+use crate::yaml::{self, Node, Scalar, Value};
+
+/// Where the suite stands.
+#[derive(Clone, Debug)]
+pub enum SuiteRef {
+    /// In the grid, or built in.
+    Inline(Suite),
+    /// In a file of its own, which the caller reads and gives to [`parse_suite`]. Joined with the grid file's folder.
+    File(Spanned<PathBuf>),
+}
+
+/// Reads a suite's own file: the same text as under `suite:` in a grid.
+///
+/// # Errors
+/// Everything wrong with the text, each with its place.
+pub fn parse_suite(file: &Path, text: &str) -> Result<Suite, Diagnostics> {
+    let node = yaml::parse(file, text)?;
+    let mut reader = Reader::default();
+    let suite = match read(&mut reader, &node, Path::new("")) {
+        Some(SuiteRef::Inline(mut suite)) => {
+            if matches!(node.value, Value::Seq(_)) {
+                suite.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            }
+            Some(suite)
+        }
+        Some(SuiteRef::File(other)) => {
+            let error = other.span.error("suite-of-suite", "a suite's file cannot name another file");
+            reader.error(error.help("write the scenarios, e.g. load: { concurrency: [1, 8] }"));
+            None
+        }
+        None => None,
+    };
+    reader.finish(suite).map(|(suite, _)| suite)
+}
+
+/// Reads `suite`.
+pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<SuiteRef> {
+    match &node.value {
+        Value::Scalar { .. } => read_word(reader, node, folder),
+        Value::Seq(items) => {
+            let mut scenarios = Vec::new();
+            for item in items {
+                match &item.value {
+                    Value::Map(entries) => {
+                        for (key, value) in entries {
+                            add(reader, &mut scenarios, key, Some(value));
+                        }
+                    }
+                    Value::Scalar { .. } | Value::Seq(_) => add(reader, &mut scenarios, item, None),
+                }
+            }
+            finish(reader, node, "custom".to_owned(), scenarios)
+        }
+        Value::Map(entries) => {
+            let mut suite = Suite { name: "custom".to_owned(), seed: 0, scenarios: Vec::new() };
+            if let Some(base) = node.get("base") {
+                suite = builtin(reader, base)?;
+                suite.name = format!("{} (adjusted)", suite.name);
+            }
+            if let Some(name) = node.get("name").and_then(|name| reader.text(name, "the suite's name")) {
+                suite.name = name.value;
+            }
+            let mut scenarios = suite.scenarios;
+            for (key, value) in entries {
+                if !key.text().is_some_and(|text| keys::SUITE.contains(&text)) {
+                    add(reader, &mut scenarios, key, Some(value));
+                }
+            }
+            finish(reader, node, suite.name, scenarios)
+        }
+    }
+}
+
+fn finish(reader: &mut Reader, node: &Node, name: String, scenarios: Vec<ScenarioSpec>) -> Option<SuiteRef> {
+    if scenarios.is_empty() {
+        let error = node.span.error("empty-suite", "the suite has no scenario");
+        reader.error(error.help("write quick, full, or scenarios such as load: { concurrency: [1, 8] }"));
+        return None;
+    }
+    Some(SuiteRef::Inline(Suite { name, seed: 0, scenarios }))
+}
+
+fn read_word(reader: &mut Reader, node: &Node, folder: &Path) -> Option<SuiteRef> {
+    let text = reader.text(node, "`suite`")?;
+    let looks_like_file = text.value.contains(['/', '.']);
+    if looks_like_file {
+        return Some(SuiteRef::File(Spanned::new(folder.join(text.value), text.span)));
+    }
+    builtin(reader, node).map(SuiteRef::Inline)
+}
+
+fn builtin(reader: &mut Reader, node: &Node) -> Option<Suite> {
+    match node.str() {
+        Some("quick") => Some(Suite::quick()),
+        Some("full") => Some(Suite::full()),
+        Some(other) => {
+            let help = match did_you_mean(other, ["quick", "full"]) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write quick, full, a file such as suites/night.yaml, or the scenarios in place".to_owned(),
+            };
+            reader.error(node.span.error("unknown-suite", format!("no suite is called `{other}`")).help(help));
+            None
+        }
+        None => {
+            reader.wrong_type(node, "the suite's base", "a word", "write quick or full");
+            None
+        }
+    }
+}
+
+/// Adds or changes one scenario: `parameters` over what `scenarios` has of it, over its defaults; `off` takes it out.
+fn add(reader: &mut Reader, scenarios: &mut Vec<ScenarioSpec>, key: &Node, parameters: Option<&Node>) {
+    let Some(kind) = kind_of(reader, key) else { return };
+    let at = scenarios.iter().position(|spec| spec.kind() == kind);
+    if parameters.and_then(Node::str) == Some("off") {
+        if let Some(at) = at {
+            scenarios.remove(at);
+        }
+        return;
+    }
+    let Some(mut spec) = at.map(|at| scenarios[at].clone()).or_else(|| default_spec(kind)) else {
+        let allowed: Vec<&str> = available().collect();
+        let error = key.span.error("unavailable-scenario", format!("this version does not measure `{kind}` yet"));
+        reader.error(error.help(format!("scenarios that it measures: {}", allowed.join(", "))));
+        return;
+    };
+    if let Some(node) = parameters.filter(|node| !node.is_null()) {
+        for (name, value) in
+            reader.entries(node, &format!("`{kind}`"), "write its parameters, e.g. { output_tokens: 64 }")
+        {
+            if let Some(changed) = with_parameter(reader, &spec, name, value) {
+                spec = changed;
+            }
+        }
+    }
+    match at {
+        Some(at) => scenarios[at] = spec,
+        None => scenarios.push(spec),
+    }
+}
+
+fn kind_of(reader: &mut Reader, key: &Node) -> Option<ScenarioKind> {
+    let text = key.text().unwrap_or_default();
+    match text.replace('-', "_").parse::<ScenarioKind>() {
+        Ok(kind) => Some(kind),
+        Err(_) => {
+            let allowed: Vec<&str> = available().chain(keys::SUITE.iter().copied()).collect();
+            let help = match did_you_mean(text, allowed.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("scenarios that this version measures: {}", available().collect::<Vec<_>>().join(", ")),
+            };
+            reader.error(key.span.error("unknown-scenario", format!("no scenario is called `{text}`")).help(help));
+            None
+        }
+    }
+}
+
+/// A scenario at its default parameters; none when this version has no parameters for it.
+fn default_spec(kind: ScenarioKind) -> Option<ScenarioSpec> {
+    serde_json::from_value(serde_json::json!({ "scenario": kind.as_str() })).ok()
+}
+
+/// The scenarios that this version measures.
+fn available() -> impl Iterator<Item = &'static str> {
+    ScenarioKind::ALL.iter().filter(|kind| default_spec(**kind).is_some()).map(|kind| kind.as_str())
+}
+
+/// `spec` with one parameter changed. The type that reads it knows its names and types, so nothing is listed twice.
+fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &Node) -> Option<ScenarioSpec> {
+    let name = key.text().unwrap_or_default();
+    let what = format!("`{name}` of `{}`", spec.kind());
+    let json = json(value);
+    let mut object = serde_json::to_value(spec).ok()?;
+    object.as_object_mut()?.insert(name.to_owned(), json);
+    match serde_json::from_value::<ScenarioSpec>(object) {
+        Ok(changed) if name != "scenario" => match implausible(value) {
+            None => Some(changed),
+            Some(why) => {
+                reader.error(value.span.error("out-of-range", format!("{what} {why}")).help("write a number above 0"));
+                None
+            }
+        },
+        Ok(_) => {
+            reader.error(key.span.error("unknown-key", format!("unknown key {what}")).help("remove it"));
+            None
+        }
+        Err(error) if error.to_string().starts_with("unknown field") => {
+            let names = parameter_names(spec.kind());
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            reader.unknown_key(key, &format!("`{}`", spec.kind()), &names);
+            None
+        }
+        Err(error) => {
+            let why = error.to_string();
+            let help = "see the suite's parameters in docs/grid.md";
+            reader.error(value.span.error("wrong-type", format!("{what} cannot be read: {why}")).help(help));
+            None
+        }
+    }
+}
+
+/// Why no parameter can have this value: an empty list, or a zero. All parameters are counts, lengths, or limits.
+fn implausible(node: &Node) -> Option<&'static str> {
+    match (&node.value, node.scalar()) {
+        (Value::Seq(items), _) if items.is_empty() => Some("is an empty list"),
+        (Value::Seq(items), _) => items.iter().find_map(implausible),
+        (_, Some(Scalar::Int(number))) if number <= 0 => Some("must be above 0"),
+        (_, Some(Scalar::Float(number))) if number <= 0.0 => Some("must be above 0"),
+        (_, _) => None,
+    }
+}
+
+/// The parameters of a scenario, out of its type's own message about an unknown one.
+pub(super) fn parameter_names(kind: ScenarioKind) -> Vec<String> {
+    let probe = serde_json::json!({ "scenario": kind.as_str(), "?": 0 });
+    let message = match serde_json::from_value::<ScenarioSpec>(probe) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    let expected = message.split_once("expected").map(|(_, rest)| rest).unwrap_or_default();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn json(node: &Node) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match &node.value {
+        Value::Seq(items) => Json::Array(items.iter().map(json).collect()),
+        Value::Map(entries) => {
+            entries.iter().map(|(k, v)| (k.text().unwrap_or_default().to_owned(), json(v))).collect()
+        }
+        Value::Scalar { .. } => match node.scalar() {
+            Some(Scalar::Bool(value)) => Json::Bool(value),
+            Some(Scalar::Int(value)) => Json::from(value),
+            Some(Scalar::Float(value)) => Json::from(value),
+            Some(Scalar::Str(text)) => Json::from(text),
+            Some(Scalar::Null) | None => Json::Null,
+        },
+    }
+}
