@@ -34,5 +34,5 @@ pub use clock::RunClock;
 pub use context::{Activity, Context, Progress};
 pub use error::{BenchError, Unusable};
 pub use prometheus::{Sample, Scrape};
-pub use run::run_scenario;
+pub use run::{data_sha256_of, run_scenario};
 pub use target::{ApiKey, Target};

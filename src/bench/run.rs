@@ -28,6 +28,14 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 /// The prefix of the engine's own series.
 const ENGINE_PREFIX: &str = "vllm:";
 
+/// SHA-256 of the prompts that a scenario sends, the nonce apart, first 16 hexadecimal digits: known before any server is.
+#[must_use]
+pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec) -> String {
+    // Plain data; if it could not be written, the error's text would still be a function of the content.
+    let json = serde_json::to_string(spec).unwrap_or_else(|e| e.to_string());
+    data_sha256(seed, &json)
+}
+
 /// Runs one scenario to its end.
 ///
 /// # Errors

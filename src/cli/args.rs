@@ -76,6 +76,9 @@ pub(crate) enum Command {
 pub(crate) struct CheckArgs {
     /// The grid
     pub(crate) grid: PathBuf,
+    /// Check the grid and its files only, not this machine
+    #[arg(long)]
+    pub(crate) files_only: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -52,8 +52,8 @@ pub(crate) struct PlannedConfig {
 impl PlannedConfig {
     /// The identity of each scenario's result for this config, in the suite's order.
     pub(crate) fn result_keys(&self, suite: &Suite) -> Vec<ResultKey> {
-        let data = crate::bench::data_version();
-        suite.scenarios.iter().map(|spec| ResultKey::of(&self.key, spec, data, suite.seed)).collect()
+        let key = |spec| ResultKey::of(&self.key, spec, &crate::bench::data_sha256_of(suite.seed, spec), suite.seed);
+        suite.scenarios.iter().map(key).collect()
     }
 }
 

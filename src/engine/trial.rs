@@ -377,7 +377,7 @@ impl<'s> Attempt<'s> {
         if result.spec.kind() != ScenarioKind::Smoke {
             return None;
         }
-        let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed_ratio")?;
+        let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
         if passed.value >= 1.0 {
             return None;
         }
