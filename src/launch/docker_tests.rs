@@ -246,3 +246,130 @@ async fn cancelling_ends_the_wait_at_once_and_a_restart_by_a_stranger_is_noticed
     scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
     scene.end().await;
 }
+
+/// Production as its users run it: a compose container with a fixed port, started by somebody else than vgrid.
+async fn production(scene: &Scene, port: u16, policy: &str) -> (LaunchSpec, String) {
+    let mut spec = scene.spec(&[("MODEL", "prod-model")]);
+    spec.service.ports[0].published = Some(port.to_string());
+    spec.service.environment.insert("HF_TOKEN".into(), Some("hf_verysecret".into()));
+    spec.container_name = format!("{}-prod", scene.project);
+    let running = scene.launcher.start(&spec).await.unwrap();
+    let Readiness::Ready(_) = scene.wait(&running, &quick()).await else { panic!("production does not serve") };
+    // The same container, without vgrid's labels and with a policy: made again as `docker compose` would have made it.
+    let docker = &scene.launcher.connection.docker;
+    let inspect = scene.launcher.inspect(&running.id).await.unwrap();
+    scene.launcher.stop(&running, Duration::from_secs(2)).await.unwrap();
+    let secrets = [("HF_TOKEN".to_owned(), "hf_verysecret".to_owned())].into();
+    let mut body = super::recreate::Recreate::of(&inspect).call(&secrets).unwrap().body;
+    body.labels.as_mut().unwrap().retain(|name, _| !name.starts_with("io.vgrid"));
+    let name = policy.parse().unwrap();
+    body.host_config.as_mut().unwrap().restart_policy =
+        Some(bollard::models::RestartPolicy { name: Some(name), maximum_retry_count: None });
+    let options = bollard::query_parameters::CreateContainerOptions {
+        name: Some(spec.container_name.clone()),
+        platform: String::new(),
+    };
+    let id = docker.create_container(Some(options), body).await.unwrap().id;
+    docker.start_container(&id, None).await.unwrap();
+    let urls = [format!("http://127.0.0.1:{port}")];
+    let policy = ReadyPolicy::default();
+    let answer = super::ready::ask_until_completion(&urls, &policy);
+    tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap().unwrap();
+    (spec, id)
+}
+
+fn restore_plan() -> RestorePlan {
+    let secrets = [("HF_TOKEN".to_owned(), "hf_verysecret".to_owned())].into();
+    RestorePlan { server_port: 8000, model_id: None, api_key: None, deadline: Duration::from_secs(60), secrets }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn production_is_moved_aside_for_a_trial_and_the_very_same_container_serves_again() {
+    let Some(scene) = Scene::new("prod").await else { return };
+    let launcher = &scene.launcher;
+    let (spec, id) = production(&scene, 38472, "always").await;
+    let query = ServingQuery::of(&scene.project, "vllm", &spec.service, None);
+    let serving = launcher.serving_now(&query).await.unwrap();
+    assert_eq!(serving.len(), 1);
+    let serving: Serving = serde_json::from_str(&serde_json::to_string(&serving[0]).unwrap()).unwrap();
+    assert_eq!(
+        (serving.found_by, serving.running, serving.models.as_slice()),
+        (FoundBy::Labels, true, &["prod-model".to_owned()][..])
+    );
+    assert_eq!(serving.restart_policy.name, "always");
+    assert!(!serde_json::to_string(&serving).unwrap().contains("hf_verysecret"));
+    launcher.displace(&serving).await.unwrap();
+    launcher.displace(&serving).await.unwrap();
+    let aside = launcher.inspect(&id).await.unwrap();
+    assert!(!super::docker::is_running(&aside));
+    assert_eq!(super::docker::name_of(&aside), serving.displaced_name());
+    let policy = aside.host_config.unwrap().restart_policy.unwrap().name.unwrap().to_string();
+    assert_eq!(policy, "no");
+    assert!(
+        launcher.displaced().await.unwrap().iter().any(|d| d.container_id == id && d.original_name == serving.name)
+    );
+    // The trial takes its name and port; vgrid is then killed and leaves it behind.
+    let trial = launcher.start(&LaunchSpec { container_name: serving.name.clone(), ..spec.clone() }).await.unwrap();
+    let Readiness::Ready(_) = scene.wait(&trial, &quick()).await else { panic!("trial") };
+    drop(trial);
+    // A stranger to this database sees the leftover and does not touch it; its own database removes it.
+    assert!(launcher.remove_leftovers("another-db").await.unwrap().is_empty());
+    assert_eq!(launcher.leftovers(&scene.project).await.unwrap().len(), 1);
+    let noted_again = launcher.serving_now(&query).await;
+    assert!(noted_again.is_err(), "the trial is in the way: {noted_again:?}");
+    assert_eq!(launcher.remove_leftovers(&scene.project).await.unwrap().len(), 1);
+    let restored = launcher.restore(&serving, &restore_plan(), &CancellationToken::new()).await.unwrap();
+    println!("restored in {:.2} s", restored.elapsed_s);
+    assert_eq!((restored.container_id.as_str(), restored.action), (id.as_str(), RestoreAction::Started));
+    assert_eq!(restored.answered.unwrap().0, "prod-model");
+    let back = launcher.inspect(&id).await.unwrap();
+    assert_eq!(super::docker::name_of(&back), serving.name);
+    assert_eq!(back.host_config.unwrap().restart_policy.unwrap().name.unwrap().to_string(), "always");
+    let again = launcher.restore(&serving, &restore_plan(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(again.action, RestoreAction::AlreadyThere);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn production_that_a_stranger_removed_is_made_again_and_one_that_dies_is_an_error() {
+    let Some(scene) = Scene::new("gone").await else { return };
+    let launcher = &scene.launcher;
+    let (spec, id) = production(&scene, 38473, "no").await;
+    let query = ServingQuery::of(&scene.project, "vllm", &spec.service, None);
+    let serving = launcher.serving_now(&query).await.unwrap().remove(0);
+    launcher.displace(&serving).await.unwrap();
+    launcher.remove(&id).await.unwrap();
+    let without_secrets = RestorePlan { secrets: std::collections::BTreeMap::new(), ..restore_plan() };
+    let error = launcher.restore(&serving, &without_secrets, &CancellationToken::new()).await.unwrap_err();
+    assert!(error.message.contains("HF_TOKEN"), "{error}");
+    let restored = launcher.restore(&serving, &restore_plan(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(restored.action, RestoreAction::Recreated);
+    assert_eq!(restored.answered.clone().unwrap().0, "prod-model");
+    let made = launcher.inspect(&restored.container_id).await.unwrap();
+    let env = made.config.unwrap().env.unwrap();
+    assert!(env.contains(&"HF_TOKEN=hf_verysecret".to_owned()));
+    // Now the record names a container that is gone and another one bears its name.
+    let again = launcher.restore(&serving, &restore_plan(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(again.action, RestoreAction::ReplacedByStranger);
+    // A model that no longer answers is an error, and so is a cut wait.
+    let other = RestorePlan { model_id: Some("gone-model".into()), ..restore_plan() };
+    let error = launcher.restore(&serving, &other, &CancellationToken::new()).await.unwrap_err();
+    assert!(error.message.contains("gone-model"), "{error}");
+    let cancelled = CancellationToken::new();
+    cancelled.cancel();
+    assert!(launcher.restore(&serving, &restore_plan(), &cancelled).await.unwrap_err().message.contains("cut short"));
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inspect_shows_no_secret() {
+    let Some(scene) = Scene::new("mask").await else { return };
+    let mut spec = scene.spec(&[("SILENT", "1")]);
+    spec.service.environment.insert("VLLM_API_KEY".into(), Some("sk-secret".into()));
+    spec.service.command = Some(vec!["--api-key".into(), "sk-secret".into()]);
+    let running = scene.launcher.start(&spec).await.unwrap();
+    let json = scene.launcher.inspect_json(&running).await.unwrap().to_string();
+    assert!(!json.contains("sk-secret") && json.contains("VLLM_API_KEY=***"), "{json}");
+    scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
+    scene.end().await;
+}

@@ -148,6 +148,27 @@ enum ProbeEnd {
     Refused(String),
 }
 
+/// Who is asked.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    base_urls: &'a [String],
+    started: Instant,
+}
+
+/// Asks until a real completion comes, with no log and no container to watch: for what is put back.
+///
+/// # Errors
+/// The server's last word, when it answers and refuses.
+pub(super) async fn ask_until_completion(base_urls: &[String], policy: &ReadyPolicy) -> Result<Ready, String> {
+    let probe = Probe::new(policy.api_key.clone())?;
+    let (tell, _seen) = watch::channel(ProbeState::default());
+    let target = Target { base_urls, started: Instant::now() };
+    match until_completion(target, policy, &probe, &tell).await {
+        ProbeEnd::Answered(ready) => Ok(ready),
+        ProbeEnd::Refused(why) => Err(why),
+    }
+}
+
 /// Runs the race. `milestones` reads log lines, `progress` is told of advances.
 pub(super) async fn race(
     running: &Running,
@@ -161,7 +182,8 @@ pub(super) async fn race(
         Err(why) => return Readiness::Refused { why, state: NotReady::default() },
     };
     let (tell, mut probe_state) = watch::channel(ProbeState::default());
-    let answer = until_completion(running, policy, &probe, &tell);
+    let target = Target { base_urls: &running.base_urls, started: running.started };
+    let answer = until_completion(target, policy, &probe, &tell);
     tokio::pin!(answer);
     let death = running.watch_death();
     tokio::pin!(death);
@@ -207,19 +229,19 @@ pub(super) async fn race(
 
 /// Asks until a completion yields a token or the server refuses for good. Never gives up by itself.
 async fn until_completion(
-    running: &Running,
+    target: Target<'_>,
     policy: &ReadyPolicy,
     probe: &Probe,
     tell: &watch::Sender<ProbeState>,
 ) -> ProbeEnd {
-    let since_start = || running.started.elapsed().as_secs_f64();
+    let since_start = || target.started.elapsed().as_secs_f64();
     let bad = |error: &ProbeError| {
         tell.send_if_modified(|state| {
             state.last_answer = Some(error.to_string());
             false
         });
     };
-    let base_url = healthy_url(running, probe, &bad).await;
+    let base_url = healthy_url(target.base_urls, probe, &bad).await;
     let health_s = since_start();
     tell.send_modify(|state| (state.step, state.health_s) = (1, Some(health_s)));
     let (models, model_id) = match listed_model(&base_url, policy, probe, &bad).await {
@@ -251,12 +273,12 @@ async fn until_completion(
 }
 
 /// The first of the server's addresses where `/health` answers 200.
-async fn healthy_url(running: &Running, probe: &Probe, bad: &(dyn Fn(&ProbeError) + Sync)) -> String {
+async fn healthy_url(base_urls: &[String], probe: &Probe, bad: &(dyn Fn(&ProbeError) + Sync)) -> String {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let answers = running.base_urls.iter().map(|url| async move { probe.health(url).await.map(|()| url.clone()) });
+        let answers = base_urls.iter().map(|url| async move { probe.health(url).await.map(|()| url.clone()) });
         for answer in futures_util::future::join_all(answers).await {
             match answer {
                 Ok(url) => return url,
