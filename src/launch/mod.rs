@@ -1,1 +1,46 @@
-//! A running server: create, ready, exit, logs, stop, restore.
+//! A running server: create, ready, exit, logs, stop, restore; in Docker or as a local process.
+
+mod address;
+mod connect;
+mod create;
+mod docker;
+mod docker_tasks;
+mod duration;
+mod endpoints;
+mod error;
+mod image;
+mod leftovers;
+mod log;
+mod mounts;
+mod pack;
+mod prerequisites;
+mod probe;
+mod procfs;
+mod ready;
+mod recreate;
+mod resources;
+mod restore;
+mod running;
+mod secrets;
+mod serving;
+mod spec;
+
+#[cfg(test)]
+mod docker_tests;
+#[cfg(test)]
+mod fake_server;
+
+pub use address::{DockerAddress, Transport};
+pub use docker::DockerLauncher;
+pub use error::{LaunchError, LaunchStep};
+pub use image::ImageInfo;
+pub use leftovers::{Leftover, Sidecar, SidecarKind};
+pub use log::{AttemptLog, LogReader};
+pub use pack::build_sim_image;
+pub use probe::{CompletionSeen, Probe, ProbeError};
+pub use ready::{BootProgress, MilestoneReader, NotReady, ProgressListener, Readiness, Ready, ReadyPolicy};
+pub use restore::{RestoreAction, RestorePlan, Restored};
+pub use running::Running;
+pub use secrets::secrets_of;
+pub use serving::{Displaced, FoundBy, SavedRestartPolicy, Serving, ServingQuery};
+pub use spec::{LaunchSpec, ProjectPart, TrialLabels, database_label, server_port};
