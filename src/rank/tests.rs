@@ -150,7 +150,7 @@ fn measured_once(name: usize, n: usize, rng: &mut rand::rngs::StdRng) -> Candida
 fn identical_configs_are_told_apart_in_at_most_one_night_in_twenty() {
     let mut rng = rand::rngs::StdRng::seed_from_u64(7);
     for (k, n) in [(2, 5), (2, 40), (12, 3), (12, 8), (12, 40)] {
-        let nights = 1_500;
+        let nights = 1_000;
         let wrong = (0..nights)
             .filter(|_| {
                 let field: Vec<Candidate> = (0..k).map(|i| measured_once(i, n, &mut rng)).collect();
@@ -158,8 +158,9 @@ fn identical_configs_are_told_apart_in_at_most_one_night_in_twenty() {
                 ranking.rows.iter().any(|r| r.standing == Standing::Behind)
             })
             .count();
-        // 5 % of 1,500 is 75; the limit lies three standard deviations of a binomial above it.
-        assert!(wrong <= 100, "k {k}, n {n}: {wrong} of {nights} nights told identical configs apart");
+        println!("k {k}, n {n}: {wrong} of {nights}");
+        // 5 % of 1,000 is 50; the limit lies three standard deviations of a binomial above it.
+        assert!(wrong <= 70, "k {k}, n {n}: {wrong} of {nights} nights told identical configs apart");
     }
 }
 

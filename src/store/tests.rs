@@ -344,7 +344,7 @@ fn the_ranking_view_says_what_the_rust_ranking_says() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
 
     #[test]
     fn whatever_is_measured_the_view_and_rust_agree(
