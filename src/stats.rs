@@ -10,7 +10,8 @@ pub const MIN_SAMPLES_FOR_INTERVAL: usize = 5;
 
 /// The percentiles that vgrid prints, with the samples that each needs: `n >= 1 / (1 - q)` so that at least one
 /// sample may lie beyond it, and three for a median.
-pub const PERCENTILES: &[(&str, f64, usize)] = &[("p50", 0.50, 3), ("p90", 0.90, 10), ("p95", 0.95, 20), ("p99", 0.99, 100)];
+pub const PERCENTILES: &[(&str, f64, usize)] =
+    &[("p50", 0.50, 3), ("p90", 0.90, 10), ("p95", 0.95, 20), ("p99", 0.99, 100)];
 
 /// A 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,11 +123,7 @@ fn interval_of(replicates: Vec<f64>) -> Option<Interval> {
     Some(Interval { low: quantile_of_sorted(&replicates, 0.025)?, high: quantile_of_sorted(&replicates, 0.975)? })
 }
 
-fn bootstrap_replicates<T: Copy>(
-    items: &[T],
-    seed: u64,
-    statistic: impl Fn(&[T]) -> Option<f64>,
-) -> Option<Vec<f64>> {
+fn bootstrap_replicates<T: Copy>(items: &[T], seed: u64, statistic: impl Fn(&[T]) -> Option<f64>) -> Option<Vec<f64>> {
     if items.len() < MIN_SAMPLES_FOR_INTERVAL {
         return None;
     }

@@ -91,9 +91,9 @@ impl Delta<'_> {
         self.tool_calls.as_ref().is_some_and(|calls| {
             calls.iter().any(|c| {
                 filled(c.id.as_ref()).is_some()
-                    || c.function.as_ref().is_some_and(|f| {
-                        filled(f.name.as_ref()).is_some() || filled(f.arguments.as_ref()).is_some()
-                    })
+                    || c.function
+                        .as_ref()
+                        .is_some_and(|f| filled(f.name.as_ref()).is_some() || filled(f.arguments.as_ref()).is_some())
             })
         })
     }

@@ -79,7 +79,8 @@ impl Figures {
 
     /// Repeats a point's metrics of these names as the scenario's headline.
     pub(super) fn headline(&mut self, point: &str, names: &[&str]) {
-        let of_the_point = |m: &&Metric| m.path.point.as_deref() == Some(point) && names.contains(&m.path.name.as_str());
+        let of_the_point =
+            |m: &&Metric| m.path.point.as_deref() == Some(point) && names.contains(&m.path.name.as_str());
         let mut headline: Vec<Metric> = self.metrics.iter().filter(of_the_point).cloned().collect();
         for metric in &mut headline {
             metric.path.point = None;
@@ -89,9 +90,8 @@ impl Figures {
 
     /// The value of a point's figure without statistic.
     pub(super) fn value(&self, point: &str, name: &str) -> Option<f64> {
-        let wanted = |m: &&Metric| {
-            m.path.point.as_deref() == Some(point) && m.path.name == name && m.path.statistic.is_none()
-        };
+        let wanted =
+            |m: &&Metric| m.path.point.as_deref() == Some(point) && m.path.name == name && m.path.statistic.is_none();
         self.metrics.iter().find(wanted).map(|m| m.value)
     }
 

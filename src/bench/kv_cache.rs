@@ -82,7 +82,8 @@ async fn sizes_that_fit(run: &mut Run<'_>, spec: &KvCacheSpec) -> Vec<u32> {
     let all = sizes.len();
     sizes.retain(|size| limit.is_none_or(|limit| size.saturating_add(spec.output_tokens) <= limit));
     if sizes.len() < all {
-        let left_out: Vec<String> = spec.prefix_tokens.iter().filter(|s| !sizes.contains(s)).map(u32::to_string).collect();
+        let left_out: Vec<String> =
+            spec.prefix_tokens.iter().filter(|s| !sizes.contains(s)).map(u32::to_string).collect();
         let verdict = if sizes.is_empty() { Verdict::Invalid } else { Verdict::Suspect };
         let sentence = format!(
             "prefixes of {} tokens were left out: with {} answer tokens they do not fit the engine's {}",
@@ -126,8 +127,7 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
         let miss = run.send(&request, &purpose(point, "miss")).await?;
         let between = lookups(run).await;
         // a hit after a failed miss would be a miss
-        let hit =
-            if miss.end.is_complete() { Some(run.send(&request, &purpose(point, "hit")).await?) } else { None };
+        let hit = if miss.end.is_complete() { Some(run.send(&request, &purpose(point, "hit")).await?) } else { None };
         let at_last = lookups(run).await;
         pairs.push(Pair {
             miss,
@@ -192,9 +192,8 @@ const MIN_PAIRS: usize = 3;
 
 /// Cached tokens over prompt tokens, as usage says; with the requests that said it.
 fn cached_share<'r>(records: impl Iterator<Item = &'r RequestRecord>) -> (Option<f64>, usize) {
-    let said: Vec<(f64, f64)> = records
-        .filter_map(|r| Some((f64::from(r.cached_tokens?), f64::from(r.prompt_tokens?))))
-        .collect();
+    let said: Vec<(f64, f64)> =
+        records.filter_map(|r| Some((f64::from(r.cached_tokens?), f64::from(r.prompt_tokens?)))).collect();
     share(&said)
 }
 
@@ -230,7 +229,8 @@ fn judge(run: &mut Run<'_>, point: &str, pairs: &[Pair]) {
     ];
     for (who, share) in of_misses {
         if let Some(share) = share.filter(|s| *s > HIT_SHARE) {
-            let sentence = format!("{point}: {who} say that {:.0} % of fresh prompts came from the cache", share * 100.0);
+            let sentence =
+                format!("{point}: {who} say that {:.0} % of fresh prompts came from the cache", share * 100.0);
             run.validity.add(Verdict::Invalid, ValidityReason::MissWasCached, sentence);
         }
     }
@@ -261,9 +261,7 @@ fn faster_without_cache(pairs: &[(f64, f64)], seed: u64) -> Option<String> {
     let ratio = acceleration(pairs)?;
     let is_faster = match stats::bootstrap_interval(pairs, seed, acceleration) {
         Some(interval) => interval.low > FASTER,
-        None => {
-            pairs.len() >= MIN_PAIRS && ratio > CLEARLY_FASTER && pairs.iter().all(|(miss, hit)| miss > hit)
-        }
+        None => pairs.len() >= MIN_PAIRS && ratio > CLEARLY_FASTER && pairs.iter().all(|(miss, hit)| miss > hit),
     };
     is_faster.then(|| format!("repeated prompts were {ratio:.2} times faster"))
 }
@@ -280,7 +278,8 @@ mod tests {
 
     #[test]
     fn noise_is_not_called_faster_and_a_clear_gain_is() {
-        let noise: Vec<(f64, f64)> = (0..8).map(|i| (100.0 + f64::from(i % 3), 100.0 + f64::from((i + 1) % 3))).collect();
+        let noise: Vec<(f64, f64)> =
+            (0..8).map(|i| (100.0 + f64::from(i % 3), 100.0 + f64::from((i + 1) % 3))).collect();
         assert_eq!(faster_without_cache(&noise, 1), None);
         let gain: Vec<(f64, f64)> = noise.iter().map(|(miss, hit)| (*miss, hit / 3.0)).collect();
         assert!(faster_without_cache(&gain, 1).is_some());

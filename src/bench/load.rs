@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{LoadSpec, RequestRecord, ValidityReason, Verdict};
 
+use super::BenchError;
 use super::chat::{ChatRequest, Reply};
 use super::context::Activity;
 use super::figures::{Samples, Single};
@@ -16,7 +17,6 @@ use super::run::{Purpose, Run, Sender, Stop};
 use super::selfcheck::{SelfCheck, SelfReport};
 use super::validity;
 use super::window::{Window, token_gaps_ms};
-use super::BenchError;
 
 /// Prompts that are tokenized at once.
 const PROMPTS_AT_ONCE: usize = 8;

@@ -223,7 +223,10 @@ mod tests {
         assert_ne!(a_nonce, b_nonce);
         assert_eq!(a_rest, b_rest);
         assert_ne!(text(7, "run-a", "p/1", 50), text(7, "run-a", "p/2", 50));
-        assert_ne!(text(7, "run-a", "p/1", 50).split_once(' ').unwrap().1, text(8, "run-a", "p/1", 50).split_once(' ').unwrap().1);
+        assert_ne!(
+            text(7, "run-a", "p/1", 50).split_once(' ').unwrap().1,
+            text(8, "run-a", "p/1", 50).split_once(' ').unwrap().1
+        );
     }
 
     #[test]

@@ -201,7 +201,8 @@ impl Sender {
         let slot = Slot { index: 0, point: None, role: "probe", measured: false, intended_ms: None };
         let reply = self.client.chat(&request, &slot, &self.clock, &patience, &self.ctx.cancel).await;
         let end = reply.record.end;
-        (!end.is_complete()).then(|| (Unusable::Hung, format!("/health is fine, a request for one token ended as {end}")))
+        (!end.is_complete())
+            .then(|| (Unusable::Hung, format!("/health is fine, a request for one token ended as {end}")))
     }
 
     /// A new point begins: tokens per second count from here.

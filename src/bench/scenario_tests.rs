@@ -2,7 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{KvCacheSpec, LoadSpec, RequestEnd, ScenarioResult, ScenarioSpec, SmokeSpec, ValidityReason, Verdict};
+use crate::domain::{
+    KvCacheSpec, LoadSpec, RequestEnd, ScenarioResult, ScenarioSpec, SmokeSpec, ValidityReason, Verdict,
+};
 
 use super::testserver::{Cache, Engine, Script, TestServer};
 use super::{Activity, BenchError, Client, Context, Target, Unusable, run_scenario};
@@ -182,7 +184,10 @@ async fn load_reaches_its_concurrency_and_leaves_the_ramp_out() {
         assert!(user_turn.queue_ms() >= 0.0);
     }
     let progress = *watch.borrow();
-    assert_eq!((progress.activity, progress.requests_done, progress.requests_total), (Activity::Measuring, 21, Some(21)));
+    assert_eq!(
+        (progress.activity, progress.requests_done, progress.requests_total),
+        (Activity::Measuring, 21, Some(21))
+    );
 }
 
 #[tokio::test]
@@ -216,7 +221,9 @@ async fn missing_usage_and_preemptions_make_a_result_suspect() {
     let server = TestServer::start(script(Engine { usage: false, preemptions: 1, ..engine() })).await;
     let result = run(&server, &ScenarioSpec::Load(load(&[1], 4)), &context()).await;
     assert!(has(&result, ValidityReason::UsageMissing) && has(&result, ValidityReason::Preemptions));
-    assert!(value(&result, "load.c1.output_tokens_per_s").is_none() && value(&result, "load.c1.tpot_ms.mean").is_none());
+    assert!(
+        value(&result, "load.c1.output_tokens_per_s").is_none() && value(&result, "load.c1.tpot_ms.mean").is_none()
+    );
     assert!(value(&result, "load.c1.ttft_ms.mean").is_some());
 }
 

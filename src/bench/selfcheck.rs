@@ -68,7 +68,9 @@ impl SelfReport {
             doubts.push(format!("the client used {:.0} % of all cores", share * 100.0));
         }
         if let Some(lag) = self.lag_p95_ms().filter(|lag| *lag > MAX_LAG_P95_MS) {
-            doubts.push(format!("the client's tasks ran {lag:.1} ms late (95th percentile): its machine is too busy to keep time"));
+            doubts.push(format!(
+                "the client's tasks ran {lag:.1} ms late (95th percentile): its machine is too busy to keep time"
+            ));
         }
         let (middle, tail) = (stats::median(gaps_ms), stats::quantile(gaps_ms, 0.99));
         if let (Some(middle), Some(tail), true) = (middle, tail, gaps_ms.len() >= 100)

@@ -190,6 +190,7 @@ impl Exchange<'_> {
     ) -> WireEnd {
         let mut cancelled = std::pin::pin!(self.cancel.cancelled());
         let mut reads = 0_u32;
+        let mut waits_for_token = true;
         loop {
             tokio::select! {
                 biased;
@@ -206,6 +207,10 @@ impl Exchange<'_> {
                     if assembly.has_ended() {
                         drain(response).await;
                         return (RequestEnd::StreamCut, None); // the assembly has decided
+                    }
+                    if waits_for_token && assembly.has_token() {
+                        waits_for_token = false; // from here on the patience is another, and may end sooner
+                        sleep.as_mut().reset(self.limits.next(wire, assembly, self.delivery).0.into());
                     }
                     reads = reads.wrapping_add(1);
                     if !reads.is_multiple_of(READS_PER_LOOK) {

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{RequestEnd, TokenKind};
 
 use super::testserver::{LAST_CHUNK, STREAM_HEAD, Script, Step, TestServer, delta, finish, http_chunk};
-use super::{AnswerLength, ApiKey, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts};
+use super::{
+    AnswerLength, ApiKey, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
+};
 
 const ROLE: &str = "{\"role\":\"assistant\",\"content\":\"\"}";
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":4}}}\n\n";
@@ -17,7 +19,8 @@ const DONE: &str = "data: [DONE]\n\n";
 fn request(delivery: Delivery) -> ChatRequest {
     let messages = json!([{"role": "user", "content": "hi"}]);
     let length = AnswerLength::UpTo(4);
-    ChatRequest::build(ChatParts { model: "m", messages, length, delivery, keep: Keep::Answer, extra: Map::new() }).unwrap()
+    ChatRequest::build(ChatParts { model: "m", messages, length, delivery, keep: Keep::Answer, extra: Map::new() })
+        .unwrap()
 }
 
 fn slot() -> Slot {
@@ -67,7 +70,9 @@ async fn a_plain_answer_is_ok_with_usage_kinds_and_text() {
 
 #[tokio::test]
 async fn any_fragmentation_on_the_wire_gives_the_same_answer() {
-    let events = [&delta(ROLE), &word("naïve 😀 \\\"quoted\\\""), &word("{[]}"), &finish("length"), USAGE, DONE].map(|e| e.to_owned()).concat();
+    let events = [&delta(ROLE), &word("naïve 😀 \\\"quoted\\\""), &word("{[]}"), &finish("length"), USAGE, DONE]
+        .map(|e| e.to_owned())
+        .concat();
     let whole = format!("{STREAM_HEAD}{}{LAST_CHUNK}", http_chunk(&events));
     for size in [1, 3, 7, 64] {
         let steps = whole.as_bytes().chunks(size).map(|c| Step::Send(c.to_vec())).collect();
@@ -157,7 +162,7 @@ async fn each_patience_has_its_own_end() {
         let server = TestServer::playing(steps).await;
         let record = ask_with(&server, timeouts, &CancellationToken::new()).await.record;
         assert_eq!(record.end, expected);
-        assert!(record.e2e_ms() >= 60.0);
+        assert!((60.0..10_000.0).contains(&record.e2e_ms()), "{expected}: {}", record.e2e_ms());
     }
 }
 
@@ -229,7 +234,8 @@ async fn times_follow_the_server_s_known_pauses() {
 
 #[tokio::test]
 async fn a_tool_call_alone_is_an_answer() {
-    let call = delta("{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}");
+    let call =
+        delta("{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}");
     let reply = ask(stream(&[&delta(ROLE), &call, &finish("tool_calls"), USAGE, DONE])).await;
     assert_eq!(reply.record.end, RequestEnd::Ok);
     assert_eq!(reply.record.chunks[0].1, TokenKind::ToolCall);

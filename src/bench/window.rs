@@ -195,7 +195,7 @@ pub(super) mod tests {
         let window = Window { start_ms: 0.0, end_ms: 10_000.0 };
         let interval = window.throughput_interval(&replies, 1).unwrap();
         assert!(interval.low > 98.0 && interval.high < 102.0, "{interval:?}");
-        assert_eq!(window.throughput_interval(&replies[..3], 1).is_some(), true);
+        assert!(window.throughput_interval(&replies[..3], 1).is_some());
         assert!(Window { start_ms: 0.0, end_ms: 2_000.0 }.throughput_interval(&replies, 1).is_none());
     }
 
