@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::settings::{Setting, Target};
 use super::{Axis, Grid, SuiteRef};
 use crate::domain::{
-    Diagnostic, Diagnostics, FlagKind, FlagName, FlagValue, KNOWN_FLAGS, MetricPath, ScenarioKind, Settings,
-    did_you_mean, known_flag,
+    Diagnostic, Diagnostics, FlagKind, FlagName, FlagValue, KNOWN_FLAGS, MetricPath, ScenarioKind, ScenarioSpec,
+    Settings, did_you_mean, known_flag,
 };
 use crate::yaml::Span;
 
@@ -91,6 +91,12 @@ fn metrics(grid: &Grid, found: &mut Diagnostics) {
             let message = format!("`{path}` is never measured: the suite `{}` has no {}", suite.name, path.scenario);
             let warning = span.warning("metric-not-in-suite", message);
             found.push(warning.help(format!("{consequence}; scenarios of the suite: {names}")));
+        } else if let Some((needs, gives)) = lacking_samples(path, &suite.scenarios) {
+            let message = format!("`{path}` is never measured: it needs {needs} samples, the suite gives {gives}");
+            let help = format!(
+                "{consequence}; write kv_cache: {{ repeats: {needs} }} in the suite, or take another statistic"
+            );
+            found.push(span.warning("too-few-samples", message).help(help));
         }
     };
     for gate in &grid.gates {
@@ -101,6 +107,25 @@ fn metrics(grid: &Grid, found: &mut Diagnostics) {
     for (objective, span) in grid.objectives.iter().zip(&grid.objective_spans) {
         check(&objective.metric, span, "this objective ranks nothing");
     }
+}
+
+/// How many samples a figure of the kv-cache scenario needs and has, when it has too few. Other scenarios choose their samples themselves.
+fn lacking_samples(path: &MetricPath, scenarios: &[ScenarioSpec]) -> Option<(u32, u32)> {
+    // As docs/metrics.md states them.
+    let needs = match path.statistic.as_deref()? {
+        "stddev" => 2,
+        "p50" => 3,
+        "p90" => 10,
+        "p95" => 20,
+        "p99" => 100,
+        _ => 1,
+    };
+    scenarios.iter().find_map(|spec| match spec {
+        ScenarioSpec::KvCache(spec) if path.scenario == ScenarioKind::KvCache && spec.repeats < needs => {
+            Some((needs, spec.repeats))
+        }
+        ScenarioSpec::KvCache(_) | ScenarioSpec::Smoke(_) | ScenarioSpec::Load(_) => None,
+    })
 }
 
 /// Rules that hold nowhere or everywhere, and what the rules leave.

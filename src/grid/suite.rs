@@ -224,7 +224,8 @@ pub(super) fn parameter_names(kind: ScenarioKind) -> Vec<String> {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
-    let expected = message.split_once("expected").map(|(_, rest)| rest).unwrap_or_default();
+    let expected = message.strip_prefix("unknown field").and_then(|rest| rest.split_once("expected"));
+    let expected = expected.map(|(_, rest)| rest).unwrap_or_default();
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 

@@ -113,6 +113,14 @@ fn misspelt_flags_useless_base_values_and_unmeasured_metrics_are_found() {
             "`tool_calling.success_ratio` is never measured: the suite `custom` has no tool_calling"
         )
     );
+    assert_eq!(
+        linted("suite: quick\ngates: [kv_cache.ttft_miss_ms.p95 <= 4000]\n"),
+        one("too-few-samples", "`kv_cache.ttft_miss_ms.p95` is never measured: it needs 20 samples, the suite gives 5")
+    );
+    assert_eq!(
+        linted("suite: { base: quick, kv_cache: { repeats: 20 } }\ngates: [kv_cache.ttft_miss_ms.p95 <= 4000]\n"),
+        []
+    );
     let g = grid("");
     assert_eq!(lint(&g, &Settings::default()).0[0].code, "no-objective");
 }

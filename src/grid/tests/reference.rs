@@ -1,1 +1,103 @@
-//! The reference explains every key.
+//! The reference explains every key; the grids that the project ships mean what they say.
+
+use super::*;
+use crate::domain::{ScenarioKind, Settings};
+use crate::grid::{keys, suite};
+
+const REFERENCE: &str = include_str!("../../../docs/grid.md");
+const QWEN: &str = include_str!("../../../grids/qwen3-32b-awq.yaml");
+
+/// The text of one section of the reference.
+fn section(name: &str) -> &'static str {
+    let heading = format!("\n## `{name}`\n");
+    let at = REFERENCE.find(&heading).unwrap_or_else(|| panic!("docs/grid.md has no section {name}"));
+    let rest = &REFERENCE[at + heading.len()..];
+    rest.find("\n## ").map_or(rest, |end| &rest[..end])
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_key() {
+    for (name, keys) in keys::SECTIONS {
+        for key in *keys {
+            assert!(section(name).contains(&format!("\n| `{key}` |")), "docs/grid.md: {name} lacks {key}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_parameter_of_every_scenario() {
+    let mut found = 0;
+    for kind in ScenarioKind::ALL {
+        for parameter in suite::parameter_names(*kind) {
+            found += 1;
+            let row = format!("\n| `{kind}` | `{parameter}` |");
+            assert!(section("suite").contains(&row), "docs/grid.md: the suite lacks {kind}.{parameter}");
+        }
+    }
+    assert!(found >= 11, "only {found} parameters were found");
+}
+
+#[test]
+fn the_example_of_the_reference_is_a_grid() {
+    let start = REFERENCE.find("```yaml\n").unwrap() + 8;
+    let example = &REFERENCE[start..start + REFERENCE[start..].find("```").unwrap()];
+    let g = parse(Path::new("g.yaml"), example).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(names(&g), ["gmu0.85_prefix-on", "gmu0.85_prefix-off", "gmu0.9_prefix-on", "gmu0.9_prefix-off"]);
+    assert_eq!(lint(&g, &Settings::default()).0, []);
+}
+
+#[test]
+fn every_finding_of_the_lint_is_in_the_reference() {
+    let sources = [include_str!("../lint.rs"), include_str!("../argv.rs")];
+    let mut found = 0;
+    for call in sources.iter().flat_map(|source| source.split("warning(\"").chain(source.split("error(\"")).skip(1)) {
+        let code = call.split('"').next().unwrap_or_default();
+        if code.chars().all(|c| c.is_ascii_lowercase() || c == '-') && code.contains('-') {
+            found += 1;
+            assert!(REFERENCE.contains(&format!("`{code}`")), "docs/grid.md lacks the finding {code}");
+        }
+    }
+    assert!(found > 10, "only {found} findings were found");
+}
+
+#[test]
+fn the_campaigns_grid_has_sixteen_configs_and_two_pairs_that_are_identical() {
+    let g = parse(Path::new("grids/qwen3-32b-awq.yaml"), QWEN).unwrap_or_else(|e| panic!("{e}"));
+    let g = g.interpolated(&Variables::new()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(g.count(), 16);
+    assert_eq!(g.run_order().next(), g.find("safe_conservative"));
+    let points = all_points(&g);
+    assert!(points.iter().all(|p| p.expected.len() == 3 && p.excluded.is_none()));
+    // Every state is explicit: nothing is left to a default by being left out.
+    for flag in ["enable-prefix-caching", "enable-chunked-prefill", "gpu-memory-utilization", "max-num-seqs"] {
+        let name = crate::domain::FlagName::new(flag);
+        assert!(points.iter().all(|p| p.config.settings.flags.contains_key(&name)), "{flag}");
+    }
+    let found: Vec<(String, String)> =
+        lint(&g, &Settings::default()).0.into_iter().map(|d| (d.code, d.message)).collect();
+    let identical = |a: &str, b: &str, rest: &str| {
+        let line = QWEN.lines().position(|l| l.ends_with(&format!("name: {b}"))).unwrap() + 1;
+        ("identical-points".to_owned(), format!("`{a}` sets exactly the same as `{b}` (line {line}){rest}"))
+    };
+    assert_eq!(
+        found,
+        [
+            identical("chunked_only_high_tokens", "chunked_only_default", ", and yet other figures are expected of it"),
+            identical("optimized_balanced", "combined_conservative", ""),
+        ]
+    );
+}
+
+#[test]
+fn the_campaigns_grid_holds_the_twelve_configs_of_its_file() {
+    let g = parse(Path::new("grids/qwen3-32b-awq.yaml"), QWEN).unwrap_or_else(|e| panic!("{e}"));
+    let imported = import_json(include_str!("../../../tests/fixtures/grid_search_configs.json")).unwrap();
+    let file = parse(Path::new("i.yaml"), &imported.yaml).unwrap();
+    for point in all_points(&file) {
+        let own = g.point_at(g.find(&point.config.name).unwrap()).unwrap();
+        for (flag, value) in &point.config.settings.flags {
+            assert_eq!(own.config.settings.flags.get(flag), Some(value), "{flag} of {}", point.config.name);
+        }
+        assert_eq!(own.expected, point.expected, "{}", point.config.name);
+    }
+}
