@@ -86,7 +86,11 @@ fn a_file_imports_its_own_module_or_a_lower_floor() {
                 let shared_front_end = name == "yaml" && floor == 1;
                 let screen = module == "cli" && name == "ui";
                 if name != module && target >= floor && !shared_front_end && !screen {
-                    wrong.push(format!("{}:{}: {module} (floor {floor}) imports {name} (floor {target})", path.display(), number + 1));
+                    wrong.push(format!(
+                        "{}:{}: {module} (floor {floor}) imports {name} (floor {target})",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
         }
@@ -121,7 +125,8 @@ fn every_file_says_in_its_first_line_what_it_is_for() {
 
 #[test]
 fn nothing_unfinished_stands_in_the_sources() {
-    let marks = [["to", "do!("].concat(), ["unimpl", "emented!("].concat(), ["dbg", "!("].concat(), ["FIX", "ME"].concat()];
+    let marks =
+        [["to", "do!("].concat(), ["unimpl", "emented!("].concat(), ["dbg", "!("].concat(), ["FIX", "ME"].concat()];
     for (path, text) in sources() {
         for mark in &marks {
             assert!(!text.contains(mark.as_str()), "{} holds {mark}", path.display());

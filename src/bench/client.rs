@@ -158,7 +158,11 @@ impl Client {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<String, CallError> {
+    /// The body of a GET on `path` of the server, e.g. `version`.
+    ///
+    /// # Errors
+    /// Why there is none; a status other than 200 is one.
+    pub async fn get(&self, path: &str) -> Result<String, CallError> {
         self.call(Method::GET, path, None, CONTROL_TIMEOUT).await
     }
 

@@ -51,8 +51,9 @@ fn suite_of(name: &str) -> Result<Suite, Stop> {
         "full" => Ok(Suite::full()),
         file => {
             let path = Path::new(file);
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Stop::usage(format!("--suite: `{file}` is neither quick nor full nor a readable file: {e}")))?;
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                Stop::usage(format!("--suite: `{file}` is neither quick nor full nor a readable file: {e}"))
+            })?;
             Ok(grid::parse_suite(path, &text)?)
         }
     }

@@ -11,8 +11,8 @@ use crate::ui::format::{figure, gain};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
-use super::run::store_stop;
 use super::print;
+use super::run::store_stop;
 
 /// Prints the rankings of a sweep.
 pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
@@ -29,9 +29,14 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
         return Ok(Exit::Ok);
     }
     if rankings.is_empty() {
-        return Err(Stop::usage("the grid states no objectives; name a metric with --by, e.g. --by kv_cache.ttft_hit_ms.p50"));
+        return Err(Stop::usage(
+            "the grid states no objectives; name a metric with --by, e.g. --by kv_cache.ttft_hit_ms.p50",
+        ));
     }
-    print::out(format!("sweep {} of {}: {} measured, {} failed\n", sweep.id, sweep.grid_name, sweep.measured, sweep.failed));
+    print::out(format!(
+        "sweep {} of {}: {} measured, {} failed\n",
+        sweep.id, sweep.grid_name, sweep.measured, sweep.failed
+    ));
     print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
     Ok(Exit::Ok)
 }
@@ -61,12 +66,15 @@ fn rankings(store: &Store, sweep: &SweepRow, by: Option<&str>) -> Result<Vec<Ran
 /// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
 fn objective_by(text: &str) -> Result<Objective, Stop> {
     let (direction, metric) = match text.split_once(' ') {
-        Some((direction, metric)) => (Some(direction.parse().map_err(|e: String| Stop::usage(format!("--by: {e}")))?), metric),
+        Some((direction, metric)) => {
+            (Some(direction.parse().map_err(|e: String| Stop::usage(format!("--by: {e}")))?), metric)
+        }
         None => (None, text),
     };
     let metric: MetricPath = metric.trim().parse().map_err(|e| Stop::usage(format!("--by: {e}")))?;
     // Latencies and other times are better when small; rates, ratios and counts of tokens when large.
-    let small_is_better = metric.name.ends_with("_ms") || metric.name.ends_with("_s") && !metric.name.ends_with("_per_s");
+    let small_is_better =
+        metric.name.ends_with("_ms") || metric.name.ends_with("_s") && !metric.name.ends_with("_per_s");
     let by_name = if small_is_better { Direction::Minimize } else { Direction::Maximize };
     Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
 }

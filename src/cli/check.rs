@@ -20,7 +20,8 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
         }
         Err(diagnostics) => return Err(diagnostics.into()),
     };
-    let findings = if args.files_only { Vec::new() } else { engine::inspect(&planner, db, SimImage::Leave).await.findings };
+    let findings =
+        if args.files_only { Vec::new() } else { engine::inspect(&planner, db, SimImage::Leave).await.findings };
     let ready = findings.iter().all(|f| f.kind != FindingKind::Failed);
     if args.json {
         let warnings = &planner.warnings;
@@ -30,7 +31,12 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
             print::err(format!("{warning}\n"));
         }
         let name = &planner.grid.name;
-        print::out(format!("grid     {} {name}: {} configs, {} scenarios", "ok".green(), planner.grid.count(), planner.suite.scenarios.len()));
+        print::out(format!(
+            "grid     {} {name}: {} configs, {} scenarios",
+            "ok".green(),
+            planner.grid.count(),
+            planner.suite.scenarios.len()
+        ));
         let files = planner.project.config_files.len();
         print::out(format!("compose  {} {files} files, service {}", "ok".green(), planner.service_name));
         print::out(lines(&findings.iter().collect::<Vec<_>>()));

@@ -59,7 +59,9 @@ fn read_state(path: &Path) -> Result<serde_json::Value, Stop> {
 async fn read_log(what: &str) -> Result<(String, Option<serde_json::Value>), Stop> {
     if what == "-" {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(|e| Stop::usage(format!("cannot read standard input: {e}")))?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|e| Stop::usage(format!("cannot read standard input: {e}")))?;
         return Ok((String::from_utf8_lossy(&bytes).into_owned(), None));
     }
     let path = Path::new(what);

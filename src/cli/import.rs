@@ -9,13 +9,15 @@ use super::print;
 
 /// Reads the JSON, writes the YAML.
 pub(crate) fn import(args: &ImportArgs) -> Result<Exit, Stop> {
-    let text = std::fs::read_to_string(&args.file).map_err(|e| Diagnostics::unreadable(&args.file, "the JSON grid", &e))?;
-    let imported = grid::import_json(&args.file, &text)?;
+    let text =
+        std::fs::read_to_string(&args.file).map_err(|e| Diagnostics::unreadable(&args.file, "the JSON grid", &e))?;
+    let imported = grid::import_json(&text)?;
     for warning in &imported.warnings.0 {
         print::err(format!("{warning}\n"));
     }
     if let Some(path) = &args.output {
-        std::fs::write(path, &imported.yaml).map_err(|e| Stop::usage(format!("cannot write {}: {e}", path.display())))?;
+        std::fs::write(path, &imported.yaml)
+            .map_err(|e| Stop::usage(format!("cannot write {}: {e}", path.display())))?;
     }
     if args.json {
         print::json(&serde_json::json!({ "grid": imported.yaml, "findings": imported.warnings }))?;

@@ -7,8 +7,8 @@ use crate::store::Store;
 
 use super::args::LogsArgs;
 use super::exit::{Exit, Stop};
-use super::run::store_stop;
 use super::print;
+use super::run::store_stop;
 
 /// Prints the log of an attempt.
 pub(crate) fn logs(args: &LogsArgs, db: &Path) -> Result<Exit, Stop> {
@@ -22,13 +22,23 @@ pub(crate) fn logs(args: &LogsArgs, db: &Path) -> Result<Exit, Stop> {
     };
     let Some(attempt) = attempt else {
         let which = args.attempt.map(|n| format!(" {n}")).unwrap_or_default();
-        return Err(Stop::usage(format!("trial {} has no attempt{which}; it was tried {} times", report.trial.name, attempts.len())));
+        return Err(Stop::usage(format!(
+            "trial {} has no attempt{which}; it was tried {} times",
+            report.trial.name,
+            attempts.len()
+        )));
     };
     let Some(path) = &attempt.log_path else {
-        return Err(Stop::usage(format!("attempt {} of {} has no log: it never started", attempt.number, report.trial.name)));
+        return Err(Stop::usage(format!(
+            "attempt {} of {} has no log: it never started",
+            attempt.number, report.trial.name
+        )));
     };
     let bytes = std::fs::read(path).map_err(|e| {
-        Stop::usage(format!("cannot read the log {}: {e}; logs stand beside the database they belong to", path.display()))
+        Stop::usage(format!(
+            "cannot read the log {}: {e}; logs stand beside the database they belong to",
+            path.display()
+        ))
     })?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();

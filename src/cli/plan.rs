@@ -47,7 +47,11 @@ async fn pinned(planner: &Planner) -> HashMap<String, String> {
         }
         ids
     };
-    if planner.is_process() { HashMap::new() } else { tokio::time::timeout(DAEMON_PATIENCE, look).await.unwrap_or_default() }
+    if planner.is_process() {
+        HashMap::new()
+    } else {
+        tokio::time::timeout(DAEMON_PATIENCE, look).await.unwrap_or_default()
+    }
 }
 
 /// How many configs of each kind a plan has, counted while it streams by.
@@ -122,7 +126,12 @@ pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>
             None => diff(planner, baseline, &planned),
         };
         let name = shorten(&planned.config.name, 60);
-        table.add_row(vec![counts.configs.to_string(), name, planned.key.0.get(..8).unwrap_or_default().to_owned(), what]);
+        table.add_row(vec![
+            counts.configs.to_string(),
+            name,
+            planned.key.0.get(..8).unwrap_or_default().to_owned(),
+            what,
+        ]);
     }
     print::out(print::text_of(&table));
     if counts.configs > limit {

@@ -34,7 +34,7 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Stop> {
 /// A table without lines, as wide as its content, at most as wide as the terminal.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|h| h.to_uppercase()));
     if table.width().is_none() {
         table.set_width(160);

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::SweepId;
-use crate::engine::{self, EngineError, Ended, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
+use crate::engine::{self, Ended, EngineError, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
 use crate::store::Store;
 
 use super::args::{ResumeArgs, RunArgs};
@@ -15,7 +15,8 @@ use super::{champions, check, drive, print};
 /// Runs or continues the sweep of a grid.
 pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
     let planner = Planner::load(&args.grid)?;
-    let until = args.until.as_deref().map(str::parse).transpose().map_err(|e: String| Stop::usage(format!("--until: {e}")))?;
+    let until =
+        args.until.as_deref().map(str::parse).transpose().map_err(|e: String| Stop::usage(format!("--until: {e}")))?;
     for name in &args.only {
         if planner.grid.find(name).is_none() {
             return Err(Stop::usage(format!("--only: the grid has no config `{name}`; `vgrid plan` lists them")));

@@ -10,8 +10,8 @@ use crate::ui::format::{duration, figure, number};
 
 use super::args::TrialArgs;
 use super::exit::{Exit, Stop};
-use super::run::store_stop;
 use super::print;
+use super::run::store_stop;
 
 /// Prints one trial.
 pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
@@ -28,7 +28,8 @@ pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
 
 fn render(report: &TrialReport) -> String {
     let t = &report.trial;
-    let mut out = vec![format!("{} ({}, trial {} of sweep {}, key {})", t.name.bold(), t.state, t.trial_id.0, t.sweep, t.key)];
+    let mut out =
+        vec![format!("{} ({}, trial {} of sweep {}, key {})", t.name.bold(), t.state, t.trial_id.0, t.sweep, t.key)];
     if t.is_baseline {
         out.push("the baseline".to_owned());
     }

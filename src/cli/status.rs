@@ -11,8 +11,8 @@ use crate::ui::format::{duration, shorten};
 
 use super::args::SweepArgs;
 use super::exit::{Exit, Stop};
-use super::run::store_stop;
 use super::print;
+use super::run::store_stop;
 
 /// Prints where a sweep stands.
 pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
@@ -51,7 +51,8 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         print::out(format!("about {} left", duration(left_s)));
     }
     for restoration in &pending {
-        let text = format!("{} is still taken aside; it is put back at the end, or now by `vgrid restore`", restoration.what);
+        let text =
+            format!("{} is still taken aside; it is put back at the end, or now by `vgrid restore`", restoration.what);
         print::out(text.yellow().to_string());
     }
     Ok(Exit::Ok)
@@ -61,14 +62,23 @@ fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
     let running = holder.map(|h| format!(", run by {h}")).unwrap_or_default();
     format!(
         "sweep {} of {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
-        sweep.id, sweep.grid_name, sweep.state, sweep.trials, sweep.measured, sweep.failed, sweep.skipped, sweep.remaining, sweep.started_at
+        sweep.id,
+        sweep.grid_name,
+        sweep.state,
+        sweep.trials,
+        sweep.measured,
+        sweep.failed,
+        sweep.skipped,
+        sweep.remaining,
+        sweep.started_at
     )
 }
 
 /// Trials left times the mean duration of those that ran.
 fn time_left_s(trials: &[TrialRow]) -> Option<f64> {
     let took: Vec<f64> = trials.iter().filter_map(|t| t.elapsed_s).collect();
-    let waiting = |t: &&TrialRow| matches!(t.state, TrialState::Pending | TrialState::Running | TrialState::Interrupted);
+    let waiting =
+        |t: &&TrialRow| matches!(t.state, TrialState::Pending | TrialState::Running | TrialState::Interrupted);
     let left = trials.iter().filter(waiting).count();
     (left > 0 && !took.is_empty()).then(|| took.iter().sum::<f64>() / took.len() as f64 * left as f64)
 }

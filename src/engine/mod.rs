@@ -10,10 +10,12 @@ mod score;
 mod sweep;
 mod tell;
 mod trial;
+mod twins;
+mod until;
 
 pub(crate) use error::EngineError;
 pub(crate) use plan::{PlannedConfig, Planner};
-pub(crate) use preflight::{Finding, FindingKind, Readiness, inspect};
-pub(crate) use restore::{Recovered, recover};
+pub(crate) use preflight::{Finding, FindingKind, SimImage, inspect};
+pub(crate) use restore::recover;
 pub(crate) use sweep::{Ended, Summary, Sweep, SweepOptions, deployment_identity};
 pub(crate) use tell::Teller;

@@ -63,7 +63,8 @@ impl Planner {
     /// # Errors
     /// Every error found in the grid, the suite and the compose files, with places.
     pub(crate) fn load(grid_path: &Path) -> Result<Self, Diagnostics> {
-        let text = std::fs::read_to_string(grid_path).map_err(|e| Diagnostics::unreadable(grid_path, "the grid", &e))?;
+        let text =
+            std::fs::read_to_string(grid_path).map_err(|e| Diagnostics::unreadable(grid_path, "the grid", &e))?;
         Self::from_text(grid_path, text)
     }
 
@@ -226,10 +227,8 @@ fn load_deployment(
         DeploymentKind::Process(p) => {
             let request = LoadRequest { env_files, environment, home, cwd: cwd.clone(), ..LoadRequest::default() };
             let variables = compose::variables(&request, &read)?;
-            let mut service = Service {
-                command: Some(p.command.iter().map(|w| w.value.clone()).collect()),
-                ..Service::default()
-            };
+            let mut service =
+                Service { command: Some(p.command.iter().map(|w| w.value.clone()).collect()), ..Service::default() };
             for (name, value) in &p.env {
                 service.environment.insert(name.clone(), Some(value.value.clone()));
             }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::domain::text_enum;
+use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
-use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher};
+use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher};
 
 use super::plan::{PlannedConfig, Planner};
 use super::restore;
@@ -177,38 +177,44 @@ async fn gpu(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) 
 async fn service(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {
     let reference = planner.service.image.clone().unwrap_or_default();
     let Some(image) = ready.image_ids.get(&reference).cloned() else { return };
-    let spec = LaunchSpec {
-        project: launch::ProjectPart::from(&planner.project),
-        service_name: planner.service_name.clone(),
-        service: planner.service.clone(),
-        labels: launch::TrialLabels::for_check(),
-        image,
-        container_name: String::new(),
-        log_path: std::path::PathBuf::new(),
-        server_port: None,
-    };
-    match docker.check(&spec).await {
+    match docker.check(&spec_for_check(planner, image)).await {
         Ok(()) => ready.ok("service", format!("{} can be created as the compose files say", planner.service_name)),
         Err(error) => ready.failed("service", &error),
     }
 }
 
+/// The simulated engine or a local `vllm serve`: its program, its fields, its port.
 async fn process(ready: &mut Readiness, planner: &Planner, db: &Path) {
-    let program = planner.service.command.as_ref().and_then(|c| c.first()).cloned().unwrap_or_default();
-    match launch::ProcessLauncher::new(db) {
-        Ok(launcher) => {
-            match launcher.find_program(&program) {
-                Ok(path) => ready.ok("program", format!("{program} is {}", path.display())),
-                Err(error) => ready.failed("program", &error),
-            }
-            let launcher = Launcher::Process(launcher);
-            match launcher.serving_now(&restore::query(planner)).await {
-                Ok(_) => ready.ok("port", "the port is free"),
-                Err(error) => ready.failed("port", &error),
-            }
-            ready.launcher = Some(launcher);
-        }
+    let launcher = Launcher::Process(ProcessLauncher::new(state_folder(db)));
+    match launcher.check(&spec_for_check(planner, String::new())).await {
+        Ok(()) => ready.ok("program", crate::compose::argv(&planner.service).first().cloned().unwrap_or_default()),
         Err(error) => ready.failed("program", &error),
+    }
+    match launcher.serving_now(&restore::query(planner)).await {
+        Ok(_) => ready.ok("port", "the port is free"),
+        Err(error) => ready.failed("port", &error),
+    }
+    ready.launcher = Some(launcher);
+}
+
+/// The folder beside the database for logs and for what finds processes after a crash.
+pub(crate) fn state_folder(db: &Path) -> std::path::PathBuf {
+    let mut folder = db.as_os_str().to_owned();
+    folder.push(".d");
+    folder.into()
+}
+
+fn spec_for_check(planner: &Planner, image: String) -> LaunchSpec {
+    let key = ConfigKey(String::new());
+    LaunchSpec {
+        project: launch::ProjectPart::from(&planner.project),
+        service_name: planner.service_name.clone(),
+        service: planner.service.clone(),
+        labels: launch::TrialLabels { db: String::new(), sweep: SweepId(0), trial_id: 0, attempt: 0, key },
+        image,
+        container_name: "vgrid-check".to_owned(),
+        log_path: std::path::PathBuf::new(),
+        server_port: None,
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::bench::Client;
 use crate::domain::{Redactor, ResolvedConfig};
-use crate::resolve;
+use crate::resolve::{self, Sources};
 
 /// Of a log, what is read into memory at most; a boot's log is a few hundred KiB.
 const LOG_LIMIT_BYTES: u64 = 32 << 20;
@@ -27,14 +29,19 @@ pub(super) fn read_log(path: &Path, redactor: &Redactor) -> String {
 
 /// What the engine says of itself: log, `/metrics`, `/version`, `/v1/models`, inspect. An endpoint that does not answer adds
 /// nothing; that is no failure.
-pub(super) async fn resolved(
-    client: &Client,
-    log: &str,
-    inspect: Option<&serde_json::Value>,
-) -> ResolvedConfig {
+pub(super) async fn resolved(client: &Client, log: &str, inspect: Option<&Value>) -> ResolvedConfig {
     let (metrics, version, models) =
-        tokio::join!(client.get_text("metrics"), client.get_text("version"), client.get_text("v1/models"));
-    let json = |text: Result<String, _>| text.ok().and_then(|t: String| serde_json::from_str(&t).ok());
-    let (version, models): (Option<serde_json::Value>, Option<serde_json::Value>) = (json(version), json(models));
-    resolve::read(log, metrics.ok().as_deref(), version.as_ref(), models.as_ref(), inspect)
+        tokio::join!(client.get("metrics"), client.get("version"), client.get("v1/models"));
+    let (metrics, version, models) = (metrics.ok(), json(version), json(models));
+    resolve::read(&Sources {
+        log,
+        metrics: metrics.as_deref(),
+        version: version.as_ref(),
+        models: models.as_ref(),
+        inspect,
+    })
+}
+
+fn json<E>(text: Result<String, E>) -> Option<Value> {
+    text.ok().and_then(|text| serde_json::from_str(&text).ok())
 }

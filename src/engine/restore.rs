@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Service;
 use crate::domain::{Event, SweepId};
-use crate::launch::{self, Leftover, Launcher, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
+use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
 use crate::store::{Restoration, RestorationEnd, Store, SweepLock};
 
 use super::plan::Planner;
@@ -24,7 +24,9 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
     let deployment = sweep.deployment();
     let open = sweep.store.open_restorations(Some(&deployment))?;
     if let Some(restoration) = open.first() {
-        sweep.teller.notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what));
+        sweep
+            .teller
+            .notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what));
         for serving in serving_of(restoration)? {
             sweep.launcher.displace(&serving).await?;
         }
@@ -96,7 +98,8 @@ pub(crate) async fn recover(
     let leftovers = remove_leftovers(launcher, &launch::database_label(db), teller).await?;
     let mut restored = Vec::new();
     for restoration in &open {
-        let planner = restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
+        let planner =
+            restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
         let service = planner.map(|p| p.service).unwrap_or_default();
         restore_one(launcher, &mut store, restoration, &restore_plan(&service), teller).await?;
         restored.push(restoration.what.clone());
@@ -107,7 +110,8 @@ pub(crate) async fn recover(
 async fn remove_leftovers(launcher: &Launcher, db_label: &str, teller: &Teller) -> Result<Vec<Leftover>, EngineError> {
     let removed = launcher.remove_leftovers(db_label).await?;
     for leftover in &removed {
-        teller.notice(format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial));
+        teller
+            .notice(format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial));
     }
     Ok(removed)
 }

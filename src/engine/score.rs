@@ -26,8 +26,7 @@ pub(crate) fn judge_gates(
     let reference = reference.map(usable_figures).unwrap_or_default();
     for candidate in candidates.iter().filter(|c| only.is_none_or(|id| id.0 == c.trial_id)) {
         let own = usable_figures(candidate);
-        let results: Vec<GateResult> =
-            planner.grid.gates.iter().map(|gate| evaluate(gate, &own, &reference)).collect();
+        let results: Vec<GateResult> = planner.grid.gates.iter().map(|gate| evaluate(gate, &own, &reference)).collect();
         store.save_gate_results(TrialId(candidate.trial_id), &results)?;
     }
     Ok(())
@@ -39,11 +38,7 @@ fn usable_figures(candidate: &Candidate) -> HashMap<MetricPath, f64> {
     usable.map(|f| (f.metric.path.clone(), f.metric.value)).collect()
 }
 
-fn evaluate(
-    gate: &grid::Gate,
-    own: &HashMap<MetricPath, f64>,
-    baseline: &HashMap<MetricPath, f64>,
-) -> GateResult {
+fn evaluate(gate: &grid::Gate, own: &HashMap<MetricPath, f64>, baseline: &HashMap<MetricPath, f64>) -> GateResult {
     let outcome = match gate.evaluate(|path| own.get(path).copied(), |path| baseline.get(path).copied()) {
         grid::GateResult::Pass => GateOutcome::Pass,
         grid::GateResult::Fail { .. } => GateOutcome::Fail,

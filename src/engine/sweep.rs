@@ -11,13 +11,13 @@ use crate::compose::{self, Service};
 use crate::domain::{Cause, Event, Outcome, ResolvedConfig, Settings, SkipReason, SweepId, TrialRef};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
-use crate::resolve;
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
 use crate::store::{NewSweep, NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
 
 use super::plan::{PlannedConfig, Planner};
+use super::preflight::state_folder;
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, host, restore, score};
+use super::{EngineError, Teller, host, restore, score, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +81,7 @@ pub(crate) struct Sweep {
     trial_ids: Vec<TrialId>,
     resumed: bool,
     began: Instant,
+    began_at: jiff::ZonedDateTime,
     /// Configs measured in this sweep with what they resolved to.
     measured: Vec<(String, Settings, ResolvedConfig)>,
 }
@@ -147,6 +148,7 @@ impl Sweep {
             trial_ids,
             resumed,
             began: Instant::now(),
+            began_at: jiff::ZonedDateTime::now(),
             measured: Vec::new(),
         })
     }
@@ -292,7 +294,7 @@ impl Sweep {
     fn too_late(&self, took_s: &[f64]) -> Option<TimeOfDay> {
         let until = self.options.until.or(self.planner.grid.limits.until)?;
         let typical_s = if took_s.is_empty() { 0.0 } else { took_s.iter().sum::<f64>() / took_s.len() as f64 };
-        (until.seconds_after_start(self.began.elapsed()) < typical_s).then_some(until)
+        (until::seconds_left(until, &self.began_at) < typical_s).then_some(until)
     }
 
     /// Loads what earlier runs of this sweep measured, for twins.
@@ -322,9 +324,10 @@ impl Sweep {
             return None;
         }
         let settings = compose::settings_of(&planned.service);
-        let twin = self.measured.iter().find(|(_, other_settings, other)| {
-            resolve::are_twins((&settings, resolved), (other_settings, other))
-        });
+        let twin = self
+            .measured
+            .iter()
+            .find(|(_, other_settings, other)| twins::are_twins((&settings, resolved), (other_settings, other)));
         twin.map(|(name, ..)| name.clone())
     }
 
@@ -340,9 +343,7 @@ impl Sweep {
 
     /// The file for the log of an attempt: beside the database, `runs.db.d/sweep-1/0003-name-2.log`.
     pub(super) fn log_path(&self, trial: &TrialRef) -> Result<PathBuf, EngineError> {
-        let mut folder = self.store.path().as_os_str().to_owned();
-        folder.push(".d");
-        let folder = PathBuf::from(folder).join(format!("sweep-{}", self.id));
+        let folder = state_folder(self.store.path()).join(format!("sweep-{}", self.id));
         std::fs::create_dir_all(&folder).map_err(|source| EngineError::File {
             doing: "create",
             path: folder.clone(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Unusable};
-use crate::compose;
 use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
+use crate::compose;
 use crate::domain::{
     BootMilestone, Cause, Event, Evidence, ExitFacts, Failure, Outcome, Phase, ResolvedConfig, ScenarioKind,
     ScenarioResult, ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
@@ -252,7 +252,9 @@ impl<'s> Attempt<'s> {
         self.sweep.store.save_resolved(self.attempt, &resolved, &mismatches)?;
         for m in &mismatches {
             let name = &self.trial.name;
-            self.sweep.teller.warning(format!("{name}: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved));
+            self.sweep
+                .teller
+                .warning(format!("{name}: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved));
         }
         Ok(resolved)
     }
@@ -325,7 +327,9 @@ impl<'s> Attempt<'s> {
         match ended {
             Ok(result) => Ok(Ok(result)),
             Err(BenchError::Cancelled { .. }) => Ok(Err(Measured::Cancelled)),
-            Err(BenchError::ServerUnusable { how, evidence, .. }) => Ok(Err(self.unusable(running, how, evidence).await)),
+            Err(BenchError::ServerUnusable { how, evidence, .. }) => {
+                Ok(Err(self.unusable(running, how, evidence).await))
+            }
             Err(error @ (BenchError::Setup { .. } | BenchError::Internal(_))) => {
                 Ok(Err(self.bad_responses(running, error.to_string()).await))
             }
@@ -354,7 +358,8 @@ impl<'s> Attempt<'s> {
         let mut failure = self.classified(self.state(running).await, None);
         if matches!(failure.cause, Cause::Healthy | Cause::Unknown) {
             failure.cause = Cause::BadResponses;
-            failure.remedy = "look at the answer and the engine's log; check model id, API key and chat template".to_owned();
+            failure.remedy =
+                "look at the answer and the engine's log; check model id, API key and chat template".to_owned();
             failure.transient = false;
             failure.evidence.clear();
         }
@@ -369,7 +374,8 @@ impl<'s> Attempt<'s> {
         failure.cause = Cause::Stopped;
         failure.transient = true;
         failure.evidence.insert(0, Evidence { line_number: None, text: why });
-        failure.remedy = "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
+        failure.remedy =
+            "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
         Measured::Failed(failure)
     }
 

@@ -25,7 +25,8 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             let figures: Vec<String> = headline
                 .iter()
                 .map(|(path, value, unit)| {
-                    let short = path.strip_prefix(scenario.as_str()).map_or(path.as_str(), |p| p.trim_start_matches('.'));
+                    let short =
+                        path.strip_prefix(scenario.as_str()).map_or(path.as_str(), |p| p.trim_start_matches('.'));
                     format!("{short} {}", figure(*value, unit))
                 })
                 .collect();
