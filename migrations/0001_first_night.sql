@@ -269,10 +269,10 @@ CREATE INDEX event_by_sweep ON event (sweep_id, id);
 
 -- How much wider than a lone 95 % interval an interval must be drawn so that the whole night errs in at most 5 %.
 CREATE TABLE critical_value (
-  samples         INTEGER NOT NULL,
+  degrees         INTEGER NOT NULL,
   candidates      INTEGER NOT NULL,
   factor          REAL NOT NULL,
-  PRIMARY KEY (candidates, samples)
+  PRIMARY KEY (candidates, degrees)
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW results AS
@@ -379,7 +379,9 @@ WHERE NOT EXISTS (
 -- CROSS JOIN keeps SQLite on the order objective, trial, result, metric: by keys only, whatever else the file holds.
 CREATE VIEW ranking AS
 WITH figure AS MATERIALIZED (
-  SELECT *, (gates = 'pass' AND verdict <> 'invalid') AS eligible
+  SELECT *,
+    (gates = 'pass' AND verdict <> 'invalid') AS eligible,
+    CASE WHEN n >= 2 THEN toward_better * toward_better * n / (n - 1.0) END AS v
   FROM (
     SELECT
       o.sweep_id, o.position AS objective_position, o.name AS objective, o.metric, o.direction,
@@ -403,18 +405,16 @@ WITH figure AS MATERIALIZED (
     WHERE EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.outcome = 'measured'))
 ), leader AS MATERIALIZED (
   SELECT
-    first.sweep_id, first.objective_position, first.trial_id, first.cost, first.rounded,
-    first.toward_worse * (SELECT c.factor FROM critical_value c WHERE c.candidates = first.rounded AND c.samples <= first.n
-                          ORDER BY c.samples DESC LIMIT 1) AS width
+    o.sweep_id, o.objective_position, o.trial_id, o.cost, o.n - 1.0 AS d,
+    CASE WHEN o.n >= 2 THEN o.toward_worse * o.toward_worse * o.n / (o.n - 1.0) END AS v,
+    (SELECT min(c.candidates) FROM critical_value c WHERE c.candidates >= min(o.candidates, 16384)) AS candidates
   FROM (
-    SELECT o.*, (SELECT min(c.candidates) FROM critical_value c WHERE c.candidates >= min(o.candidates, 16384)) AS rounded
-    FROM (
-      SELECT
-        sweep_id, objective_position, trial_id, cost, toward_worse, n,
-        row_number() OVER (PARTITION BY sweep_id, objective_position ORDER BY cost, config, trial_id) AS at,
-        count(*) OVER (PARTITION BY sweep_id, objective_position) AS candidates
-      FROM figure WHERE eligible) AS o
-    WHERE o.at = 1) AS first
+    SELECT
+      sweep_id, objective_position, trial_id, cost, toward_worse, n,
+      row_number() OVER (PARTITION BY sweep_id, objective_position ORDER BY cost, config, trial_id) AS at,
+      count(*) OVER (PARTITION BY sweep_id, objective_position) AS candidates
+    FROM figure WHERE eligible) AS o
+  WHERE o.at = 1
 ), control AS MATERIALIZED (
   SELECT sweep_id, objective_position, value, max(trial_id) FROM figure
   WHERE is_baseline AND verdict <> 'invalid' GROUP BY sweep_id, objective_position
@@ -444,11 +444,12 @@ SELECT
     WHEN f.gates = 'fail' THEN 'gate_failed'
     WHEN f.gates = 'not_measured' THEN 'gate_not_measured'
     WHEN f.trial_id = l.trial_id THEN 'leader'
-    -- Apart when the distance exceeds the root of the sum of both squared widened half-widths; NULL (no interval) is not apart.
-    WHEN (f.cost - l.cost) * (f.cost - l.cost) > l.width * l.width
-      + f.toward_better * f.toward_better
-        * (SELECT c.factor * c.factor FROM critical_value c WHERE c.candidates = l.rounded AND c.samples <= f.n
-           ORDER BY c.samples DESC LIMIT 1) THEN 'behind'
+    -- NULL (no interval, one sample) is not apart.
+    WHEN (f.cost - l.cost) * (f.cost - l.cost) > (l.v + f.v) * (
+      SELECT c.factor * c.factor FROM critical_value c
+      WHERE c.candidates = l.candidates AND c.degrees <= 1e-9 + coalesce(
+        (l.v + f.v) * (l.v + f.v) / (l.v * l.v / l.d + f.v * f.v / (f.n - 1.0)), min(l.d, f.n - 1.0))
+      ORDER BY c.degrees DESC LIMIT 1) THEN 'behind'
     ELSE 'tied'
   END AS standing
 FROM figure f

@@ -5,25 +5,28 @@
 //! - The error must hold for the night, not for one pair. The leader is chosen after seeing the data, so all
 //!   m = k(k-1)/2 pairs count; Bonferroni gives each a two-sided error of 0.05/m (Dunn 1961).
 //! - A bootstrap interval over n samples has about the width of a normal one with the uncorrected deviation, that is, too
-//!   narrow for small n; Student's t with n-1 degrees and the factor sqrt(n/(n-1)) repair that.
+//!   narrow for small n; the factor sqrt(n/(n-1)) and Student's t with Welch's degrees of freedom repair that.
 //!
-//! So a half-width is multiplied by `t(1 - 0.05/(2m); n-1) / z(0.975) * sqrt(n/(n-1))`, and two figures are separated when their
-//! distance exceeds the square root of the sum of both squared widened half-widths, each taken on the side that faces the other
-//! (MOVER, Zou and Donner 2008, which keeps asymmetric intervals asymmetric).
+//! So with h the half-width of each 95 % interval on the side that faces the other figure (which keeps asymmetric intervals
+//! asymmetric, as in MOVER, Zou and Donner 2008), and v = h^2 n/(n-1), two figures are apart when
 //!
-//! n and k are rounded to a fixed grid, n down and k up (both wider), so that the database holds the same numbers in one table.
+//! ```text
+//! distance^2 > f^2 (v1 + v2),   f = t(1 - 0.05/(2m); d) / z(0.975),   d = (v1 + v2)^2 / (v1^2/(n1-1) + v2^2/(n2-1))
+//! ```
+//!
+//! d is rounded down and k up to a fixed grid (both wider), so that the database holds the same factors in one table.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// One line of the table: how much a half-width is widened.
+/// One line of the table: how much the joint half-width of two figures is widened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CriticalValue {
-    /// Samples of the figure, rounded down to the grid.
-    pub samples: u64,
+    /// Degrees of freedom of the comparison, rounded down to the grid.
+    pub degrees: u64,
     /// Configs that are compared, rounded up to the grid.
     pub candidates: u64,
-    /// Factor on the half-width of its 95 % interval.
+    /// Factor on the root of v1 + v2.
     pub factor: f64,
 }
 
@@ -36,8 +39,8 @@ const Z_975: f64 = 1.959_963_984_540_054;
 /// More configs than this count as this many.
 const MOST_CANDIDATES: u64 = 16_384;
 
-fn sample_steps() -> impl Iterator<Item = u64> {
-    (2..=30).chain([40, 60, 120, 1_000])
+fn degree_steps() -> impl Iterator<Item = u64> {
+    (1..=30).chain([40, 60, 120, 1_000])
 }
 
 fn candidate_steps() -> impl Iterator<Item = u64> {
@@ -45,46 +48,64 @@ fn candidate_steps() -> impl Iterator<Item = u64> {
     (1..16).chain(doubling.flat_map(|k| [k, k + k / 2])).filter(|k| *k <= MOST_CANDIDATES)
 }
 
-/// The whole grid by (samples, candidates), computed once in some milliseconds.
+/// The whole grid by (degrees, candidates), computed once in some milliseconds.
 static GRID: LazyLock<BTreeMap<(u64, u64), f64>> =
-    LazyLock::new(|| sample_steps().flat_map(|n| candidate_steps().map(move |k| ((n, k), factor(n, k)))).collect());
+    LazyLock::new(|| degree_steps().flat_map(|d| candidate_steps().map(move |k| ((d, k), factor(d, k)))).collect());
 
-/// The factor for a figure of `samples` samples among `candidates` configs; `None` below two samples, which separate from nothing.
+/// The factor for a comparison of `degrees` degrees of freedom among `candidates` configs; `None` below one degree.
 #[must_use]
-pub fn critical_factor(samples: u64, candidates: u64) -> Option<f64> {
-    let n = sample_steps().filter(|step| *step <= samples).last()?;
+pub fn critical_factor(degrees: f64, candidates: u64) -> Option<f64> {
+    // What rounding leaves under a whole number is that number.
+    let d = degree_steps().filter(|step| *step as f64 <= degrees + 1e-9).last()?;
     let k = candidate_steps().find(|step| *step >= candidates.min(MOST_CANDIDATES))?;
-    GRID.get(&(n, k)).copied()
+    GRID.get(&(d, k)).copied()
 }
 
 /// Every line of the grid, for the database.
 #[must_use]
 pub fn critical_table() -> Vec<CriticalValue> {
     GRID.iter()
-        .map(|((samples, candidates), factor)| CriticalValue {
-            samples: *samples,
+        .map(|((degrees, candidates), factor)| CriticalValue {
+            degrees: *degrees,
             candidates: *candidates,
             factor: *factor,
         })
         .collect()
 }
 
-fn factor(n: u64, k: u64) -> f64 {
-    let (n, k) = (n as f64, k as f64);
+fn factor(degrees: u64, k: u64) -> f64 {
+    let k = k as f64;
     let pairs = (k * (k - 1.0) / 2.0).max(1.0);
-    let tail = ALPHA / (2.0 * pairs);
-    student_t_upper(tail, n - 1.0) / Z_975 * (n / (n - 1.0)).sqrt()
+    student_t_upper(ALPHA / (2.0 * pairs), degrees as f64) / Z_975
 }
 
-/// Whether a figure lies apart from a better one: `distance` between their values (in the metric's unit, positive), and the half-widths
-/// of their 95 % intervals on the sides that face each other, each with its factor. A missing half-width or factor separates nothing.
-#[must_use]
-pub fn separated(distance: f64, better: (Option<f64>, Option<f64>), worse: (Option<f64>, Option<f64>)) -> bool {
-    let squared = |(half, factor): (Option<f64>, Option<f64>)| Some((half?.max(0.0) * factor?).powi(2));
-    match (squared(better), squared(worse)) {
-        (Some(a), Some(b)) => distance * distance > a + b,
-        (None, Some(_) | None) | (Some(_), None) => false,
+/// How uncertain a figure is toward the one that it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Half-width of its 95 % interval on the side that faces the other figure; `None` without an interval.
+    pub half_width: Option<f64>,
+    /// Samples that it stands on.
+    pub samples: u64,
+}
+
+impl Spread {
+    /// v of the formula above, and n - 1; `None` for a figure that separates from nothing.
+    fn variance(self) -> Option<(f64, f64)> {
+        let half = self.half_width.filter(|_| self.samples >= 2)?.max(0.0);
+        let n = self.samples as f64;
+        Some((half * half * n / (n - 1.0), n - 1.0))
     }
+}
+
+/// Whether two figures at this `distance` (in the metric's unit) differ beyond the noise of a night of `candidates` configs.
+#[must_use]
+pub fn separated(distance: f64, one: Spread, other: Spread, candidates: u64) -> bool {
+    let (Some((v1, d1)), Some((v2, d2))) = (one.variance(), other.variance()) else { return false };
+    let sum = v1 + v2;
+    let welch = sum * sum / (v1 * v1 / d1 + v2 * v2 / d2);
+    // Two intervals of no width have no degrees of freedom, and any factor will do.
+    let degrees = if welch.is_finite() { welch } else { d1.min(d2) };
+    critical_factor(degrees, candidates).is_some_and(|f| distance * distance > f * f * sum)
 }
 
 /// The t with P(T > t) = `tail`, for 0 < tail < 0.5, found by bisection.
@@ -183,26 +204,46 @@ mod tests {
 
     #[test]
     fn for_one_pair_of_large_samples_nothing_is_widened() {
-        assert!((critical_factor(1_000_000, 2).unwrap() - 1.0).abs() < 0.003);
+        assert!((critical_factor(1e6, 2).unwrap() - 1.0).abs() < 0.003);
     }
 
     #[test]
-    fn fewer_samples_and_more_configs_only_widen_and_one_sample_says_nothing() {
-        assert_eq!(critical_factor(1, 2), None);
-        assert_eq!(critical_factor(0, 2), None);
-        let f = |n, k| critical_factor(n, k).unwrap();
-        for n in [2, 3, 5, 8, 31, 100, 5_000] {
-            for k in [1, 2, 3, 12, 17, 100, 9_999, 1_000_000] {
-                assert!(f(n, k) >= f(n + 1, k) && f(n, k) <= f(n, k + 1), "n {n} k {k}");
-                assert!(f(n, k) >= 1.0);
+    fn fewer_degrees_and_more_configs_only_widen() {
+        assert_eq!(critical_factor(0.99, 2), None);
+        let f = |d, k| critical_factor(d, k).unwrap();
+        for d in [1.0, 2.5, 5.0, 8.0, 31.0, 100.0, 5_000.0] {
+            for k in [0, 1, 2, 3, 12, 17, 100, 9_999, 1_000_000] {
+                assert!(f(d, k) >= f(d + 1.0, k) && f(d, k) <= f(d, k + 1), "d {d} k {k}");
+                assert!(f(d, k) >= 1.0);
             }
+        }
+    }
+
+    #[test]
+    fn two_samples_of_welch_s_example_are_judged_as_by_the_textbook() {
+        // Means 10 apart, standard errors 3 and 4, n 10 each: t = 2 on 16.7 degrees, two-sided critical value 2.120 at 16.
+        let spread = |standard_error: f64| Spread {
+            half_width: Some(Z_975 * standard_error * (9.0_f64 / 10.0).sqrt()),
+            samples: 10,
+        };
+        assert!(!separated(2.11 * 5.0, spread(3.0), spread(4.0), 2));
+        assert!(separated(2.13 * 5.0, spread(3.0), spread(4.0), 2));
+    }
+
+    #[test]
+    fn without_an_interval_or_with_one_sample_nothing_is_apart_and_without_width_everything_is() {
+        let exact = Spread { half_width: Some(0.0), samples: 5 };
+        assert!(separated(0.1, exact, exact, 12));
+        assert!(!separated(0.0, exact, exact, 12));
+        for vague in [Spread { half_width: None, samples: 5 }, Spread { half_width: Some(0.0), samples: 1 }] {
+            assert!(!separated(1e9, exact, vague, 2) && !separated(1e9, vague, exact, 2));
         }
     }
 
     #[test]
     fn the_table_is_made_in_well_under_a_second() {
         let start = std::time::Instant::now();
-        let lines = sample_steps().flat_map(|n| candidate_steps().map(move |k| factor(n, k))).count();
+        let lines = degree_steps().flat_map(|n| candidate_steps().map(move |k| factor(n, k))).count();
         println!("{lines} lines in {:?}", start.elapsed());
         assert!(start.elapsed().as_secs() < 5, "a debug build on a busy machine");
     }
@@ -210,9 +251,9 @@ mod tests {
     #[test]
     fn every_factor_that_is_used_stands_in_the_table() {
         let table = critical_table();
-        for (n, k) in [(2, 1), (5, 12), (33, 17), (10_000, 10_000)] {
-            let used = critical_factor(n, k).unwrap();
-            assert!(table.iter().any(|line| line.factor == used && line.samples <= n && line.candidates >= k));
+        for (d, k) in [(1.0, 1), (5.7, 12), (33.0, 17), (1e4, 10_000)] {
+            let used = critical_factor(d, k).unwrap();
+            assert!(table.iter().any(|line| line.factor == used && line.degrees as f64 <= d && line.candidates >= k));
         }
     }
 }

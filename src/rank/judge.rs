@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Candidate, Figure, GateOutcome, GateResult, Ranking, Row, Standing, critical_factor, separated};
+use super::{Answer, Candidate, Figure, GateOutcome, GateResult, Ranking, Row, Spread, Standing, separated};
 use crate::domain::{Direction, Objective, Verdict};
 
 /// One ranking per objective, in the grid's order. `baseline` names the config that gains are counted against.
@@ -116,8 +116,9 @@ impl<'a> Entry<'a> {
     /// Whether `other`, which is no better, is worse beyond the noise of a night of `candidates` configs.
     fn is_apart_from(&self, other: &Self, candidates: u64) -> bool {
         let (Some(mine), Some(theirs)) = (self.cost(), other.cost()) else { return false };
-        let factor = |entry: &Self| entry.figure.and_then(|f| critical_factor(f.metric.n, candidates));
-        separated(theirs - mine, (self.half_widths().1, factor(self)), (other.half_widths().0, factor(other)))
+        let spread = |entry: &Self, half_width| Spread { half_width, samples: entry.figure.map_or(0, |f| f.metric.n) };
+        let (better, worse) = (spread(self, self.half_widths().1), spread(other, other.half_widths().0));
+        separated(theirs - mine, better, worse, candidates)
     }
 
     fn row(&self, standing: Standing, place: Option<usize>, control: Option<&Entry<'_>>, candidates: u64) -> Row {

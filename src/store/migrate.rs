@@ -41,9 +41,9 @@ pub(super) fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
 }
 
 fn fill_critical_values(conn: &Connection) -> rusqlite::Result<()> {
-    let mut insert = conn.prepare("INSERT INTO critical_value (samples, candidates, factor) VALUES (?1, ?2, ?3)")?;
+    let mut insert = conn.prepare("INSERT INTO critical_value (degrees, candidates, factor) VALUES (?1, ?2, ?3)")?;
     for line in critical_table() {
-        insert.execute(params![line.samples as i64, line.candidates as i64, line.factor])?;
+        insert.execute(params![line.degrees as i64, line.candidates as i64, line.factor])?;
     }
     Ok(())
 }
