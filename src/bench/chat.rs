@@ -24,8 +24,11 @@ pub enum Delivery {
 pub enum AnswerLength {
     /// As long as the model likes, at most so many tokens.
     UpTo(u32),
-    /// Exactly so many tokens (`ignore_eos` and `min_tokens`), so that all configs do the same work.
+    /// Exactly so many tokens, so that all configs do the same work: `ignore_eos`, and `min_tokens` so that no end-of-sequence token,
+    /// which has no text and so no arrival, is generated on the way.
     Exactly(u32),
+    /// Exactly so many tokens by `ignore_eos` alone: some vLLM versions refuse `min_tokens` with speculative decoding.
+    ExactlyIgnoringEos(u32),
 }
 
 /// Whether the answer's text is kept.
@@ -80,6 +83,10 @@ impl ChatRequest {
             AnswerLength::Exactly(tokens) => {
                 body.insert("max_tokens".to_owned(), json!(tokens));
                 body.insert("min_tokens".to_owned(), json!(tokens));
+                body.insert("ignore_eos".to_owned(), json!(true));
+            }
+            AnswerLength::ExactlyIgnoringEos(tokens) => {
+                body.insert("max_tokens".to_owned(), json!(tokens));
                 body.insert("ignore_eos".to_owned(), json!(true));
             }
         }

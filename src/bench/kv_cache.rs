@@ -54,7 +54,7 @@ fn complete_ttft(record: &RequestRecord) -> Option<f64> {
 }
 
 pub(super) async fn run(run: &mut Run<'_>, spec: &KvCacheSpec) -> Result<(), Stop> {
-    let sizes = sizes_that_fit(run, spec).await;
+    let sizes = sizes_that_fit(run, spec).await?;
     run.expect_requests(sizes.len() * 2 * (1 + spec.repeats as usize));
     let mut largest_measured = None;
     for size in sizes {
@@ -74,8 +74,8 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &KvCacheSpec) -> Result<(), Sto
 }
 
 /// The sizes in ascending order, without those that the engine's context cannot hold: they are named in the validity.
-async fn sizes_that_fit(run: &mut Run<'_>, spec: &KvCacheSpec) -> Vec<u32> {
-    let limit = run.max_model_len().await;
+async fn sizes_that_fit(run: &mut Run<'_>, spec: &KvCacheSpec) -> Result<Vec<u32>, Stop> {
+    let limit = run.max_model_len().await?;
     let mut sizes = spec.prefix_tokens.clone();
     sizes.sort_unstable();
     sizes.dedup();
@@ -93,42 +93,40 @@ async fn sizes_that_fit(run: &mut Run<'_>, spec: &KvCacheSpec) -> Vec<u32> {
         );
         run.validity.add(verdict, ValidityReason::SizeLeftOut, sentence);
     }
-    sizes
+    Ok(sizes)
 }
 
 async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) -> Result<Vec<Pair>, Stop> {
     run.sender.begin_point(Activity::Preparing);
     let warm_up = run.prompt(&format!("kv_cache/{size}/warmup"), size).await?;
-    let warm_up = run.timed_request(&warm_up, spec.output_tokens)?;
-    let mut prepared: Vec<(ChatRequest, Option<u32>)> = Vec::new();
-    let mut any_estimate = false;
+    let mut prompts = Vec::new();
     for repeat in 0..spec.repeats {
-        let prompt = run.prompt(&format!("kv_cache/{size}/{repeat}"), size).await?;
-        let counted = match prompt.counted {
-            Counted::Server => Some(prompt.tokens),
-            Counted::Estimated => {
-                any_estimate = true;
-                None
-            }
-        };
-        prepared.push((run.timed_request(&prompt, spec.output_tokens)?, counted));
+        prompts.push(run.prompt(&format!("kv_cache/{size}/{repeat}"), size).await?);
     }
-    if any_estimate {
+    if prompts.iter().any(|p| p.counted == Counted::Estimated) {
         validity::of_estimates(&mut run.validity);
     }
     run.sender.begin_point(Activity::WarmingUp);
     for _ in 0..2 {
-        run.send(&warm_up, &purpose(point, "warmup")).await?;
+        run.warm_up(&warm_up, spec.output_tokens, Some(point)).await?;
+    }
+    let mut prepared: Vec<(ChatRequest, Option<u32>)> = Vec::new();
+    for prompt in &prompts {
+        let counted = match prompt.counted {
+            Counted::Server => Some(prompt.tokens),
+            Counted::Estimated => None,
+        };
+        prepared.push((run.timed_request(prompt, spec.output_tokens)?, counted));
     }
     run.sender.begin_point(Activity::Measuring);
     let mut pairs = Vec::new();
     for (request, counted_tokens) in prepared {
-        let at_first = lookups(run).await;
+        let at_first = lookups(run).await?;
         let miss = run.send(&request, &purpose(point, "miss")).await?;
-        let between = lookups(run).await;
+        let between = lookups(run).await?;
         // a hit after a failed miss would be a miss
         let hit = if miss.end.is_complete() { Some(run.send(&request, &purpose(point, "hit")).await?) } else { None };
-        let at_last = lookups(run).await;
+        let at_last = lookups(run).await?;
         pairs.push(Pair {
             miss,
             hit,
@@ -141,13 +139,14 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
 }
 
 fn purpose(point: &str, role: &'static str) -> Purpose {
-    Purpose { point: Some(point.to_owned()), role, measured: role != "warmup", intended_ms: None }
+    Purpose { point: Some(point.to_owned()), role, measured: true, intended_ms: None }
 }
 
 /// Tokens that the engine has looked up and found so far.
-async fn lookups(run: &Run<'_>) -> Option<(f64, f64)> {
-    let scrape: Scrape = run.scrape().await?;
-    COUNTERS.iter().find_map(|(queries, hits)| Some((scrape.sum(queries)?, scrape.sum(hits)?)))
+async fn lookups(run: &Run<'_>) -> Result<Option<(f64, f64)>, Stop> {
+    let found =
+        |scrape: Scrape| COUNTERS.iter().find_map(|(queries, hits)| Some((scrape.sum(queries)?, scrape.sum(hits)?)));
+    Ok(run.scrape().await?.and_then(found))
 }
 
 fn difference(before: Option<(f64, f64)>, after: Option<(f64, f64)>) -> Option<(f64, f64)> {

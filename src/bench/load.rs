@@ -43,7 +43,7 @@ struct Level {
 }
 
 pub(super) async fn run(run: &mut Run<'_>, spec: &LoadSpec) -> Result<(), Stop> {
-    if !fits(run, spec).await {
+    if !fits(run, spec).await? {
         return Ok(());
     }
     let mut levels = spec.concurrency.clone();
@@ -80,18 +80,18 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &LoadSpec) -> Result<(), Stop> 
     Ok(())
 }
 
-async fn fits(run: &mut Run<'_>, spec: &LoadSpec) -> bool {
+async fn fits(run: &mut Run<'_>, spec: &LoadSpec) -> Result<bool, Stop> {
     let needed = spec.prompt_tokens.saturating_add(spec.output_tokens);
-    match run.max_model_len().await {
+    match run.max_model_len().await? {
         Some(limit) if needed > limit => {
             let sentence = format!(
                 "nothing was sent: {} + {} tokens do not fit the engine's {limit}",
                 spec.prompt_tokens, spec.output_tokens
             );
             run.validity.add(Verdict::Invalid, ValidityReason::SizeLeftOut, sentence);
-            false
+            Ok(false)
         }
-        Some(_) | None => true,
+        Some(_) | None => Ok(true),
     }
 }
 
@@ -101,10 +101,8 @@ async fn warm_up(run: &mut Run<'_>, spec: &LoadSpec) -> Result<(), Stop> {
     if prompt.counted == Counted::Estimated {
         validity::of_estimates(&mut run.validity);
     }
-    let request = run.timed_request(&prompt, spec.output_tokens)?;
     run.sender.begin_point(Activity::WarmingUp);
-    run.send(&request, &Purpose { point: None, role: "warmup", measured: false, intended_ms: None }).await?;
-    Ok(())
+    run.warm_up(&prompt, spec.output_tokens, None).await
 }
 
 async fn measure(run: &mut Run<'_>, spec: &LoadSpec, concurrency: u32) -> Result<Level, Stop> {

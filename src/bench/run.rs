@@ -213,6 +213,22 @@ impl Sender {
     }
 }
 
+/// How the length of an answer is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FixedBy {
+    MinTokens,
+    IgnoreEosAlone,
+}
+
+impl FixedBy {
+    const fn of(self, tokens: u32) -> AnswerLength {
+        match self {
+            Self::MinTokens => AnswerLength::Exactly(tokens),
+            Self::IgnoreEosAlone => AnswerLength::ExactlyIgnoringEos(tokens),
+        }
+    }
+}
+
 /// The run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -223,6 +239,8 @@ pub(super) struct Run<'a> {
     pub(super) figures: Figures,
     pub(super) validity: Validity,
     pub(super) replies: Vec<Reply>,
+    /// How the length of an answer is fixed on this engine.
+    fixed_length: FixedBy,
     spec: ScenarioSpec,
     data_sha256: String,
     started_at: String,
@@ -234,10 +252,7 @@ impl<'a> Run<'a> {
     async fn begin(client: &'a Client, spec: &ScenarioSpec, ctx: &'a Context) -> Result<Self, BenchError> {
         let spec_json = serde_json::to_string(spec).map_err(|e| BenchError::Internal(format!("spec: {e}")))?;
         ctx.progress.send_replace(super::Progress::default());
-        let before = tokio::select! {
-            scrape = scrape(client) => scrape,
-            () = ctx.cancel.cancelled() => None,
-        };
+        let before = ctx.cancel.run_until_cancelled(scrape(client)).await.flatten();
         let sender = Sender {
             client: client.clone(),
             ctx: ctx.clone(),
@@ -255,6 +270,7 @@ impl<'a> Run<'a> {
             figures: Figures::new(spec.kind(), ctx.seed),
             validity: Validity::default(),
             replies: Vec::new(),
+            fixed_length: FixedBy::MinTokens,
             spec: spec.clone(),
             data_sha256: data_sha256(ctx.seed, &spec_json),
             started_at: jiff::Timestamp::now().to_string(),
@@ -279,10 +295,15 @@ impl<'a> Run<'a> {
 
     /// A prompt of `tokens` tokens; see [`PromptWriter::prompt`].
     pub(super) async fn prompt(&self, key: &str, tokens: u32) -> Result<Prompt, Stop> {
+        Ok(self.or_cancelled(self.prompts.prompt(key, tokens)).await??)
+    }
+
+    /// A control call's result, unless the run is cancelled before.
+    pub(super) async fn or_cancelled<T>(&self, call: impl Future<Output = T>) -> Result<T, Stop> {
         tokio::select! {
             biased;
             () = self.ctx.cancel.cancelled() => Err(Stop::Cancelled),
-            prompt = self.prompts.prompt(key, tokens) => Ok(prompt?),
+            result = call => Ok(result),
         }
     }
 
@@ -291,28 +312,53 @@ impl<'a> Run<'a> {
         ChatRequest::build(ChatParts {
             model: self.client.model(),
             messages: prompt.messages.clone(),
-            length: AnswerLength::Exactly(output_tokens),
+            length: self.fixed_length.of(output_tokens),
             delivery: Delivery::Streamed,
             keep: Keep::Timing,
             extra: serde_json::Map::new(),
         })
     }
 
+    /// Sends a request that is stored and not measured. Where the engine refuses `min_tokens`, it is sent again without, and so
+    /// are all timed requests built afterwards.
+    pub(super) async fn warm_up(
+        &mut self,
+        prompt: &Prompt,
+        output_tokens: u32,
+        point: Option<&str>,
+    ) -> Result<(), Stop> {
+        let purpose = Purpose { point: point.map(str::to_owned), role: "warmup", measured: false, intended_ms: None };
+        let request = self.timed_request(prompt, output_tokens)?;
+        let record = self.send(&request, &purpose).await?;
+        let refused = !record.end.is_complete() && record.error.as_deref().is_some_and(|e| e.contains("min_tokens"));
+        if refused && self.fixed_length == FixedBy::MinTokens {
+            self.fixed_length = FixedBy::IgnoreEosAlone;
+            let sentence = "the engine refuses `min_tokens`: answers were fixed by `ignore_eos` alone, so tokens without text may lie in them";
+            self.validity.add(Verdict::Valid, ValidityReason::TokenCountsDisagree, sentence);
+            let request = self.timed_request(prompt, output_tokens)?;
+            self.send(&request, &purpose).await?;
+        }
+        Ok(())
+    }
+
     /// The engine's context length: what the caller knows, else what the server says.
-    pub(super) async fn max_model_len(&self) -> Option<u32> {
+    pub(super) async fn max_model_len(&self) -> Result<Option<u32>, Stop> {
         match self.ctx.max_model_len {
-            Some(limit) => Some(limit),
-            None => self.client.models().await.ok().and_then(|(_, limit)| limit),
+            Some(limit) => Ok(Some(limit)),
+            None => {
+                let models = self.or_cancelled(self.client.models()).await?;
+                Ok(models.ok().and_then(|(_, limit)| limit))
+            }
         }
     }
 
     /// The engine's counters now; `None` where it shows none.
-    pub(super) async fn scrape(&self) -> Option<Scrape> {
-        scrape(self.client).await
+    pub(super) async fn scrape(&self) -> Result<Option<Scrape>, Stop> {
+        self.or_cancelled(scrape(self.client)).await
     }
 
     async fn finish(mut self) -> ScenarioResult {
-        let counters = match (&self.before, scrape(self.client).await) {
+        let counters = match (&self.before, self.ctx.cancel.run_until_cancelled(scrape(self.client)).await.flatten()) {
             (Some(before), Some(after)) => {
                 validity::restarted(&mut self.validity, before, &after);
                 deltas(before, &after)

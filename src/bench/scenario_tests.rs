@@ -228,6 +228,17 @@ async fn missing_usage_and_preemptions_make_a_result_suspect() {
 }
 
 #[tokio::test]
+async fn an_engine_that_refuses_min_tokens_is_measured_without_and_the_result_says_so() {
+    let server = TestServer::start(script(Engine { refuses_min_tokens: true, ..engine() })).await;
+    for spec in [kv(&[64], 3), ScenarioSpec::Load(load(&[1], 4))] {
+        let result = run(&server, &spec, &context()).await;
+        assert!(result.requests.iter().filter(|r| r.measured).all(|r| r.end.is_complete()), "{:?}", result.validity);
+        assert!(result.validity.reasons[0].1.contains("min_tokens"));
+        assert_ne!(result.validity.verdict, Verdict::Invalid);
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_dies_ends_the_scenario_with_what_was_measured() {
     for spec in [kv(&[64], 5), ScenarioSpec::Load(load(&[2], 6))] {
         let server = TestServer::start(script(Engine { die_at: Some(6), ..engine() })).await;

@@ -30,7 +30,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
     checks.push(Check { name: "tokenize", failure: tokenize_failure });
     run.sender.begin_point(Activity::Measuring);
 
-    let limit = run.max_model_len().await;
+    let limit = run.max_model_len().await?;
     let fits = |tokens: u32| limit.is_none_or(|limit| tokens.saturating_add(spec.output_tokens) <= limit);
     let whole = ask(run, "plain", &short.messages, Delivery::Whole, spec).await?;
     checks.push(Check { name: "completion", failure: failure_of(&whole) });
@@ -54,7 +54,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
 }
 
 async fn models(run: &Run<'_>) -> Result<Check, Stop> {
-    let failure = match run.client.models().await {
+    let failure = match run.or_cancelled(run.client.models()).await? {
         Ok((ids, _)) if ids.iter().any(|id| id == run.client.model()) => None,
         Ok((ids, _)) => Some(format!("/v1/models lists {} and not `{}`", ids.join(", "), run.client.model())),
         Err(error @ CallError::Answer { .. }) => Some(format!("/v1/models: {error}")),

@@ -45,6 +45,8 @@ pub(super) struct Engine {
     pub(super) fail_every: Option<u32>,
     /// The server dies in the middle of the n-th chat request's answer.
     pub(super) die_at: Option<u32>,
+    /// As vLLM 0.11 with speculative decoding.
+    pub(super) refuses_min_tokens: bool,
     /// Preemptions per chat request.
     pub(super) preemptions: u32,
 }
@@ -85,6 +87,7 @@ impl Default for Script {
             tokens_per_chunk: 1,
             fail_every: None,
             die_at: None,
+            refuses_min_tokens: false,
             preemptions: 0,
         };
         Self { tokenize: true, metrics: true, health: 200, max_model_len: None, chat: None, engine }
@@ -325,6 +328,10 @@ impl Shared {
         let number = self.chats.fetch_add(1, Ordering::SeqCst) + 1;
         if engine.fail_every.is_some_and(|n| number.is_multiple_of(n)) {
             return write(socket, &plain(500, "{\"error\":{\"message\":\"No module named triton\"}}")).await;
+        }
+        if engine.refuses_min_tokens && body.get("min_tokens").is_some() {
+            let text = "The min_tokens, min_p, and logit_bias sampling parameters are not yet supported with speculative decoding.";
+            return write(socket, &plain(400, &json!({"error": {"message": text}}).to_string())).await;
         }
         let prompt = prompt_of(body);
         let (prefill_ms, cached) = self.prefill(&prompt);
