@@ -300,7 +300,7 @@ fn tokenize(text: &str) -> Result<Vec<Token>, Unreadable> {
             (Kind::Number, number_length(rest))
         } else if first == '"' || first == '\'' {
             match rest[1..].find([first, '\\', '\n']) {
-                Some(end) if rest[1..].as_bytes().get(end) == Some(&(first as u8)) => (Kind::Text, end + 2),
+                Some(end) if rest.as_bytes().get(end + 1) == Some(&(first as u8)) => (Kind::Text, end + 2),
                 Some(_) | None => {
                     let help = "close the quotes; backslashes have no place in a name or value".to_owned();
                     return Err((at..text.len(), "this text is not closed".to_owned(), help));

@@ -143,7 +143,7 @@ fn rules(grid: &Grid, found: &mut Diagnostics) {
                 Ok(true) => (out, holds[number]) = (true, holds[number] + 1),
                 Ok(false) => {}
                 // A rule that cannot be decided at one point stops the sweep; one message is enough.
-                Err(error) => return found.push(error),
+                Err(error) => return found.0.extend(error.0),
             }
         }
         left += usize::from(!out);

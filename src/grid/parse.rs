@@ -1,9 +1,10 @@
 //! The grid file as a whole: sections in their order, and what must agree between them.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::axes::Axis;
-use super::points::settings_of;
+use super::points::{self, settings_of};
 use super::reader::{Reader, present};
 use super::settings::{Assignment, Target};
 use super::suite::SuiteRef;
@@ -55,36 +56,34 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let objectives = present(root, "objectives").map(|node| gate::read_objectives(reader, node)).unwrap_or_default();
     let (objectives, objective_spans) = objectives.into_iter().unzip();
     let limits = present(root, "limits").map_or_else(Limits::default, |node| limits::read(reader, node));
-    let base_settings = settings_of(&base);
-    let mut grid = Grid {
+    check_size(reader, root, &axes)?;
+    check_names(reader, &axes, &configs);
+    let baseline = present(root, "baseline").and_then(|node| baseline(reader, node, &axes, &configs));
+    // Only now may the first missing section end the reading: everything was looked at.
+    let mut suite = suite?;
+    if let SuiteRef::Inline(suite) = &mut suite {
+        suite.seed = seed;
+    }
+    Some(Grid {
         name: name?,
         description: description.map(|text| text.value),
         file: file.to_owned(),
         deployment: deployment?,
+        base_settings: settings_of(&base),
         base,
         axes,
         exclude,
         configs,
-        baseline: None,
+        baseline,
         order: order?,
-        suite: suite?,
+        suite,
         seed,
         gates,
         objectives,
         limits,
         warnings: Diagnostics::default(),
-        base_settings,
         objective_spans,
-    };
-    if let SuiteRef::Inline(suite) = &mut grid.suite {
-        suite.seed = seed;
-    }
-    check_size(reader, root, &grid)?;
-    check_names(reader, &grid);
-    if let Some(node) = present(root, "baseline") {
-        grid.baseline = baseline(reader, node, &grid);
-    }
-    Some(grid)
+    })
 }
 
 fn name_of(reader: &mut Reader, node: &Node, what: &str) -> Option<String> {
@@ -137,8 +136,8 @@ fn order(reader: &mut Reader, node: &Node, seed: u64) -> Option<Order> {
     reader.choice(node, "order", &[("as_written", Order::AsWritten), ("shuffled", Order::Shuffled { seed })])
 }
 
-fn check_size(reader: &mut Reader, root: &Node, grid: &Grid) -> Option<()> {
-    let size = grid.axes.iter().try_fold(1_usize, |size, axis| size.checked_mul(axis.values.len()));
+fn check_size(reader: &mut Reader, root: &Node, axes: &[Axis]) -> Option<()> {
+    let size = axes.iter().try_fold(1_usize, |size, axis| size.checked_mul(axis.values.len()));
     if size.is_some_and(|size| size <= MOST_POINTS) {
         return Some(());
     }
@@ -148,28 +147,30 @@ fn check_size(reader: &mut Reader, root: &Node, grid: &Grid) -> Option<()> {
     None
 }
 
-fn check_names(reader: &mut Reader, grid: &Grid) {
-    for (at, config) in grid.configs.iter().enumerate() {
-        if let Some(first) = grid.configs[..at].iter().find(|other| other.name == config.name) {
+fn check_names(reader: &mut Reader, axes: &[Axis], configs: &[NamedConfig]) {
+    let mut taken: HashMap<&str, &NamedConfig> = HashMap::new();
+    for config in configs {
+        if let Some(first) = taken.get(config.name.as_str()) {
             let line = first.span.place().line;
             let message = format!("the name `{}` is already taken on line {line}", config.name);
             reader.error(config.span.error("duplicate-name", message).help("give every config a name of its own"));
-        } else if let Some(index) = grid.find_in_product(&config.name) {
+        } else if let Some(index) = points::find_in_product(axes, configs, &config.name) {
             let message = format!("the name `{}` is the name of point {index} of the axes", config.name);
             reader.error(config.span.error("duplicate-name", message).help("give the config another name"));
         }
+        taken.entry(&config.name).or_insert(config);
     }
 }
 
-fn baseline(reader: &mut Reader, node: &Node, grid: &Grid) -> Option<String> {
+fn baseline(reader: &mut Reader, node: &Node, axes: &[Axis], configs: &[NamedConfig]) -> Option<String> {
     let text = reader.text(node, "`baseline`")?.value;
-    if grid.find(&text).is_some() {
+    if points::find(axes, configs, &text).is_some() {
         return Some(text);
     }
-    let names = || grid.configs.iter().map(|config| config.name.as_str());
+    let names = || configs.iter().map(|config| config.name.as_str());
     let help = match did_you_mean(&text, names()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if grid.configs.is_empty() => "name a point of the axes as `vgrid plan` shows it".to_owned(),
+        None if configs.is_empty() => "name a point of the axes as `vgrid plan` shows it".to_owned(),
         None => format!("named configs: {}", names().collect::<Vec<_>>().join(", ")),
     };
     reader.error(node.span.error("unknown-baseline", format!("the grid has no point `{text}`")).help(help));

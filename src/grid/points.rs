@@ -2,8 +2,8 @@
 
 use super::rule::Rule;
 use super::settings::{self, Assignment, Setting, Target};
-use super::{Grid, Order};
-use crate::domain::{Config, Diagnostic, MetricPath, Redactor, Settings};
+use super::{Axis, Grid, NamedConfig, Order};
+use crate::domain::{Config, Diagnostic, Diagnostics, MetricPath, Redactor, Settings};
 
 /// One point of a grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +38,7 @@ impl Grid {
     /// How many points the product of the axes has: 0 without axes, unless there are no named configs either.
     #[must_use]
     pub fn product_count(&self) -> usize {
-        if self.axes.is_empty() {
-            return usize::from(self.configs.is_empty());
-        }
-        self.axes.iter().map(|axis| axis.values.len()).product()
+        product_count(&self.axes, &self.configs)
     }
 
     /// How many points the grid has before its rules take some out.
@@ -54,7 +51,7 @@ impl Grid {
     ///
     /// # Errors
     /// A point whose exclusion cannot be decided gives the rule's error.
-    pub fn points(&self) -> impl ExactSizeIterator<Item = Result<Point, Diagnostic>> + '_ {
+    pub fn points(&self) -> impl ExactSizeIterator<Item = Result<Point, Diagnostics>> + '_ {
         (0..self.count()).map(|index| self.point_at(index))
     }
 
@@ -78,34 +75,17 @@ impl Grid {
     /// The index of the point with this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
-        if let Some(at) = self.configs.iter().position(|config| config.name == name) {
-            return Some(self.product_count() + at);
-        }
-        self.find_in_product(name)
-    }
-
-    /// The index of the point of the product with this name.
-    pub(super) fn find_in_product(&self, name: &str) -> Option<usize> {
-        if self.axes.is_empty() {
-            return (self.configs.is_empty() && name == LONE).then_some(0);
-        }
-        let mut labels = name.split('_');
-        let mut index = 0;
-        for axis in &self.axes {
-            let label = labels.next()?;
-            index = index * axis.values.len() + axis.values.iter().position(|value| value.label == label)?;
-        }
-        labels.next().is_none().then_some(index)
+        find(&self.axes, &self.configs, name)
     }
 
     /// The point with this index.
     ///
     /// # Errors
     /// As [`Grid::points`]; an index out of range is an error too.
-    pub fn point_at(&self, index: usize) -> Result<Point, Diagnostic> {
+    pub fn point_at(&self, index: usize) -> Result<Point, Diagnostics> {
         let Some(origin) = self.origin(index) else {
             let message = format!("the grid has no point {index}, only {}", self.count());
-            return Err(Diagnostic::error("no-such-point", message));
+            return Err(Diagnostic::error("no-such-point", message).help("see `vgrid plan`").into());
         };
         let name = self.name_of(&origin);
         let excluded = self.exclusion(&origin, &name)?;
@@ -133,14 +113,14 @@ impl Grid {
     }
 
     /// Whether rule number `rule` holds at the point `index`.
-    pub(super) fn rule_holds(&self, rule: &Rule, index: usize) -> Result<bool, Diagnostic> {
+    pub(super) fn rule_holds(&self, rule: &Rule, index: usize) -> Result<bool, Diagnostics> {
         match self.origin(index) {
             Some(origin) => rule.holds(|| self.name_of(&origin), |target| self.text_of(&origin, target)),
             None => Ok(false),
         }
     }
 
-    fn exclusion(&self, origin: &Origin, name: &str) -> Result<Option<Exclusion>, Diagnostic> {
+    fn exclusion(&self, origin: &Origin, name: &str) -> Result<Option<Exclusion>, Diagnostics> {
         for (number, rule) in self.exclude.iter().enumerate() {
             if rule.holds(|| name.to_owned(), |target| self.text_of(origin, target))? {
                 let (when, because) = (rule.when().to_owned(), rule.because.clone());
@@ -195,6 +175,35 @@ impl Grid {
         };
         own.or_else(|| setting_of(&self.base, target)).map(Setting::text)
     }
+}
+
+fn product_count(axes: &[Axis], configs: &[NamedConfig]) -> usize {
+    if axes.is_empty() {
+        return usize::from(configs.is_empty());
+    }
+    axes.iter().map(|axis| axis.values.len()).product()
+}
+
+/// The index of the point with this name.
+pub(super) fn find(axes: &[Axis], configs: &[NamedConfig], name: &str) -> Option<usize> {
+    match configs.iter().position(|config| config.name == name) {
+        Some(at) => Some(product_count(axes, configs) + at),
+        None => find_in_product(axes, configs, name),
+    }
+}
+
+/// The index of the point of the product with this name.
+pub(super) fn find_in_product(axes: &[Axis], configs: &[NamedConfig], name: &str) -> Option<usize> {
+    if axes.is_empty() {
+        return (configs.is_empty() && name == LONE).then_some(0);
+    }
+    let mut labels = name.split('_');
+    let mut index = 0;
+    for axis in axes {
+        let label = labels.next()?;
+        index = index * axis.values.len() + axis.values.iter().position(|value| value.label == label)?;
+    }
+    labels.next().is_none().then_some(index)
 }
 
 fn setting_of<'a>(assignments: &'a [Assignment], target: &Target) -> Option<&'a Setting> {

@@ -6,7 +6,7 @@ use super::expr::{self, Chain, Evaluated, Program, Refusal};
 use super::keys;
 use super::reader::Reader;
 use super::settings::Target;
-use crate::domain::{Diagnostic, FlagName, KNOWN_FLAGS, did_you_mean, known_flag};
+use crate::domain::{Diagnostics, FlagName, KNOWN_FLAGS, did_you_mean, known_flag};
 use crate::yaml::Node;
 
 /// What a name in a rule stands for.
@@ -41,7 +41,7 @@ impl Rule {
         &self,
         name: impl Fn() -> String,
         text_of: impl Fn(&Target) -> Option<String>,
-    ) -> Result<bool, Diagnostic> {
+    ) -> Result<bool, Diagnostics> {
         let value = |subject: &Subject| match subject {
             Subject::Name => Value::from(name()),
             Subject::Setting(target) => exposed(&text_of(target).unwrap_or_else(|| "default".to_owned())),
@@ -53,7 +53,8 @@ impl Rule {
             Evaluated::Wrong(why) => Err(self
                 .program
                 .error("bad-rule", format!("this rule cannot be decided for the point `{}`: {why}", name()))
-                .help("compare numbers with numbers; put flags[\"x\"] != \"default\" and ... before it where needed")),
+                .help("compare numbers with numbers; put flags[\"x\"] != \"default\" and ... before it where needed")
+                .into()),
         }
     }
 }

@@ -85,6 +85,7 @@ fn all_errors_of_a_file_come_at_once() {
             "bad-duration",
             "bad-time",
             "wrong-type",
+            "wrong-type",
         ]
     );
     assert!(found.0.iter().all(|d| d.place.is_some() && d.source_line.is_some() && d.help.is_some()), "{found}");

@@ -104,7 +104,7 @@ fn rules_see_environment_image_model_and_name_and_all_operators() {
         let g = grid(&format!(
             "base: {{ env: {{ A: '3' }}, image: i:1, model: m, flags: {{ max-num-seqs: 8, kv-cache-dtype: fp8 }} }}\nexclude: [{{ when: '{when}' }}]\n"
         ));
-        g.point_at(0).map(|p| p.excluded.is_some()).map_err(|d| d.message)
+        g.point_at(0).map(|p| p.excluded.is_some()).map_err(|d| d.0[0].message.clone())
     };
     for when in [
         r#"env["A"] == 3 and image == "i:1" and model == "m" and name == "base""#,
@@ -180,4 +180,32 @@ proptest! {
         order.sort_unstable();
         prop_assert_eq!(order, (0..g.count()).collect::<Vec<_>>());
     }
+}
+
+/// Run it alone, optimised: `cargo test --release --lib -- --ignored --nocapture a_hundred_thousand`.
+#[test]
+#[ignore = "measures; the figures mean something in a release build only"]
+fn a_hundred_thousand_points_are_read_made_checked_and_linted_in_under_a_second() {
+    let list = |n: usize| (0..n).map(|i| (i + 1).to_string()).collect::<Vec<_>>().join(", ");
+    let rest = format!(
+        "objectives: {{ a: minimize load.ttft_ms.p50 }}\nbase: {{ flags: {{ max-model-len: 131072, kv-cache-dtype: fp8, tensor-parallel-size: 2 }} }}\naxes:\n  gpu-memory-utilization: [{}]\n  enable-chunked-prefill: [on, off]\n  enable-prefix-caching: [on, off]\n  max-num-seqs: [{}]\n  max-num-batched-tokens: [{}]\n  tool-call-parser: [hermes, qwen3_xml]\nexclude:\n  - when: flags[\"enable-prefix-caching\"] == \"on\" && flags[\"gpu-memory-utilization\"] > 0.92\n  - when: flags[\"max-num-seqs\"] > 40 and flags[\"max-num-batched-tokens\"] < 5\nconfigs: [{{ name: mine, flags: {{ max-num-seqs: 7 }} }}]\n",
+        (0..25).map(|i| format!("0.{}", 70 + i)).collect::<Vec<_>>().join(", "),
+        list(50),
+        list(10),
+    );
+    let start = std::time::Instant::now();
+    let g = grid(&rest);
+    let parsed = start.elapsed();
+    let kept = g.points().filter(|p| p.as_ref().is_ok_and(|p| p.excluded.is_none())).count();
+    let made = start.elapsed() - parsed;
+    let found = lint(&g, &crate::domain::Settings::default());
+    let all = start.elapsed();
+    println!(
+        "{} points, {kept} left: parse {parsed:?}, points {made:?}, lint {:?}, all {all:?}",
+        g.count(),
+        all - parsed - made
+    );
+    assert_eq!(g.count(), 100_001);
+    assert!(!found.has_errors(), "{found}");
+    assert!(all < std::time::Duration::from_millis(700), "{all:?}");
 }
