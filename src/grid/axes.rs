@@ -12,6 +12,10 @@ use crate::yaml::{Node, Span};
 pub struct Axis {
     /// What it varies.
     pub target: Target,
+    /// The same as text: a flag's name, `env.NAME`, `image`, `model`.
+    pub title: String,
+    /// Whether its values are secret by its name; then only their labels are shown.
+    pub secret: bool,
     /// Its short name, unique among the grid's axes.
     pub short: String,
     /// Its values, in the grid's order; at least one, all different.
@@ -75,7 +79,9 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<Axis> {
         }
         let values = read_values(reader, &target, values);
         if !values.is_empty() {
-            axes.push(Axis { target, short: String::new(), values, span: key.span.clone() });
+            let title = target.to_string();
+            let secret = Redactor::is_secret_name(&title);
+            axes.push(Axis { target, title, secret, short: String::new(), values, span: key.span.clone() });
         }
     }
     name_axes(&mut axes);
@@ -112,7 +118,7 @@ fn name_axes(axes: &mut [Axis]) {
     let shorts: Vec<String> = axes.iter().map(|axis| short_name(&axis.target)).collect();
     for (i, axis) in axes.iter_mut().enumerate() {
         let clash = shorts.iter().enumerate().any(|(j, other)| j != i && *other == shorts[i]);
-        axis.short = if clash { clean(&axis.target.to_string(), usize::MAX) } else { shorts[i].clone() };
+        axis.short = if clash { clean(&axis.title, usize::MAX) } else { shorts[i].clone() };
         label_values(axis);
     }
 }
@@ -131,10 +137,9 @@ fn short_name(target: &Target) -> String {
 }
 
 fn label_values(axis: &mut Axis) {
-    let secret = Redactor::is_secret_name(&axis.target.to_string());
     let mut labels: Vec<String> = Vec::with_capacity(axis.values.len());
     for (position, value) in axis.values.iter().enumerate() {
-        labels.push(if secret {
+        labels.push(if axis.secret {
             format!("{}-v{}", axis.short, position + 1)
         } else {
             label(&axis.short, &value.setting)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::judge::Judge;
 use super::settings::{Setting, Target};
 use super::{Axis, Grid, SuiteRef};
 use crate::domain::{
@@ -136,10 +137,12 @@ fn rules(grid: &Grid, found: &mut Diagnostics) {
     }
     let mut holds = vec![0_usize; grid.exclude.len()];
     let mut left = 0_usize;
+    let mut judge = Judge::new(grid);
     for index in 0..count {
+        let Some(origin) = grid.origin(index) else { continue };
         let mut out = false;
-        for (number, rule) in grid.exclude.iter().enumerate() {
-            match grid.rule_holds(rule, index) {
+        for number in 0..grid.exclude.len() {
+            match judge.holds(number, &origin) {
                 Ok(true) => (out, holds[number]) = (true, holds[number] + 1),
                 Ok(false) => {}
                 // A rule that cannot be decided at one point stops the sweep; one message is enough.

@@ -1,9 +1,11 @@
 //! The points of a grid, one at a time: the product of the axes (last axis fastest), then the named configs.
 
-use super::rule::Rule;
+use std::ops::Range;
+
+use super::judge::Judge;
 use super::settings::{self, Assignment, Setting, Target};
 use super::{Axis, Grid, NamedConfig, Order};
-use crate::domain::{Config, Diagnostic, Diagnostics, MetricPath, Redactor, Settings};
+use crate::domain::{Config, Diagnostic, Diagnostics, MetricPath, Settings};
 
 /// One point of a grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +33,31 @@ pub struct Exclusion {
     pub because: String,
 }
 
+/// The points of a grid from some index on; see [`Grid::points`].
+pub struct Points<'g> {
+    grid: &'g Grid,
+    judge: Judge<'g>,
+    left: Range<usize>,
+}
+
+impl Iterator for Points<'_> {
+    type Item = Result<Point, Diagnostics>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        self.left.nth(n).map(|index| self.grid.point_by(&mut self.judge, index))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Points<'_> {}
+
 /// Name of the only point of a grid without axes and configs.
 const LONE: &str = "base";
 
@@ -51,8 +78,8 @@ impl Grid {
     ///
     /// # Errors
     /// A point whose exclusion cannot be decided gives the rule's error.
-    pub fn points(&self) -> impl ExactSizeIterator<Item = Result<Point, Diagnostics>> + '_ {
-        (0..self.count()).map(|index| self.point_at(index))
+    pub fn points(&self) -> Points<'_> {
+        Points { grid: self, judge: Judge::new(self), left: 0..self.count() }
     }
 
     /// The indices of the points in the order in which they run: the baseline, then as `order` says.
@@ -83,12 +110,16 @@ impl Grid {
     /// # Errors
     /// As [`Grid::points`]; an index out of range is an error too.
     pub fn point_at(&self, index: usize) -> Result<Point, Diagnostics> {
+        self.point_by(&mut Judge::new(self), index)
+    }
+
+    fn point_by(&self, judge: &mut Judge<'_>, index: usize) -> Result<Point, Diagnostics> {
         let Some(origin) = self.origin(index) else {
             let message = format!("the grid has no point {index}, only {}", self.count());
             return Err(Diagnostic::error("no-such-point", message).help("see `vgrid plan`").into());
         };
         let name = self.name_of(&origin);
-        let excluded = self.exclusion(&origin, &name)?;
+        let excluded = judge.exclusion(&origin)?;
         let mut settings = self.base_settings.clone();
         let (axis_values, expected, description) = match &origin {
             Origin::Product(digits) => {
@@ -96,10 +127,8 @@ impl Grid {
                 for (axis, digit) in self.axes.iter().zip(digits) {
                     let value = &axis.values[*digit];
                     value.setting.apply(&mut settings);
-                    let target = axis.target.to_string();
-                    let text =
-                        if Redactor::is_secret_name(&target) { value.label.clone() } else { value.setting.text() };
-                    axis_values.push((target, text));
+                    let text = if axis.secret { value.label.clone() } else { value.setting.text() };
+                    axis_values.push((axis.title.clone(), text));
                 }
                 (axis_values, Vec::new(), None)
             }
@@ -112,25 +141,8 @@ impl Grid {
         Ok(Point { index, config: Config { name, settings, axis_values }, excluded, expected, description })
     }
 
-    /// Whether rule number `rule` holds at the point `index`.
-    pub(super) fn rule_holds(&self, rule: &Rule, index: usize) -> Result<bool, Diagnostics> {
-        match self.origin(index) {
-            Some(origin) => rule.holds(|| self.name_of(&origin), |target| self.text_of(&origin, target)),
-            None => Ok(false),
-        }
-    }
-
-    fn exclusion(&self, origin: &Origin, name: &str) -> Result<Option<Exclusion>, Diagnostics> {
-        for (number, rule) in self.exclude.iter().enumerate() {
-            if rule.holds(|| name.to_owned(), |target| self.text_of(origin, target))? {
-                let (when, because) = (rule.when().to_owned(), rule.because.clone());
-                return Ok(Some(Exclusion { rule: number, when, because }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn origin(&self, index: usize) -> Option<Origin> {
+    /// Where the point with this index comes from.
+    pub(super) fn origin(&self, index: usize) -> Option<Origin> {
         let product = self.product_count();
         if index >= product {
             let at = index - product;
@@ -145,7 +157,8 @@ impl Grid {
         Some(Origin::Product(digits))
     }
 
-    fn name_of(&self, origin: &Origin) -> String {
+    /// The point's name.
+    pub(super) fn name_of(&self, origin: &Origin) -> String {
         match origin {
             Origin::Named(at) => self.configs[*at].name.clone(),
             Origin::Product(digits) if digits.is_empty() => LONE.to_owned(),
@@ -163,7 +176,7 @@ impl Grid {
     }
 
     /// The text of what a point sets for `target`; none when it says nothing.
-    fn text_of(&self, origin: &Origin, target: &Target) -> Option<String> {
+    pub(super) fn text_of(&self, origin: &Origin, target: &Target) -> Option<String> {
         let own = match origin {
             Origin::Product(digits) => self
                 .axes
@@ -211,8 +224,10 @@ fn setting_of<'a>(assignments: &'a [Assignment], target: &Target) -> Option<&'a 
 }
 
 /// Where a point comes from: the digits of a mixed-radix number over the axes, or a named config.
-enum Origin {
+pub(super) enum Origin {
+    /// A digit for each axis.
     Product(Vec<usize>),
+    /// The number in `configs`.
     Named(usize),
 }
 

@@ -33,6 +33,15 @@ impl Rule {
         &self.program.text
     }
 
+    /// The settings that it looks at; none when it looks at the point's name, which stands for all of them.
+    pub(super) fn targets(&self) -> Option<Vec<&Target>> {
+        let target = |subject| match subject {
+            &Subject::Setting(ref target) => Some(target),
+            Subject::Name => None,
+        };
+        self.program.variables.iter().map(target).collect()
+    }
+
     /// Whether it holds for a point whose settings `text_of` gives as text.
     ///
     /// # Errors

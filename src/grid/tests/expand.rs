@@ -99,6 +99,16 @@ fn rules_take_points_out_and_say_why() {
 }
 
 #[test]
+fn a_rule_over_the_name_is_asked_at_every_point() {
+    let g = grid(
+        "axes: { max-num-seqs: [1, 2], seed: [1, 2] }\nexclude:\n  - when: name == \"seqs1_seed2\" or (flags[\"seed\"] == 1 and model == \"default\" and flags[\"max-num-seqs\"] == 2) }]\n",
+    );
+    let kept: Vec<String> =
+        all_points(&g).into_iter().filter(|p| p.excluded.is_none()).map(|p| p.config.name).collect();
+    assert_eq!(kept, ["seqs1_seed1", "seqs2_seed2"]);
+}
+
+#[test]
 fn rules_see_environment_image_model_and_name_and_all_operators() {
     let held = |when: &str| {
         let g = grid(&format!(
@@ -182,7 +192,7 @@ proptest! {
     }
 }
 
-/// Run it alone, optimised: `cargo test --release --lib -- --ignored --nocapture a_hundred_thousand`.
+/// Run it alone and optimised: `cargo test --release --lib -- --ignored --nocapture a_hundred_thousand`.
 #[test]
 #[ignore = "measures; the figures mean something in a release build only"]
 fn a_hundred_thousand_points_are_read_made_checked_and_linted_in_under_a_second() {
