@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::overlay::is_boolean_word;
 use super::service::Service;
 use crate::domain::{FlagKind, FlagName, Redactor, known_flag};
 
@@ -38,10 +39,6 @@ pub(super) fn parts(words: &[String]) -> Vec<Part> {
     let mut i = 0;
     while i < words.len() {
         let word = &words[i];
-        if word == "--" {
-            parts.extend((i..words.len()).map(Part::Word));
-            break;
-        }
         if !is_flag(word) {
             parts.push(Part::Word(i));
             i += 1;
@@ -49,13 +46,14 @@ pub(super) fn parts(words: &[String]) -> Vec<Part> {
         }
         let (text, inline) = word.split_once('=').map_or((word.as_str(), false), |(name, _)| (name, true));
         let (name, negated) = FlagName::parse_negated(text);
-        let limit = match known_flag(name.as_str()).map(|k| k.kind) {
+        let behind = words[i + 1..].iter().take_while(|w| !is_flag(w) && *w != "--");
+        let values = match known_flag(name.as_str()).map(|k| k.kind) {
             _ if inline => 0,
-            // Also a value that does not belong there (`--enable-x true`) goes with its flag.
-            Some(FlagKind::Toggle | FlagKind::Switch | FlagKind::Value | FlagKind::Json) => 1,
-            Some(FlagKind::Many) | None => usize::MAX,
+            // A value that does not belong there (`--enable-x true`) goes with its flag.
+            Some(FlagKind::Toggle | FlagKind::Switch) => behind.take(1).filter(|w| is_boolean_word(w)).count(),
+            Some(FlagKind::Value | FlagKind::Json) => behind.take(1).count(),
+            Some(FlagKind::Many) | None => behind.count(),
         };
-        let values = words[i + 1..].iter().take_while(|w| !is_flag(w)).take(limit).count();
         parts.push(Part::Flag { name, negated, start: i, length: 1 + values });
         i += 1 + values;
     }
@@ -65,24 +63,31 @@ pub(super) fn parts(words: &[String]) -> Vec<Part> {
 /// `--name`, or a short flag such as `-tp` or `-O`; a negative number is none.
 fn is_flag(word: &str) -> bool {
     if let Some(name) = word.strip_prefix("--") {
-        return name.is_empty() || name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        return name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     }
     word.strip_prefix('-').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// Values of flags that are secret by name.
-pub(super) fn secret_values(words: &[String]) -> Vec<String> {
-    let mut secrets = Vec::new();
+/// The words that hold values of flags that are secret by name: `--api-key=x` itself, or what follows `--api-key`.
+pub(super) fn secret_positions(words: &[String]) -> Vec<usize> {
+    let mut positions = Vec::new();
     for part in parts(words) {
         let Part::Flag { name, start, length, .. } = part else { continue };
         if Redactor::is_secret_name(name.as_str()) {
-            if let Some((_, value)) = words[start].split_once('=') {
-                secrets.push(value.to_owned());
-            }
-            secrets.extend(words[start + 1..start + length].iter().cloned());
+            let inline = words[start].contains('=').then_some(start);
+            positions.extend(inline.into_iter().chain(start + 1..start + length));
         }
     }
-    secrets
+    positions
+}
+
+/// Values of flags that are secret by name.
+pub(super) fn secret_values(words: &[String]) -> Vec<String> {
+    let value = |word: &String| match word.split_once('=') {
+        Some((flag, value)) if flag.starts_with('-') => value.to_owned(),
+        _ => word.clone(),
+    };
+    secret_positions(words).into_iter().map(|at| value(&words[at])).collect()
 }
 
 /// What a command line says of one flag.

@@ -50,10 +50,7 @@ impl<'o> Out<'o> {
             match map.get(*key).map(|t| (t, &t.data)) {
                 None | Some((_, Data::Null)) => {}
                 Some((_, Data::Str(text))) => self.put(key, json!(text)),
-                Some((tree, Data::Int(n))) => {
-                    let _ = tree;
-                    self.put(key, json!(n.to_string()));
-                }
+                Some((_, Data::Int(n))) => self.put(key, json!(n.to_string())),
                 Some((tree, _)) => self.wrong(key, tree, "a string"),
             }
         }
@@ -162,7 +159,7 @@ impl<'o> Out<'o> {
             _ => None,
         };
         match number {
-            Some(n) if n == 0.0 => {}
+            Some(0.0) => {}
             Some(n) if n.is_finite() => {
                 let n = units::widen(n);
                 let whole = n.fract() == 0.0 && n.abs() < 1e15;

@@ -116,7 +116,7 @@ pub fn load(request: &LoadRequest, read: &dyn Fn(&Path) -> io::Result<String>) -
         return Err(Diagnostic::error("empty-file", "the compose files are empty").help("add `services:`").into());
     }
     normalize::normalize(&mut root, &name, &environment).map_err(Diagnostics::from)?;
-    normalize::strip_extensions(&mut root, &mut Vec::new());
+    normalize::strip_extensions(&mut root, &mut Vec::new(), &mut loader.warnings);
     let mut project = Project {
         name,
         working_dir: project_dir,
@@ -151,8 +151,7 @@ fn project_name(
         .iter()
         .flat_map(|(_, documents)| documents)
         .filter_map(|d| d.root.get("name"))
-        .filter(|name| !name.is_null() && name.str() != Some(""))
-        .next_back();
+        .rfind(|name| !name.is_null() && name.str() != Some(""));
     let Some(tree) = named else {
         let folder = project_dir.file_name().unwrap_or_default().to_string_lossy();
         return non_empty(paths::project_name(&folder), &folder);

@@ -9,6 +9,7 @@ mod decode_json;
 mod decode_parts;
 mod dotenv;
 mod extends;
+mod identity;
 mod include;
 mod interpolate;
 mod load;
@@ -16,6 +17,7 @@ mod merge;
 mod normalize;
 #[cfg(test)]
 mod oracle;
+mod overlay;
 mod paths;
 mod port;
 mod schema;
@@ -28,5 +30,7 @@ mod units;
 mod volume;
 
 pub use argv::{ArgvDiff, FlagChange, argv, argv_diff};
+pub use identity::canonical_identity;
 pub use load::{LoadRequest, Purpose, load};
+pub use overlay::overlay;
 pub use service::*;

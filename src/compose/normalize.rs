@@ -163,23 +163,34 @@ fn clean_targets(service: &mut Map) -> Result<(), Diagnostic> {
 /// Mappings whose keys are the user's own names, where `x-...` is a name like any other.
 const OWN_NAMES: [&str; 6] = ["services", "services.*.depends_on", "volumes", "networks", "secrets", "configs"];
 
-/// Drops `x-...` keys.
-pub(super) fn strip_extensions(tree: &mut Tree, path: &mut Path) {
+/// Mappings of the user's own names in which Compose takes `x-...` for a note all the same.
+const PAIRS: [&str; 3] = ["services.*.environment", "services.*.labels", "services.*.sysctls"];
+
+/// Drops `x-...` keys; warns where one may have been meant as a name.
+pub(super) fn strip_extensions(tree: &mut Tree, path: &mut Path, warnings: &mut Vec<Diagnostic>) {
     match &mut tree.data {
         Data::Map(map) => {
             if !OWN_NAMES.iter().any(|pattern| matches(path, pattern)) {
+                if PAIRS.iter().any(|pattern| matches(path, pattern)) {
+                    warnings.extend(map.iter().filter(|(key, _)| key.starts_with("x-")).map(|(key, value)| {
+                        let place = value.key.as_ref().unwrap_or(&value.span);
+                        place
+                            .warning("dropped-name", format!("Compose takes `{key}` in `{}` for a note", path.join(".")))
+                            .help(format!("write the list form to set it: - {key}=..."))
+                    }));
+                }
                 map.retain(|key, _| !key.starts_with("x-"));
             }
             for (key, value) in map.iter_mut() {
                 path.push(key.clone());
-                strip_extensions(value, path);
+                strip_extensions(value, path, warnings);
                 path.pop();
             }
         }
         Data::Seq(items) => {
             for (i, item) in items.iter_mut().enumerate().filter(|(_, item)| item.map().is_some()) {
                 path.push(i.to_string());
-                strip_extensions(item, path);
+                strip_extensions(item, path, warnings);
                 path.pop();
             }
         }

@@ -1,7 +1,8 @@
 //! Differential test: every fixture of `tests/fixtures/compose` against the real Docker Compose v2.
 //!
 //! Lines that begin with `#@` in a fixture say how it is loaded: `files:` (more `-f` files), `env-file:`, `profile:`,
-//! `env: NAME=value`, `refused` (both refuse it), `stricter` (Compose takes it, vgrid refuses it).
+//! `env: NAME=value`, `refused` (both refuse it), `agree` (both refuse it or give the same), `stricter` (Compose takes it,
+//! vgrid refuses it).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ enum Expect {
     Same,
     Refused,
     Stricter,
+    /// Both give the same, or both refuse.
+    Agree,
 }
 
 struct Case {
@@ -69,6 +72,7 @@ fn case(file: &Path) -> Case {
             "project-directory" => request.project_directory = Some(folder.join(value)),
             "name" => request.project_name = Some(value.to_owned()),
             "refused" => expect = Expect::Refused,
+            "agree" => expect = Expect::Agree,
             "stricter" => expect = Expect::Stricter,
             other => panic!("{}: unknown directive {other}", file.display()),
         }
@@ -178,11 +182,11 @@ fn judge(binary: &Path, case: &Case) -> Option<String> {
     let theirs = ask_oracle(binary, &case.request);
     let ours = ask_vgrid(&case.request);
     let verdict = match (case.expect, &theirs, &ours) {
-        (Expect::Same, Ok(theirs), Ok(ours)) => {
+        (Expect::Same | Expect::Agree, Ok(theirs), Ok(ours)) => {
             let differences = compare(theirs, ours);
             if differences.is_empty() { return None } else { differences.join("\n  ") }
         }
-        (Expect::Refused, Err(_), Err(_)) | (Expect::Stricter, Ok(_), Err(_)) => return None,
+        (Expect::Refused | Expect::Agree, Err(_), Err(_)) | (Expect::Stricter, Ok(_), Err(_)) => return None,
         (expect, theirs, ours) => format!(
             "expected {expect:?}; compose: {}; vgrid: {}",
             theirs.as_ref().map_or_else(|e| e.trim().to_owned(), |_| "accepted".into()),

@@ -18,6 +18,9 @@ pub(super) fn parse(spec: &str) -> Result<Vec<Port>, String> {
         return Err(format!("the port `{spec}` names no container port"));
     }
     let (start, end) = range(target).ok_or_else(|| format!("`{target}` in the port `{spec}` is no port or range"))?;
+    if start == 0 {
+        return Err(format!("the port `{spec}` names the container port 0"));
+    }
     let host = match published {
         "" => None,
         text => Some(range(text).ok_or_else(|| format!("`{text}` in the port `{spec}` is no port or range"))?),
@@ -71,9 +74,13 @@ fn check_address(address: &str) -> Result<Option<String>, String> {
     if address.is_empty() {
         return Ok(None);
     }
-    let plain = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    let bracketed = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    let plain = bracketed.unwrap_or(address);
     if plain.parse::<IpAddr>().is_err() {
         return Err(format!("`{address}` is no IP address"));
+    }
+    if bracketed.is_none() && plain.contains(':') {
+        return Err(format!("write the IPv6 address `{address}` in brackets: [{address}]"));
     }
     Ok(Some(plain.to_owned()))
 }
@@ -117,14 +124,13 @@ mod tests {
             ("5002:8000", vec!["|5002|8000|tcp"]),
             ("127.0.0.1:5002:8000/udp", vec!["127.0.0.1|5002|8000|udp"]),
             ("[::1]:80:80", vec!["::1|80|80|tcp"]),
-            ("::1:80:80", vec!["::1|80|80|tcp"]),
             ("127.0.0.1::90", vec!["127.0.0.1||90|tcp"]),
             ("8000-8010:80", vec!["|8000-8010|80|tcp"]),
             ("9-10:9-10", vec!["|10|10|tcp", "|9|9|tcp"]),
         ] {
             assert_eq!(shown(spec), expected, "{spec}");
         }
-        for spec in ["", "a", "80:", "80:80/xyz", "1-3:1-2", "70000", "x:80:80", "+80", "80-70"] {
+        for spec in ["", "a", "80:", "80:80/xyz", "1-3:1-2", "70000", "x:80:80", "+80", "80-70", "::1:80:80", "0"] {
             assert!(parse(spec).is_err(), "{spec}");
         }
     }

@@ -306,15 +306,14 @@ fn number(plain: &str) -> Option<Data> {
     } else {
         (10, lower.as_str())
     };
-    if body.bytes().all(|b| (b as char).is_digit(radix)) && !body.is_empty() {
-        if let Ok(n) = i128::from_str_radix(body, radix) {
-            let n = if negative { -n } else { n };
-            if let Ok(n) = i64::try_from(n) {
-                return Some(Data::Int(n));
-            }
-            if let (false, Ok(n)) = (negative, u64::try_from(n)) {
-                return Some(Data::Str(n.to_string()));
-            }
+    let digits = !body.is_empty() && body.bytes().all(|b| (b as char).is_digit(radix));
+    if let Some(n) = digits.then(|| i128::from_str_radix(body, radix).ok()).flatten() {
+        let n = if negative { -n } else { n };
+        if let Ok(n) = i64::try_from(n) {
+            return Some(Data::Int(n));
+        }
+        if let (false, Ok(n)) = (negative, u64::try_from(n)) {
+            return Some(Data::Str(n.to_string()));
         }
     }
     if is_float(plain) {
