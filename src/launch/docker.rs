@@ -168,16 +168,7 @@ impl DockerLauncher {
         if spec.service.network_mode.as_deref() != Some("host") || !self.connection.address.is_local() {
             return Ok(());
         }
-        let port = spec.port();
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            return Ok(());
-        }
-        let who = super::procfs::describe_listeners(port);
-        Err(LaunchError::new(
-            LaunchStep::Prepare,
-            format!("port {port} of the host is already in use{who}; address already in use"),
-        )
-        .help("stop that server, or give the service another --port"))
+        super::process::refuse_a_taken_port(spec.port()).await
     }
 
     /// Waits until it is ready, dead, stalled, late or cancelled; the first of them. An answer counts only when the container
