@@ -142,9 +142,8 @@ impl ProcessLauncher {
     ) -> Readiness {
         let readiness = race(running, policy, cancel, milestones, progress).await;
         let (Readiness::Ready(_), Body::Process { pid, .. }) = (&readiness, &running.body) else { return readiness };
-        let listeners = procfs::listeners(running.server_port);
         // Where it cannot be seen who listens, the port was free before the start, which is the next best proof.
-        if listeners.is_empty() || listeners.iter().any(|listener| listener.group == *pid) {
+        if procfs::group_listens(*pid, running.server_port) || procfs::listeners(running.server_port).is_empty() {
             return readiness;
         }
         Readiness::Replaced(format!(
