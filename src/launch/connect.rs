@@ -20,7 +20,6 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A negotiated connection.
-#[derive(Clone)]
 pub(super) struct Connection {
     /// For requests that answer soon.
     pub docker: Docker,

@@ -112,6 +112,14 @@ pub(super) fn refused(field: &str, why: impl std::fmt::Display, help: &str) -> L
 }
 
 fn refuse_what_one_container_cannot_be(service: &Service) -> Result<(), LaunchError> {
+    if service.logging.as_ref().and_then(|logging| logging.driver.as_deref()) == Some("none") {
+        let help = "leave `logging` out, or choose a driver such as `json-file` or `local`, in an override file";
+        return Err(refused(
+            "logging.driver",
+            "`none` keeps no log, and vgrid reads the start-up and every failure from it",
+            help,
+        ));
+    }
     let replicas = service.deploy.as_ref().and_then(|deploy| deploy.replicas).unwrap_or(1);
     if replicas == 1 {
         return Ok(());

@@ -207,6 +207,7 @@ fn what_an_old_engine_does_not_know_is_refused_and_not_sent() {
 fn impossible_values_are_refused_with_the_fields_name() {
     for (service, field) in [
         (json!({"deploy": {"replicas": 2}}), "deploy.replicas"),
+        (json!({"logging": {"driver": "none"}}), "logging.driver"),
         (json!({"stop_grace_period": "soon"}), "stop_grace_period"),
         (json!({"mem_limit": "16gb"}), "mem_limit"),
         (json!({"expose": ["http"]}), "expose"),

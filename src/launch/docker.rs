@@ -36,10 +36,13 @@ const REMOVAL: Duration = Duration::from_secs(60);
 /// A killed container is gone within this; a process stuck in the GPU driver may take long.
 const KILL: Duration = Duration::from_secs(60);
 
+/// After this a port that still answers is somebody else's.
+const PORT_RELEASE: Duration = Duration::from_secs(5);
+
 /// Launches in Docker. Cheap to clone.
 #[derive(Clone)]
 pub struct DockerLauncher {
-    pub(super) connection: Connection,
+    pub(super) connection: Arc<Connection>,
 }
 
 impl DockerLauncher {
@@ -48,7 +51,7 @@ impl DockerLauncher {
     /// # Errors
     /// No daemon answers; the address is of a kind that vgrid does not speak; the daemon is older than 20.10.
     pub async fn connect() -> Result<Self, LaunchError> {
-        Ok(Self { connection: connect::from_environment().await? })
+        Ok(Self { connection: Arc::new(connect::from_environment().await?) })
     }
 
     /// Connects to this address.
@@ -56,7 +59,7 @@ impl DockerLauncher {
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_to(address: super::DockerAddress) -> Result<Self, LaunchError> {
-        Ok(Self { connection: connect::open(address).await? })
+        Ok(Self { connection: Arc::new(connect::open(address).await?) })
     }
 
     /// The daemon in words, for messages and the database: `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
@@ -168,16 +171,7 @@ impl DockerLauncher {
         if spec.service.network_mode.as_deref() != Some("host") || !self.connection.address.is_local() {
             return Ok(());
         }
-        let port = spec.port();
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            return Ok(());
-        }
-        let who = super::procfs::describe_listeners(port);
-        Err(LaunchError::new(
-            LaunchStep::Prepare,
-            format!("port {port} of the host is already in use{who}; address already in use"),
-        )
-        .help("stop that server, or give the service another --port"))
+        super::process::refuse_a_taken_port(spec.port()).await
     }
 
     /// Waits until it is ready, dead, stalled, late or cancelled; the first of them. An answer counts only when the container
@@ -272,12 +266,27 @@ impl DockerLauncher {
         let last = self.state(running).await;
         running.tasks.end().await;
         self.remove(&running.id).await?;
+        self.wait_for_free_port(running).await;
         let last = last?;
         // The first news of the death holds more than a look at a container that others removed meanwhile.
         Ok(match seen {
             Some(seen) if last.status.as_deref() == Some("removed") => seen,
             Some(_) | None => last,
         })
+    }
+
+    /// Waits until nothing answers any more where the server answered on this host: Docker's proxy ends a moment after the container.
+    async fn wait_for_free_port(&self, running: &Running) {
+        if !self.connection.address.is_local() {
+            return;
+        }
+        let until = Instant::now() + PORT_RELEASE;
+        for url in running.base_urls.iter().filter_map(|url| url.strip_prefix("http://127.0.0.1:")) {
+            let Ok(port) = url.parse::<u16>() else { continue };
+            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     /// Stops without removing; `None` leaves the container its own grace. Waits for the exit.

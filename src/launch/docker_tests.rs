@@ -35,14 +35,15 @@ struct Scene {
 impl Scene {
     async fn new(name: &str) -> Option<Self> {
         let launcher = docker().await?;
-        let exe = std::env::current_exe().unwrap();
         // Tests run side by side; the image is made once.
-        static MADE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let made = MADE.lock().await;
-        let began = Instant::now();
-        let image = pack_program(&launcher, &exe, IMAGE, &ARGUMENTS).await.unwrap();
-        println!("image {} of {:?} bytes in {:.2} s", image.id, image.size_bytes, began.elapsed().as_secs_f64());
-        drop(made);
+        static MADE: tokio::sync::OnceCell<ImageInfo> = tokio::sync::OnceCell::const_new();
+        let make = || async {
+            let began = Instant::now();
+            let image = pack_program(&launcher, &std::env::current_exe().unwrap(), IMAGE, &ARGUMENTS).await.unwrap();
+            println!("image of {:?} bytes made in {:.2} s", image.size_bytes, began.elapsed().as_secs_f64());
+            image
+        };
+        let image = MADE.get_or_init(make).await.clone();
         let scene = Self { launcher, image, dir: tempfile::tempdir().unwrap(), project: format!("vgrid-test-{name}") };
         scene.sweep_up().await;
         Some(scene)
@@ -371,5 +372,58 @@ async fn inspect_shows_no_secret() {
     let json = scene.launcher.inspect_json(&running).await.unwrap().to_string();
     assert!(!json.contains("sk-secret") && json.contains("VLLM_API_KEY=***"), "{json}");
     scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_for_memory_is_told_apart_from_other_kills() {
+    let Some(scene) = Scene::new("oom").await else { return };
+    let mut spec = scene.spec(&[("EAT_MIB", "512")]);
+    spec.service.mem_limit = Some((96 << 20).to_string());
+    spec.service.memswap_limit = Some((96 << 20).to_string());
+    spec.service.init = Some(false);
+    let running = scene.launcher.start(&spec).await.unwrap();
+    let Readiness::Exited(facts) = scene.wait(&running, &quick()).await else { panic!("it must be killed") };
+    assert_eq!((facts.exit_code, facts.oom_killed), (Some(137), Some(true)), "{facts:?}");
+    scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
+    scene.end().await;
+}
+
+/// `docker compose` as this machine has it, or `None`.
+fn compose(scene: &Scene, arguments: &[&str]) -> Option<String> {
+    let file = scene.dir.path().join("compose.yml");
+    let yaml = format!("services:\n  vllm:\n    image: {IMAGE}\n    ports: [\"127.0.0.1::8000\"]\n");
+    std::fs::write(&file, yaml).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let all = ["-p", &scene.project, "-f", &file].into_iter().chain(arguments.iter().copied()).collect::<Vec<_>>();
+    let plugin =
+        std::process::Command::new("docker").arg("compose").args(&all).output().ok().filter(|o| o.status.success());
+    let output = plugin.or_else(|| std::process::Command::new("docker-compose").args(&all).output().ok())?;
+    println!(
+        "compose {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success());
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compose_lists_a_trial_as_its_own_and_takes_it_down() {
+    let Some(scene) = Scene::new("compose").await else { return };
+    let Some(before) = compose(&scene, &["ps", "-q"]) else {
+        println!("SKIPPED: no docker compose here");
+        return;
+    };
+    assert_eq!(before.trim(), "");
+    let running = scene.launcher.start(&scene.spec(&[])).await.unwrap();
+    assert_eq!(compose(&scene, &["ps", "-q", "vllm"]).unwrap().trim(), running.id);
+    compose(&scene, &["down", "--timeout", "1"]).unwrap();
+    // Taken away by a stranger: the death is told, and stopping is still fine.
+    let facts = tokio::time::timeout(Duration::from_secs(5), running.watch_death()).await.unwrap();
+    assert!(facts.exit_code.is_some() || facts.status.as_deref() == Some("removed"), "{facts:?}");
+    scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
+    let network = scene.launcher.connection.docker.inspect_network(&format!("{}_default", scene.project), None).await;
+    assert!(network.is_err(), "compose did not take the network for its own");
     scene.end().await;
 }

@@ -22,7 +22,7 @@ fn now_ms() -> u128 {
 
 /// Not a test: the program of the other tests. Settings: `FAKE_PORT`, `FAKE_MODEL`, `FAKE_BOOT_MS`, `FAKE_EXIT_MS` and
 /// `FAKE_EXIT_CODE`, `FAKE_SILENT` (hangs at start), `FAKE_TOKENLESS` (hangs while serving), `FAKE_KEY`, `FAKE_STUBBORN` (ignores SIGTERM),
-/// `FAKE_CHILD` (leaves a child process in the group).
+/// `FAKE_CHILD` (leaves a child process in the group), `FAKE_EAT_MIB` (takes memory).
 #[test]
 #[ignore = "the program that other tests launch"]
 fn serves_when_it_is_asked_to() {
@@ -31,6 +31,7 @@ fn serves_when_it_is_asked_to() {
     eprintln!("and says so on stderr");
     let _stubborn = setting("STUBBORN").map(|_| ignore_term());
     if setting("CHILD").is_some() {
+        #[allow(clippy::zombie_processes)] // that it is left behind is what the test is about
         let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         println!("child {}", child.id());
     }
@@ -38,6 +39,11 @@ fn serves_when_it_is_asked_to() {
         std::thread::sleep(after);
         println!("last words {}", now_ms());
         leave(setting("EXIT_CODE").map_or(1, |code| code.parse().unwrap()));
+    }
+    if let Some(mib) = setting("EAT_MIB") {
+        let eaten: Vec<Vec<u8>> =
+            (0..mib.parse().unwrap()).map(|n: usize| vec![u8::try_from(n % 255 + 1).unwrap(); 1 << 20]).collect();
+        println!("ate {}", eaten.len());
     }
     if setting("SILENT").is_some() {
         std::thread::sleep(Duration::from_secs(600));

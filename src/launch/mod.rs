@@ -11,12 +11,15 @@ mod error;
 mod examine;
 mod host;
 mod image;
+mod launcher;
 mod leftovers;
 mod log;
 mod mounts;
 mod pack;
+mod pid_file;
 mod prerequisites;
 mod probe;
+mod process;
 mod procfs;
 mod ready;
 mod recreate;
@@ -31,16 +34,20 @@ mod spec;
 mod docker_tests;
 #[cfg(test)]
 mod fake_server;
+#[cfg(test)]
+mod process_tests;
 
 pub use address::{DockerAddress, Transport};
 pub use docker::DockerLauncher;
 pub use error::{LaunchError, LaunchStep};
 pub use host::{GpuSupport, free_bytes, stop_grace, wants_gpu};
 pub use image::ImageInfo;
+pub use launcher::Launcher;
 pub use leftovers::{Leftover, Sidecar, SidecarKind};
 pub use log::{AttemptLog, LogReader};
 pub use pack::build_sim_image;
 pub use probe::{CompletionSeen, Probe, ProbeError};
+pub use process::ProcessLauncher;
 pub use ready::{BootProgress, MilestoneReader, NotReady, ProgressListener, Readiness, Ready, ReadyPolicy};
 pub use restore::{RestoreAction, RestorePlan, Restored};
 pub use running::Running;

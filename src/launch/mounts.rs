@@ -135,7 +135,8 @@ pub(super) fn check_bind_sources(spec: &LaunchSpec) -> Result<(), LaunchError> {
     let mut absent = Vec::new();
     for volume in spec.service.volumes.iter().filter(|v| v.kind == "bind") {
         let source = source_of(volume)?;
-        if !Path::new(source).exists() {
+        // What this user may not see is for Docker to judge; it refuses an absent source of a mount as well.
+        if matches!(Path::new(source).try_exists(), Ok(false)) {
             absent.push(format!("{source} (for {})", volume.target));
         }
     }

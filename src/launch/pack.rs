@@ -45,14 +45,14 @@ pub(super) async fn pack_program(
 ) -> Result<ImageInfo, LaunchError> {
     let path = exe.to_path_buf();
     let digest = in_background(move || sha256_of(&path)).await?;
-    match launcher.image_info(tag).await {
+    let before = match launcher.image_info(tag).await {
         Ok(image) if image.labels.get(LABEL_EXE) == Some(&digest) && image.entrypoint.iter().skip(1).eq(arguments) => {
             return Ok(image);
         }
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => {}
+        Ok(image) => Some(image).filter(|image| image.labels.contains_key(LABEL_EXE)),
+        Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error),
-    }
+    };
     let entrypoint: Vec<&str> = std::iter::once(PROGRAM).chain(arguments.iter().copied()).collect();
     let (repo, version) = tag.split_once(':').unwrap_or((tag, "latest"));
     let options = CreateImageOptions {
@@ -72,19 +72,37 @@ pub(super) async fn pack_program(
     let body =
         futures_util::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
     let path = exe.to_path_buf();
-    let writing = tokio::task::spawn_blocking(move || write_tar(&path, PieceWriter { sender, buffer: Vec::new() }));
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = write_tar(&path, PieceWriter { sender: sender.clone(), buffer: Vec::new() });
+        // A body that merely ended would be a shorter image; an error makes Docker refuse it.
+        written.inspect_err(|error| drop(sender.blocking_send(Err(std::io::Error::other(error.to_string())))))
+    });
     let mut steps =
         Box::pin(launcher.connection.streams.create_image(Some(options), Some(bollard::body_try_stream(body)), None));
-    let mut failed = None;
+    let mut refused = None;
     while let Some(step) = steps.next().await {
-        failed = failed.or(step.err().map(|error| LaunchError::api(LaunchStep::Image, &error)));
+        refused = refused.or(step.err().map(|error| LaunchError::api(LaunchStep::Image, &error)));
     }
     drop(steps);
-    writing.await.map_err(|error| io_error(exe, &error))?.map_err(|error| io_error(exe, &error))?;
-    match failed {
-        Some(error) => Err(error.help("check the free space of Docker's data folder")),
-        None => launcher.image_info(tag).await,
+    let written = writing.await.map_err(|error| io_error(exe, &error))?;
+    match refused {
+        Some(error) if error.status.is_some() => {
+            return Err(error.help("check the free space of Docker's data folder"));
+        }
+        Some(error) => return Err(written.err().map_or(error, |error| io_error(exe, &error))),
+        None => written.map_err(|error| io_error(exe, &error))?,
     }
+    let image = launcher.image_info(tag).await?;
+    if let Some(old) = before.filter(|old| old.id != image.id) {
+        // Its predecessor, which we made too, would stay without a name; one that is still in use stays.
+        launcher
+            .connection
+            .docker
+            .remove_image(&old.id, None::<bollard::query_parameters::RemoveImageOptions>, None)
+            .await
+            .ok();
+    }
+    Ok(image)
 }
 
 async fn in_background<T: Send + 'static>(

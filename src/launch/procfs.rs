@@ -1,4 +1,4 @@
-//! What `/proc` says: processes, their groups and start times, and who listens on a port.
+//! Processes and their groups: signals, what `/proc` says of them, and who listens on a port.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -44,6 +44,45 @@ pub(super) fn group_members(group: u32) -> Vec<ProcessStat> {
     all_processes().into_iter().filter(|p| p.group == group && p.state != 'Z').collect()
 }
 
+/// A signal that ends a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Please end.
+    Term,
+    /// End.
+    Kill,
+}
+
+/// Sends a signal to a whole group; a group that is gone is fine.
+pub(super) fn signal_group(group: u32, signal: Signal) {
+    let number = match signal {
+        Signal::Term => libc::SIGTERM,
+        Signal::Kill => libc::SIGKILL,
+    };
+    kill_group(group, number);
+}
+
+/// Whether a group has a living process; zombies do not count where `/proc` tells them apart.
+pub(super) fn group_is_alive(group: u32) -> bool {
+    kill_group(group, 0) && (!Path::new("/proc/self/stat").exists() || !group_members(group).is_empty())
+}
+
+/// True when the signal reached a process. Never the group 0 or 1: those are ourselves and everybody.
+#[allow(unsafe_code)]
+fn kill_group(group: u32, number: libc::c_int) -> bool {
+    match libc::pid_t::try_from(group) {
+        // SAFETY: kill(2) takes two numbers and touches no memory of ours.
+        Ok(group) if group > 1 => unsafe { libc::kill(-group, number) == 0 },
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// How many processes the kernel has killed for memory since boot; `None` where it does not say. Source: `/proc/vmstat`.
+pub(super) fn oom_kills() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
 /// Whether the environment with which the process was started holds `NAME=value`; false when it may not be read.
 pub(super) fn has_environment(pid: u32, name: &str, value: &str) -> bool {
     let wanted = format!("{name}={value}");
@@ -66,6 +105,12 @@ fn listening_inode(line: &str, port: u16) -> Option<u64> {
     let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
     let listens = *fields.get(3)? == "0A" && u16::from_str_radix(local_port, 16).ok()? == port;
     if listens { fields.get(9)?.parse().ok() } else { None }
+}
+
+/// Whether a process of the group listens on a TCP port; much cheaper than looking at everybody.
+pub(super) fn group_listens(group: u32, port: u16) -> bool {
+    let inodes = listening_inodes(port);
+    !inodes.is_empty() && group_members(group).iter().any(|process| holds_socket(process.pid, &inodes))
 }
 
 /// Processes that listen on a TCP port, as far as this user may see them.

@@ -34,9 +34,9 @@ impl Recreate {
         body.hostname = body.hostname.filter(|name| name != short(id));
         // The very image, whatever its tag means by then.
         body.image = inspect.image.clone();
-        body.env.as_mut().map(mask_environment);
-        body.cmd.as_mut().map(mask_arguments);
-        body.entrypoint.as_mut().map(mask_arguments);
+        body.env.as_deref_mut().map(mask_environment);
+        body.cmd.as_deref_mut().map(mask_arguments);
+        body.entrypoint.as_deref_mut().map(mask_arguments);
         let mut host = inspect.host_config.clone().unwrap_or_default();
         keep_anonymous_volumes(inspect, &mut host);
         let networks = networks_of(inspect, &host, short(id));

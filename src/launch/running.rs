@@ -24,6 +24,8 @@ pub(super) enum Body {
         pid: u32,
         /// The file by which it is found after a crash of vgrid.
         pid_file: PathBuf,
+        /// What it was started with, secrets masked.
+        facts: serde_json::Value,
     },
 }
 

@@ -12,15 +12,15 @@ use super::spec::effective_environment;
 /// Masks values that are secret by name in environment, command and entrypoint.
 pub(super) fn mask_inspect(inspect: &mut ContainerInspectResponse) {
     if let Some(config) = &mut inspect.config {
-        config.env.as_mut().map(mask_environment);
-        config.cmd.as_mut().map(mask_arguments);
-        config.entrypoint.as_mut().map(mask_arguments);
+        config.env.as_deref_mut().map(mask_environment);
+        config.cmd.as_deref_mut().map(mask_arguments);
+        config.entrypoint.as_deref_mut().map(mask_arguments);
     }
-    inspect.args.as_mut().map(mask_arguments);
+    inspect.args.as_deref_mut().map(mask_arguments);
 }
 
 /// `NAME=value` entries: the values of secret names are masked.
-pub(super) fn mask_environment(entries: &mut Vec<String>) {
+pub(super) fn mask_environment(entries: &mut [String]) {
     for entry in entries {
         if let Some((name, value)) = entry.split_once('=')
             && Redactor::is_secret_name(name)
@@ -32,7 +32,7 @@ pub(super) fn mask_environment(entries: &mut Vec<String>) {
 }
 
 /// `--flag value` and `--flag=value`: the values of secret names are masked.
-pub(super) fn mask_arguments(words: &mut Vec<String>) {
+pub(super) fn mask_arguments(words: &mut [String]) {
     for place in secret_places(words) {
         place.put(words, Redactor::mask());
     }

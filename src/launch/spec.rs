@@ -135,7 +135,7 @@ pub fn server_port(service: &Service) -> u16 {
         None => None,
     });
     let tcp: Vec<u16> = service.ports.iter().filter(|p| p.protocol != "udp").map(|p| p.target).collect();
-    from_flag.unwrap_or_else(|| match tcp.as_slice() {
+    from_flag.unwrap_or(match tcp.as_slice() {
         [only] => *only,
         _ => DEFAULT_SERVER_PORT,
     })
