@@ -432,6 +432,8 @@ fn an_unfinished_sweep_of_the_same_grid_is_found_and_a_finished_one_is_not_resum
     assert_eq!(b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap().state, SweepState::Finished);
     assert_eq!(b.store.suite(b.sweep).unwrap(), Suite::quick());
     assert_eq!(b.store.plan(b.sweep).unwrap()["after"], "restore");
+    assert_eq!(b.store.images(b.sweep).unwrap()["vllm"], "sha256:1");
+    assert!(b.store.suite(SweepId(77)).unwrap_err().to_string().contains("no sweep 77"));
     assert_eq!(b.store.grid_text(b.sweep).unwrap(), "name: g\n");
 }
 
