@@ -159,7 +159,11 @@ impl StoreError {
                 Some(ErrorCode::DiskFull) => Self::DiskFull(path, doing),
                 Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { path, doing },
                 Some(ErrorCode::CannotOpen) => Self::CannotOpen { path, detail },
-                Some(ErrorCode::SystemIoFailure) => Self::Io { path, doing, detail },
+                Some(ErrorCode::SystemIoFailure) => match error.sqlite_error().map(|e| e.extended_code) {
+                    // The log's index could not grow: so a full disk shows when the file is opened.
+                    Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => Self::DiskFull(path, doing),
+                    Some(_) | None => Self::Io { path, doing, detail },
+                },
                 _ => Self::Sqlite { path, doing, source: error },
             },
         }

@@ -1,6 +1,6 @@
 //! Reading: what continuing a sweep needs to know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Row;
 
@@ -96,6 +96,16 @@ impl Store {
         self.conn
             .query_row("SELECT grid_text FROM sweep WHERE id = ?1", [sweep.0], |row| row.get(0))
             .map_err(self.no_sweep(sweep, "read the grid"))
+    }
+
+    /// The pinned digest of each image, so that a continued sweep runs what it began with.
+    ///
+    /// # Errors
+    /// There is no such sweep, or the database cannot be read.
+    pub fn images(&self, sweep: SweepId) -> Result<BTreeMap<String, String>, StoreError> {
+        self.conn
+            .query_row("SELECT images_json FROM sweep WHERE id = ?1", [sweep.0], |row| from_json(row, "images_json"))
+            .map_err(self.no_sweep(sweep, "read the image digests"))
     }
 
     pub(super) fn no_sweep(

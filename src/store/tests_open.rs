@@ -102,6 +102,16 @@ fn a_full_disk_is_told_and_what_was_stored_before_is_kept() {
 }
 
 #[test]
+fn a_disk_without_room_for_the_log_s_index_is_a_full_disk_and_other_failures_of_it_are_not() {
+    let told = |code| {
+        let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        StoreError::of_sqlite(Path::new("runs.db"), "open the database", error).to_string()
+    };
+    assert!(told(rusqlite::ffi::SQLITE_IOERR_SHMSIZE).contains("is full (could not open the database)"));
+    assert!(told(rusqlite::ffi::SQLITE_IOERR_FSYNC).contains("failed (could not open the database"));
+}
+
+#[test]
 fn a_reader_cannot_write_and_says_so() {
     let b = bench(1);
     let mut reader = Store::open_read_only(&b.path).unwrap();
@@ -203,4 +213,31 @@ fn after_kill_9_everything_that_a_call_had_stored_is_there_for_readers_and_the_n
     let mut writer = Store::open(&b.path).unwrap();
     assert_eq!(writer.close_open_attempts(&lock).unwrap(), 1);
     assert_eq!(reader.trial(b.trials[0]).unwrap().state, TrialState::Interrupted);
+}
+
+#[test]
+fn in_a_folder_that_cannot_be_written_a_reader_reads_and_a_writer_says_why_it_cannot() {
+    use std::os::unix::fs::PermissionsExt;
+    let b = bench(3);
+    let (path, sweep) = (b.path.clone(), b.sweep);
+    let folder = b.close();
+    let set = |mode| std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    set(0o555);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    // Root may write everywhere; then there is no such folder to test with.
+    let is_protected = std::fs::File::create(folder.path().join("probe")).is_err();
+    let read = Store::open_read_only(&path).and_then(|s| s.trials(sweep));
+    let write = Store::open(&path).map(|s| s.path);
+    let create = Store::open(&folder.path().join("new.db")).map(|s| s.path);
+    let lock = SweepLock::acquire(&path, "d").map(|_| ());
+    set(0o755);
+    if is_protected {
+        assert_eq!(read.unwrap().len(), 3);
+        let text = write.unwrap_err().to_string();
+        assert!(text.contains("cannot be written") && text.contains("permissions"), "{text}");
+        let text = create.unwrap_err().to_string();
+        assert!(text.contains("cannot open") && text.contains("permissions"), "{text}");
+        let text = lock.unwrap_err().to_string();
+        assert!(text.contains("cannot lock") && text.contains("must be writable"), "{text}");
+    }
 }
