@@ -93,7 +93,10 @@ impl<'l> LogView<'l> {
             LogLevel::Error | LogLevel::Plain => true,
             LogLevel::Debug | LogLevel::Info | LogLevel::Warning => false,
         };
-        loud && !is_source_code(line.body()) && !self.side_effects.iter().any(|r| r.contains(&index))
+        // The engine dumps its inputs and configuration when it dies: other people's text.
+        loud && !line.head().contains("dump_input.py")
+            && !is_source_code(line.body())
+            && !self.side_effects.iter().any(|r| r.contains(&index))
     }
 
     /// The line that stands last.
@@ -125,6 +128,10 @@ pub fn stop_sign(line: &LogLine<'_>) -> Option<StopSign> {
         || body.starts_with("raise KeyboardInterrupt")
         || body.starts_with("SystemExit: 15")
         || body == "Terminated"
+        || (body.contains(": line ") && body.contains(" Terminated "))
+        || body.starts_with("srun: Job step aborted")
+        // uvicorn's own word; a dead engine says so before it.
+        || (line.level == LogLevel::Info && body == "Shutting down")
         || (body.starts_with("slurmstepd: error: ***") && body.contains("CANCELLED"))
         || (body.contains("eceived")
             && body.contains("SIGTERM")
