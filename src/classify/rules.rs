@@ -240,7 +240,7 @@ pub const RULES: &[Rule] = &[
         .advise("the model allows {derived_max_model_len} tokens: lower max-model-len, or set rope scaling if the model supports it"),
     rule("value_out_of_range", BadArgument)
         .fits(&["Input should be", "Extra inputs are not permitted", "Unexpected keyword argument", "GPU memory utilization must be", "must be greater than or equal to max_num_seqs", "is smaller than max_model_len",
-            "must be a positive integer", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "Unknown quantization method",
+            "must be a positive integer", "port must be 0-65535", "decrease DP/TP/PP", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "Unknown quantization method",
             "Invalid quantization method", "Unknown dtype", "Invalid attention backend", "Unrecognized distributed executor backend", "Unknown speculative", "is greater than max_lora_rank", "Unknown KV cache",
             "Load format `*` is not supported", "Invalid value", "got an unexpected keyword argument", "Unsupported attention backend", "trust_remote_code=True", "CUDA error: invalid device ordinal", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
             "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Unknown attention backend"])
@@ -325,7 +325,7 @@ pub const RULES: &[Rule] = &[
         .likely()
         .advise("this vLLM does not support what the message names: drop that option or take another version"),
     rule("config_rejected", BadArgument)
-        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^ValueError:*must be"])
+        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^AssertionError:*is not divisible by", "^ValueError:*must be"])
         .likely()
         .advise("vLLM's configuration rejects the settings: correct what the message names"),
     rule("model_file_missing", ModelBroken)

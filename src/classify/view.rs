@@ -61,14 +61,19 @@ impl<'l> LogView<'l> {
 
     fn find_landmarks(&mut self) {
         let mut logging_error_from = None;
+        let mut torn_down_by_own_server = false;
         for (i, line) in self.lines.iter().enumerate() {
             let body = line.body();
             if self.ready_at.is_none() && is_ready(line) {
                 self.ready_at = Some(i);
             }
+            torn_down_by_own_server |= body.contains("[shutdown] MPClient: start");
             match stop_sign(line) {
                 Some(StopSign::Clear) if self.stop_at.is_none() => self.stop_at = Some(i),
-                Some(StopSign::EngineOnly) if self.engine_stop_at.is_none() => self.engine_stop_at = Some(i),
+                // A server that fails behind a good engine stops that engine itself: nobody told it to.
+                Some(StopSign::EngineOnly) if self.engine_stop_at.is_none() && !torn_down_by_own_server => {
+                    self.engine_stop_at = Some(i)
+                }
                 Some(StopSign::Clear | StopSign::EngineOnly) | None => {}
             }
             self.lacks_gpus |= body.contains("required GPUs exceeds the total number of available GPUs");

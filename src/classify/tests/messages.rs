@@ -95,6 +95,15 @@ const STARTUP: &[(&str, Cause)] = &[
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for SchedulerConfig\n  Value error, max_num_batched_tokens (4) must be greater than or equal to max_num_seqs (8). [type=value_error, input_value=x, input_type=y]",
         BadArgument,
     ),
+    ("OverflowError: bind(): port must be 0-65535.", BadArgument),
+    (
+        "(EngineCore pid=20) ERROR 11-24 04:26:59 [core.py:1510] AssertionError: Not enough allowed NUMA nodes to bind threads of 9 local CPUWorkers. Please try to bind threads manually or decrease DP/TP/PP.",
+        BadArgument,
+    ),
+    (
+        "(Worker_TP0 pid=9) ERROR 01-01 00:00:00 [multiproc_executor.py:9] AssertionError: 151937 is not divisible by 2",
+        BadArgument,
+    ),
     // unsupported
     (
         "ValueError: Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures: dict_keys([])",
@@ -407,4 +416,13 @@ fn the_documentation_names_every_cause_and_every_class_of_the_table() {
     for rule in super::super::rules::RULES {
         assert!(docs.contains(&format!("`{}`", rule.class)), "{}", rule.class);
     }
+}
+
+#[test]
+fn a_server_that_stops_its_own_engine_was_not_stopped_from_outside() {
+    let own = "(APIServer pid=1) INFO 01-01 00:00:00 [core_client.py:770] [shutdown] MPClient: start timeout=0s\n";
+    let engine = "(EngineCore pid=9) INFO 01-01 00:00:00 [core.py:1454] [shutdown] EngineCore: trigger received signal=SIGTERM\n";
+    let start = "INFO 01-01 00:00:00 [api_server.py:1] vLLM API server version 0.32.0\n";
+    assert_eq!(diagnose(&format!("{start}{own}{engine}"), None, None).cause, Unknown);
+    assert_eq!(diagnose(&format!("{start}{engine}{own}"), None, None).cause, Stopped);
 }
