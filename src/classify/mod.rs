@@ -5,9 +5,12 @@
 //! Nothing known gives [`Cause::Unknown`] with the most specific line, never a guess.
 
 mod decide;
+mod diagnosis;
 mod evidence;
+mod hang;
 mod milestone;
 mod numbers;
+mod occupancy;
 mod rule;
 mod rules;
 mod stage;
@@ -17,5 +20,6 @@ mod verdict;
 mod view;
 
 pub use decide::{RetryPolicy, is_transient, remedy, retry_policy};
+pub use diagnosis::{Diagnosis, diagnose};
 pub use milestone::{milestone, percent_of};
-pub use verdict::{Diagnosis, EvidenceInput, Observer, WaitVerdict, classify, diagnose};
+pub use verdict::{EvidenceInput, Observer, WaitVerdict, classify};

@@ -240,9 +240,9 @@ pub const RULES: &[Rule] = &[
         .advise("the model allows {derived_max_model_len} tokens: lower max-model-len, or set rope scaling if the model supports it"),
     rule("value_out_of_range", BadArgument)
         .fits(&["Input should be", "Extra inputs are not permitted", "Unexpected keyword argument", "GPU memory utilization must be", "must be greater than or equal to max_num_seqs", "is smaller than max_model_len",
-            "must be a positive integer", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "Unknown quantization method",
+            "must be a positive integer", "port must be 0-65535", "decrease DP/TP/PP", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "Unknown quantization method",
             "Invalid quantization method", "Unknown dtype", "Invalid attention backend", "Unrecognized distributed executor backend", "Unknown speculative", "is greater than max_lora_rank", "Unknown KV cache",
-            "Load format `*` is not supported", "Invalid value for", "trust_remote_code=True", "CUDA error: invalid device ordinal", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
+            "Load format `*` is not supported", "Invalid value", "got an unexpected keyword argument", "Unsupported attention backend", "trust_remote_code=True", "CUDA error: invalid device ordinal", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
             "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Unknown attention backend"])
         .clues(&["input_value="])
         .reads(&["input_value={rejected_value},", "less than or equal to {value_max} ", "attention heads ({num_attention_heads})", "parallel size ({tensor_parallel_size})",
@@ -264,8 +264,8 @@ pub const RULES: &[Rule] = &[
         .fits(&["LocalEntryNotFoundError", "outgoing traffic has been disabled", "OfflineModeIsEnabled", "offline mode is enabled", "We couldn't connect to 'https://"])
         .advise("the hub is switched off or out of reach and the model is not in the cache: mount the cache, download it beforehand, or unset HF_HUB_OFFLINE"),
     rule("model_not_found", ModelUnavailable)
-        .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError: Repo id must be", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
-            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "No adapter found for", "NoSuchBucket", "Invalid username or password",
+        .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
+            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "No adapter found for", "NoSuchBucket", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
             "Loading lora * failed: No adapter"])
         .reads(&["Client error '{http_status} ", "Error: {http_status} Client Error"])
         .advise("no such model: check the name, the path inside the container, and the token for private ones"),
@@ -311,7 +311,7 @@ pub const RULES: &[Rule] = &[
     // ---- the image ---------------------------------------------------------------------------------------------------------
     rule("import_abi_error", Environment)
         .fits(&["Tried to instantiate class '_core_C", "undefined symbol", "version `GLIBC", "version `GLIBCXX", "cannot open shared object file", "object has no attribute*_C'", "_OpNamespace' '_C*has no attribute",
-            "numpy.dtype size changed", "packages that were not found in your environment", "A module that was compiled using NumPy 1", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist"])
+            "numpy.dtype size changed", "packages that were not found in your environment", "Failed to import Ray", "Ray is not installed", "Please install * `pip install", "A module that was compiled using NumPy 1", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist"])
         .clues(&["Failed to import from vllm._core_C", "Failed to import from vllm._C", "Failed to import from vllm"])
         .advise("the image's libraries do not fit together: take an image built as a whole, without packages installed over it"),
     // ---- weaker signs: only where nothing above fits -----------------------------------------------------------------------------
@@ -325,7 +325,7 @@ pub const RULES: &[Rule] = &[
         .likely()
         .advise("this vLLM does not support what the message names: drop that option or take another version"),
     rule("config_rejected", BadArgument)
-        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^ValueError:*must be"])
+        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^AssertionError:*is not divisible by", "^ValueError:*must be"])
         .likely()
         .advise("vLLM's configuration rejects the settings: correct what the message names"),
     rule("model_file_missing", ModelBroken)
@@ -333,7 +333,7 @@ pub const RULES: &[Rule] = &[
         .likely(),
     // ---- died, and nothing says why ------------------------------------------------------------------------------------------
     rule("engine_killed", EngineDead)
-        .fits(&["Failed core proc(s): {'", "died unexpectedly (exit code: -"])
+        .fits(&["Failed core proc(s): {'", "^Killed$", "*: line *: * Killed ", "died unexpectedly (exit code: -"])
         .reads(&["Failed core proc(s): {}EngineCore{}: {engine_core_exit_code}", "Worker proc {} died unexpectedly (exit code: {worker_exit_code})"])
         .dead(),
     rule("engine_crashed", EngineDead)
@@ -343,7 +343,7 @@ pub const RULES: &[Rule] = &[
     rule("engine_dead", EngineDead)
         .fits(&["engine core exited unexpectedly", "Engine process (pid ", "died unexpectedly, shutting down", "Engine core proc * died unexpectedly", "Engine process failed to start", "Worker proc * died unexpectedly", "WorkerProc was terminated",
             "EngineCore encountered a fatal error", "EngineDeadError", "Engine core initialization failed", "EngineCore failed to start", "WorkerProc failed to start",
-            "Background loop has errored already", "Engine loop is not running", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "child signal 9", "WorkerProc initialization failed"])
+            "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "child signal 9", "WorkerProc initialization failed"])
         .reads(&["Engine process (pid {engine_pid}) died", "child signal {signal}"])
         .dead(),
 ];

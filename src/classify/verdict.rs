@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::decide::{fill, is_transient, remedy};
 use super::evidence::{first_exception, of_healthy, of_line, of_rule, of_state};
 use super::milestone::milestone;
+use super::occupancy::others_hold_memory;
 use super::rule::{Rule, Tier, Weight};
 use super::rules::RULES;
 use super::view::LogView;
-use super::{numbers, stage};
-use crate::domain::{Cause, Evidence, ExitFacts, Failure, LogLevel, Phase, Stage};
+use super::{hang, numbers, stage};
+use crate::domain::{Cause, Evidence, ExitFacts, Failure, LogLevel, Phase, Stage, leading_number, scan_numbers};
 
 /// What our own race over the server's start or answers decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,39 +48,6 @@ pub struct EvidenceInput<'e> {
     pub argv: &'e [String],
     /// Who looks.
     pub observer: Observer,
-}
-
-/// A failure as `vgrid diagnose --json` prints it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Diagnosis {
-    /// Root cause.
-    pub cause: Cause,
-    /// What the engine was doing, where it matters.
-    pub stage: Option<Stage>,
-    /// How far it had come.
-    pub phase: Phase,
-    /// Lines that show it, most telling first.
-    pub evidence: Vec<String>,
-    /// Numbers that stand in the evidence.
-    pub numbers: BTreeMap<String, f64>,
-    /// What to do.
-    pub remedy: String,
-    /// Whether the same config may succeed when tried again.
-    pub transient: bool,
-}
-
-impl From<&Failure> for Diagnosis {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            cause: failure.cause,
-            stage: failure.stage,
-            phase: failure.phase,
-            evidence: failure.evidence.iter().map(|e| e.text.clone()).collect(),
-            numbers: failure.numbers.clone(),
-            remedy: failure.remedy.clone(),
-            transient: failure.transient,
-        }
-    }
 }
 
 /// What one kind of evidence says.
@@ -132,44 +98,20 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
     }
 }
 
-/// Explains a log outside a sweep. `state` is `State` of `docker inspect`, or the whole inspect answer.
-#[must_use]
-pub fn diagnose(log: &str, state: Option<&serde_json::Value>, phase: Option<Phase>) -> Failure {
-    let exit = state.map(exit_facts).unwrap_or_default();
-    classify(&EvidenceInput { log, phase, exit, wait: None, argv: &[], observer: Observer::Reader })
-}
-
-/// Reads `State` of `docker inspect`.
-fn exit_facts(state: &serde_json::Value) -> ExitFacts {
-    let state = state.get(0).unwrap_or(state);
-    let state = state.get("State").filter(|s| s.is_object()).unwrap_or(state);
-    let text = |key: &str| state.get(key).and_then(|v| v.as_str()).filter(|t| !t.is_empty()).map(str::to_owned);
-    ExitFacts {
-        status: text("Status"),
-        exit_code: state.get("ExitCode").and_then(serde_json::Value::as_i64),
-        oom_killed: state.get("OOMKilled").and_then(serde_json::Value::as_bool),
-        error: text("Error"),
-        asked_to_stop: false,
-    }
-}
-
 /// The port, from Docker's message or the command line.
 fn port_of(exit: &ExitFacts, argv: &[String], log: &str, numbers: &mut BTreeMap<String, f64>) {
     if numbers.contains_key("port") {
         return;
     }
     let in_message = exit.error.as_deref().and_then(|e| {
-        e.match_indices(':')
-            .filter_map(|(i, _)| crate::domain::leading_number(&e[i + 1..]))
-            .map(|(n, _)| n)
-            .find(|n| *n > 1.0)
+        e.match_indices(':').filter_map(|(i, _)| leading_number(&e[i + 1..])).map(|(n, _)| n).find(|n| *n > 1.0)
     });
     let in_argv =
         argv.iter().zip(argv.iter().skip(1)).find(|(flag, _)| *flag == "--port").and_then(|(_, v)| v.parse().ok());
     let in_log = || {
         ["--port {port}", "--port={port}", "'port': {port}"]
             .iter()
-            .find_map(|t| crate::domain::scan_numbers(log, t)?.first().map(|n| n.1))
+            .find_map(|t| scan_numbers(log, t)?.first().map(|n| n.1))
     };
     if let Some(port) = in_message.or(in_argv).or_else(in_log) {
         numbers.insert("port".to_owned(), port);
@@ -284,7 +226,7 @@ impl<'c> Case<'c> {
     fn counts(&self, rule: &Rule, i: usize) -> bool {
         let died = self.dead_at.is_some() || self.ended_by_itself();
         if self.view.ready_at.is_some() {
-            return died || rule.weight == Weight::Fatal;
+            return died || (rule.weight == Weight::Fatal && !hang::served_after(self.view, i));
         }
         match rule.tier {
             Tier::Root => true,
@@ -298,6 +240,7 @@ impl<'c> Case<'c> {
     }
 
     fn found(&self, rule: &'static Rule, at: usize) -> Finding {
+        let (rule, at) = self.behind_communication(rule, at);
         let mut finding = Finding::new(rule.cause, of_rule(self.view, rule, at));
         finding.decided = Some((rule, at));
         if rule.cause == Cause::GpuOom {
@@ -308,6 +251,20 @@ impl<'c> Case<'c> {
             }
         }
         finding
+    }
+
+    /// NCCL wraps the errors of CUDA and the host: memory that ran out stands a few lines behind its own error.
+    fn behind_communication(&self, rule: &'static Rule, at: usize) -> (&'static Rule, usize) {
+        if rule.cause != Cause::Communication {
+            return (rule, at);
+        }
+        let near = (at..self.end).take(8).filter(|i| self.view.is_telling(*i));
+        let mut memory = near.filter_map(|i| {
+            let body = self.view.lines[i].body();
+            let found = RULES.iter().find(|r| r.tier == Tier::Root && r.matching(body).is_some())?;
+            matches!(found.cause, Cause::GpuOom | Cause::ShmTooSmall).then_some((found, i))
+        });
+        memory.next().unwrap_or((rule, at))
     }
 
     /// Our own race gave up and no text names a cause.
@@ -429,8 +386,8 @@ impl<'c> Case<'c> {
 
     /// No sign of failure: it serves, hangs, or the log just stops.
     fn nothing(&self) -> Finding {
-        if let Some(finding) = self.hang_signs() {
-            return finding;
+        if let Some((cause, line)) = hang::signs(self.view) {
+            return Finding::new(cause, line.into_iter().collect());
         }
         if self.view.ready_at.is_some() {
             return Finding::new(Cause::Healthy, of_healthy(self.view));
@@ -439,38 +396,6 @@ impl<'c> Case<'c> {
         // The log stops in the middle of a start without a complaint: another start may tell more.
         finding.transient = Some(!self.view.lines.is_empty());
         finding
-    }
-
-    /// Requests run and no token comes, or workers wait for each other, until the log's end.
-    fn hang_signs(&self) -> Option<Finding> {
-        let (mut idle_reports, mut waits) = (0, 0);
-        let mut last = None;
-        for line in self.view.lines.iter().rev() {
-            let body = line.body();
-            if body.contains("No available shared memory broadcast block found") {
-                waits += 1;
-                last = last.or(Some(line));
-            } else if body.contains("Avg generation throughput: ") {
-                let stuck = body
-                    .contains("Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 0.0 tokens/s")
-                    && !body.contains("Running: 0 reqs");
-                if !stuck {
-                    break;
-                }
-                idle_reports += 1;
-                last = last.or(Some(line));
-            } else if (body.contains("\"POST /v1/") && body.ends_with("200 OK")) || milestone(&line.text).is_some() {
-                break;
-            }
-        }
-        let ready = self.view.ready_at.is_some();
-        // vLLM reports every 10 s and the wait every 60 s; a long prefill or compile stays below a few of them.
-        let cause = match (ready, idle_reports, waits) {
-            (true, 6.., _) | (true, _, 3..) => Cause::Hung,
-            (false, _, 10..) => Cause::Stalled,
-            _ => return None,
-        };
-        Some(Finding::new(cause, last.map(of_line).into_iter().collect()))
     }
 
     /// What it was doing last: the last line, where that message stood first (each worker writes it), and a warning of an exception.
@@ -496,34 +421,4 @@ impl<'c> Case<'c> {
     fn with_last_line(&self, evidence: Vec<Evidence>) -> Vec<Evidence> {
         self.view.last().map(of_line).into_iter().chain(evidence).collect()
     }
-}
-
-/// Whether another process holds a good part of the GPU whose memory ran out.
-///
-/// Inside a container PyTorch cannot tell its own entry of the driver's list, so an entry counts as another's only
-/// beside `this process has`, or where it is far from what PyTorch itself allocated.
-fn others_hold_memory(view: &LogView<'_>, at: usize) -> bool {
-    let Some(text) = view.lines.get(at).map(|l| l.body()) else { return false };
-    let mut others = 0.0;
-    for (i, _) in text.match_indices("Process ") {
-        let found = crate::domain::scan_numbers(&text[i..], "Process {pid} has {held_gib} GiB memory in use");
-        if let Some((_, held)) = found.as_ref().and_then(|n| n.get(1))
-            && !others_counted(&text[..i], &text[i..])
-        {
-            others += held;
-        }
-    }
-    let number = |template: &str| crate::domain::scan_numbers(text, template).and_then(|n| n.first().map(|(_, v)| *v));
-    let total = number("total capacity of {total_gib} GiB").unwrap_or(f64::INFINITY);
-    if number("this process has {own_gib} GiB").is_none() {
-        let own = number("Of the allocated memory {own_gib} GiB").unwrap_or(0.0);
-        others -= own;
-    }
-    others > 1.0_f64.max(0.05 * total)
-}
-
-/// Whether this very entry stood before (a message may be quoted twice on one line).
-fn others_counted(before: &str, entry: &str) -> bool {
-    let end = entry.find(" memory in use").unwrap_or(entry.len());
-    before.contains(&entry[..end])
 }

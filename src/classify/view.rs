@@ -61,14 +61,19 @@ impl<'l> LogView<'l> {
 
     fn find_landmarks(&mut self) {
         let mut logging_error_from = None;
+        let mut torn_down_by_own_server = false;
         for (i, line) in self.lines.iter().enumerate() {
             let body = line.body();
             if self.ready_at.is_none() && is_ready(line) {
                 self.ready_at = Some(i);
             }
+            torn_down_by_own_server |= body.contains("[shutdown] MPClient: start");
             match stop_sign(line) {
                 Some(StopSign::Clear) if self.stop_at.is_none() => self.stop_at = Some(i),
-                Some(StopSign::EngineOnly) if self.engine_stop_at.is_none() => self.engine_stop_at = Some(i),
+                // A server that fails behind a good engine stops that engine itself: nobody told it to.
+                Some(StopSign::EngineOnly) if self.engine_stop_at.is_none() && !torn_down_by_own_server => {
+                    self.engine_stop_at = Some(i)
+                }
                 Some(StopSign::Clear | StopSign::EngineOnly) | None => {}
             }
             self.lacks_gpus |= body.contains("required GPUs exceeds the total number of available GPUs");
@@ -93,7 +98,10 @@ impl<'l> LogView<'l> {
             LogLevel::Error | LogLevel::Plain => true,
             LogLevel::Debug | LogLevel::Info | LogLevel::Warning => false,
         };
-        loud && !is_source_code(line.body()) && !self.side_effects.iter().any(|r| r.contains(&index))
+        // The engine dumps its inputs and configuration when it dies: other people's text.
+        loud && !line.head().contains("dump_input.py")
+            && !is_source_code(line.body())
+            && !self.side_effects.iter().any(|r| r.contains(&index))
     }
 
     /// The line that stands last.
@@ -125,6 +133,10 @@ pub fn stop_sign(line: &LogLine<'_>) -> Option<StopSign> {
         || body.starts_with("raise KeyboardInterrupt")
         || body.starts_with("SystemExit: 15")
         || body == "Terminated"
+        || (body.contains(": line ") && body.contains(" Terminated "))
+        || body.starts_with("srun: Job step aborted")
+        // uvicorn's own word; a dead engine says so before it.
+        || (line.level == LogLevel::Info && body == "Shutting down")
         || (body.starts_with("slurmstepd: error: ***") && body.contains("CANCELLED"))
         || (body.contains("eceived")
             && body.contains("SIGTERM")
