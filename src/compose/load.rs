@@ -95,14 +95,7 @@ pub fn load(request: &LoadRequest, read: &dyn Fn(&Path) -> io::Result<String>) -
     let first_dir = paths::absolute(first, &request.cwd).parent().unwrap_or(&request.cwd).to_owned();
     let project_dir =
         request.project_directory.as_ref().map_or(first_dir, |directory| paths::absolute(directory, &request.cwd));
-    let mut loader = Loader {
-        read,
-        home: request.home.as_deref(),
-        project_dir: project_dir.clone(),
-        warnings: Vec::new(),
-        warned: BTreeSet::new(),
-        used: BTreeMap::new(),
-    };
+    let mut loader = Loader::new(read, request.home.as_deref(), project_dir.clone());
     let mut environment = loader.environment(request)?;
     let mut documents = Vec::new();
     for file in &request.files {
@@ -175,9 +168,14 @@ fn non_empty(name: String, of: &str) -> Result<String, Diagnostics> {
     Ok(name)
 }
 
-impl Loader<'_> {
+impl<'l> Loader<'l> {
+    /// Nothing loaded yet.
+    pub fn new(read: Read<'l>, home: Option<&'l Path>, project_dir: PathBuf) -> Self {
+        Self { read, home, project_dir, warnings: Vec::new(), warned: BTreeSet::new(), used: BTreeMap::new() }
+    }
+
     /// Process environment, then env files: those asked for, else `.env` in the project's folder.
-    fn environment(&self, request: &LoadRequest) -> Result<BTreeMap<String, String>, Diagnostics> {
+    pub fn environment(&self, request: &LoadRequest) -> Result<BTreeMap<String, String>, Diagnostics> {
         let process = &request.environment;
         let mut files: Vec<(PathBuf, bool)> =
             request.env_files.iter().map(|f| (paths::absolute(f, &request.cwd), true)).collect();

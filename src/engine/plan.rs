@@ -124,12 +124,11 @@ impl Planner {
         &'p self,
         image_ids: &'p HashMap<String, String>,
     ) -> impl Iterator<Item = Result<PlannedConfig, Diagnostics>> + 'p {
-        let overlay = compose::Overlay::of(&self.service);
         let baseline = self.grid.baseline_index();
         let mut seen: HashMap<ConfigKey, usize> = HashMap::new();
         self.grid.run_order().map(move |index| {
             let point = self.grid.point_at(index)?;
-            let service = overlay.apply(&point.config.settings)?;
+            let service = compose::overlay(&self.service, &point.config.settings)?;
             let key = self.key(&service, image_ids);
             let excluded = point.excluded.map(|e| (SkipReason::Excluded, format!("{} ({})", e.because, e.when)));
             let skip = match (excluded, seen.get(&key)) {
