@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use crate::domain::SweepId;
 use crate::rank;
-use crate::store::{Store, SweepLock, SweepRow, TrialRow, TrialState};
+use crate::store::{Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
 use crate::ui::format::{duration, shorten};
 
 use super::args::SweepArgs;
@@ -60,6 +60,9 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
     let running = holder.map(|h| format!(", run by {h}")).unwrap_or_default();
+    // A killed vgrid could not say that it ended; the lock tells.
+    let dead = sweep.state == SweepState::Running && holder.is_none();
+    let state = if dead { SweepState::Interrupted } else { sweep.state };
     format!(
         "sweep {} of {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
         sweep.id,

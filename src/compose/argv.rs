@@ -186,17 +186,13 @@ fn without(all: &[String], other: &[String]) -> Vec<String> {
 }
 
 impl fmt::Display for ArgvDiff {
-    /// Compact, secrets masked: `-enable-prefix-caching +no-enable-prefix-caching max-num-seqs 8→32`.
+    /// Compact, secrets masked: `enable-prefix-caching on→off max-num-seqs 8→32 +enforce-eager`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         for change in &self.flags {
             let secret = Redactor::is_secret_name(change.name.as_str());
             let text = |value: &str| if secret { Redactor::mask().to_owned() } else { value.to_owned() };
             match (change.from.as_deref(), change.to.as_deref()) {
-                (Some(from), Some(to)) if switch(from) || switch(to) => {
-                    parts.push(format!("-{}", spoken(&change.name, from, &text)));
-                    parts.push(format!("+{}", spoken(&change.name, to, &text)));
-                }
                 (Some(from), Some(to)) => parts.push(format!("{} {}→{}", change.name, text(from), text(to))),
                 (None, Some(to)) => parts.push(format!("+{}", spoken(&change.name, to, &text))),
                 (Some(from), None) => parts.push(format!("-{}", spoken(&change.name, from, &text))),
@@ -212,10 +208,6 @@ impl fmt::Display for ArgvDiff {
         }
         f.pad(&parts.join(" "))
     }
-}
-
-fn switch(value: &str) -> bool {
-    matches!(value, "on" | "off")
 }
 
 fn spoken(name: &FlagName, value: &str, text: &dyn Fn(&str) -> String) -> String {
@@ -240,7 +232,7 @@ mod tests {
         let to = words("vllm serve m --no-enable-prefix-caching --max-num-seqs 32 --port=80 --block-size 16");
         assert_eq!(
             argv_diff(&from, &to).to_string(),
-            "-enable-prefix-caching +no-enable-prefix-caching max-num-seqs 8→32 +block-size 16 -dtype auto"
+            "enable-prefix-caching on→off max-num-seqs 8→32 +block-size 16 -dtype auto"
         );
         assert!(argv_diff(&from, &from).is_empty());
     }

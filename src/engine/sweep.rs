@@ -174,6 +174,9 @@ impl Sweep {
                 self.teller.tell(Event::TrialSkipped { name: planned.config.name.clone(), why: why.clone() });
             }
         }
+        if todos.is_empty() && self.resumed {
+            self.teller.notice("nothing is left to measure in this sweep; `--new` starts another");
+        }
         let worked = self.work(todos).await;
         let restored = restore::put_back(&mut self).await;
         let end = match (&worked, &restored) {

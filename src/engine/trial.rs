@@ -9,7 +9,7 @@ use crate::bench::{self, BenchError, Client, Unusable};
 use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
 use crate::compose;
 use crate::domain::{
-    BootMilestone, Cause, Event, Evidence, ExitFacts, Failure, Outcome, Phase, ResolvedConfig, ScenarioKind,
+    BootMilestone, Cause, Event, Evidence, ExitFacts, Failure, LogLine, Outcome, Phase, ResolvedConfig, ScenarioKind,
     ScenarioResult, ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
 };
 use crate::launch::{self, BootProgress, LaunchSpec, Ready, Running};
@@ -472,10 +472,12 @@ fn doing(scenario: ScenarioKind, now: bench::Progress) -> TrialProgress {
     }
 }
 
-/// The first 160 characters of a line of evidence, for the screen; the database has it whole.
+/// The message of a line of evidence without its prefixes, at most 160 characters, for the screen; the database has it whole.
 fn shorten(text: &str) -> String {
-    let mut short: String = text.trim().chars().take(160).collect();
-    if short.len() < text.trim().len() {
+    let line = LogLine::new(1, text);
+    let body = line.body().trim();
+    let mut short: String = body.chars().take(160).collect();
+    if short.len() < body.len() {
         short.push('…');
     }
     short
