@@ -25,3 +25,11 @@ mod cli;
 mod ui;
 
 pub use cli::run;
+
+/// What `benches/` measures of the private modules; no public interface.
+#[doc(hidden)]
+pub mod bench_support {
+    pub use crate::bench::{
+        AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
+    };
+}

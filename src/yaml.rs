@@ -220,11 +220,33 @@ fn number(text: &str) -> Option<Scalar<'_>> {
 /// Syntax errors, duplicate keys, unknown anchors, merge keys onto something that is no mapping, more than one document,
 /// each with its place. An empty text is an error.
 pub fn parse(file: &Path, text: &str) -> Result<Node, Diagnostics> {
+    let mut documents = parse_documents(file, text)?;
+    let Some(second) = documents.get(1) else {
+        let source = Source { file: file.to_owned(), text: text.to_owned() };
+        return documents.pop().ok_or_else(|| at_start(&source, "empty-file", "the file is empty").into());
+    };
+    Err(second
+        .span
+        .error("several-documents", "the file holds more than one YAML document")
+        .help("keep one document per file")
+        .into())
+}
+
+/// Reads all documents of a YAML text; an empty text holds none.
+///
+/// # Errors
+/// As [`parse`], but for the number of documents.
+pub fn parse_documents(file: &Path, text: &str) -> Result<Vec<Node>, Diagnostics> {
     let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
     let mut builder = Builder { source: source.clone(), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
     let mut events = Parser::new_from_str(&source.text);
-    let node = builder.document(&mut events)?;
-    if builder.problems.is_empty() { Ok(node) } else { Err(Diagnostics(builder.problems)) }
+    let nodes = builder.documents(&mut events)?;
+    if builder.problems.is_empty() { Ok(nodes) } else { Err(Diagnostics(builder.problems)) }
+}
+
+fn at_start(source: &Source, code: &str, message: &str) -> Diagnostic {
+    let place = Place { file: source.file.clone(), line: 1, column: 1, length: 0 };
+    Diagnostic::error(code, message).at(place, &source.text)
 }
 
 struct Builder {
@@ -249,10 +271,8 @@ impl Builder {
     }
 
     fn next<'s>(&self, events: &mut Events<'s>) -> Result<(Event<'s>, granit_parser::Span), Diagnostics> {
-        let mut event = events.next();
-        while matches!(event, Some(Ok((Event::Comment(..), _)))) {
-            event = events.next();
-        }
+        // Comments are events too, and mean nothing.
+        let event = events.find(|event| !matches!(event, Ok((Event::Comment(..), _))));
         match event {
             Some(Ok(pair)) => Ok(pair),
             Some(Err(e)) => {
@@ -264,34 +284,21 @@ impl Builder {
                     .help("check the indentation and the quotes on this line and the one above")
                     .into())
             }
-            None => Err(self.at_start("empty-file", "the file ends too early").into()),
+            None => Err(at_start(&self.source, "empty-file", "the file ends too early").into()),
         }
     }
 
-    fn at_start(&self, code: &str, message: &str) -> Diagnostic {
-        let place = Place { file: self.source.file.clone(), line: 1, column: 1, length: 0 };
-        Diagnostic::error(code, message).at(place, &self.source.text)
-    }
-
-    fn document(&mut self, events: &mut Events<'_>) -> Result<Node, Diagnostics> {
-        let mut root = None;
+    fn documents(&mut self, events: &mut Events<'_>) -> Result<Vec<Node>, Diagnostics> {
+        let mut roots = Vec::new();
         loop {
             let (event, span) = self.next(events)?;
             match event {
-                Event::StreamEnd => break,
+                Event::StreamEnd => return Ok(roots),
                 Event::StreamStart | Event::DocumentEnd => {}
-                Event::DocumentStart(..) if root.is_some() => {
-                    return Err(self
-                        .span(&span)
-                        .error("several-documents", "the file holds more than one YAML document")
-                        .help("keep one document per file")
-                        .into());
-                }
-                Event::DocumentStart(..) => {}
-                other => root = Some(self.node(other, &span, events)?),
+                Event::DocumentStart(..) => self.anchors.clear(),
+                other => roots.push(self.node(other, &span, events)?),
             }
         }
-        root.ok_or_else(|| self.at_start("empty-file", "the file is empty").into())
     }
 
     fn node<'s>(
@@ -435,6 +442,20 @@ mod tests {
         assert_eq!(t.get("d").and_then(Node::scalar), Some(Scalar::Int(16)));
         assert!(t.get("e").is_some_and(Node::is_null));
         assert_eq!(t.get("f").and_then(Node::scalar), Some(Scalar::Bool(true)));
+    }
+
+    #[test]
+    fn comments_anywhere_change_nothing() {
+        let t = tree("# above\na: # beside\n  # inside\n  - x # behind\n  # between\n  - y\n# below\n");
+        let items: Vec<_> = t.get("a").and_then(Node::seq).unwrap().iter().filter_map(Node::text).collect();
+        assert_eq!(items, ["x", "y"]);
+    }
+
+    #[test]
+    fn several_documents_are_read_one_by_one() {
+        let nodes = parse_documents(Path::new("t.yaml"), "a: 1\n---\nb: 2\n").unwrap();
+        assert_eq!(nodes.len(), 2);
+        assert!(parse_documents(Path::new("t.yaml"), "# nothing\n").unwrap().is_empty());
     }
 
     #[test]

@@ -1,1 +1,40 @@
 //! Scenarios and the streaming client.
+
+mod assembly;
+mod chat;
+mod client;
+mod clock;
+mod context;
+mod delta;
+mod error;
+mod figures;
+mod headline;
+mod kv_cache;
+mod load;
+mod prometheus;
+mod prompt;
+mod run;
+mod selfcheck;
+mod smoke;
+mod sse;
+mod stream;
+mod target;
+mod validity;
+mod window;
+
+#[cfg(test)]
+mod scenario_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testserver;
+
+pub use chat::{Answer, AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts, ToolCall};
+pub use client::{CallError, Client, TokenCount};
+pub use clock::RunClock;
+pub use context::{Activity, Context, Progress};
+pub use error::{BenchError, Unusable};
+pub use headline::headline;
+pub use prometheus::{Sample, Scrape};
+pub use run::{data_sha256_of, run_scenario};
+pub use target::{ApiKey, Target};

@@ -1,9 +1,101 @@
-//! The command line: parse, call the engine, print, exit code.
+//! The command line: parse, call the engine, print, exit code. One file per command.
 
+mod args;
+mod bench;
+mod champions;
+mod check;
+mod compose;
+mod diagnose;
+mod drive;
+mod exit;
+mod import;
+mod logs;
+mod plan;
+mod print;
+mod restore;
+mod run;
+mod show;
+mod status;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Runs the command that the arguments name.
+use clap::{CommandFactory, Parser};
+use tokio_util::sync::CancellationToken;
+
+use args::{Cli, Command};
+use exit::{Exit, Stop};
+
+/// Runs the command that the arguments name; the process's exit code.
 #[must_use]
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.color {
+        clap::ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+        clap::ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+        clap::ColorChoice::Auto => {}
+    }
+    // Only fails when a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let db = cli.db.unwrap_or_else(|| PathBuf::from("runs.db"));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::err(format!("error: cannot start: {error}"));
+            return Exit::Internal.into();
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli.command, &db));
+    // Whatever a second Ctrl-C abandoned must not hold the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(stop) => {
+            print::err(stop.to_string());
+            stop.exit().into()
+        }
+    }
+}
+
+/// Help and version are no errors; wrong usage is exit code 1.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() }
+}
+
+async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
+    let exit = match command {
+        Command::Check(args) => check::check(args, db).await,
+        Command::Plan(args) => plan::plan(args).await,
+        Command::Run(args) => run::run(args, db).await,
+        Command::Resume(args) => run::resume(args, db).await,
+        Command::Status(args) => status::status(&args, db),
+        Command::Champions(args) => champions::champions(&args, db),
+        Command::Show(args) => show::show(&args, db),
+        Command::Logs(args) => logs::logs(&args, db),
+        Command::Diagnose(args) => diagnose::diagnose(&args).await,
+        Command::Bench(args) => bench::bench(args).await,
+        Command::Compose(args) => compose::compose(args),
+        Command::Import(args) => import::import(&args),
+        Command::Restore(args) => restore::restore(&args, db).await,
+        Command::Clean(args) => restore::clean(&args, db).await,
+        Command::Sim(args) => {
+            let code = crate::sim::run(args.args, CancellationToken::new()).await;
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "vgrid", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+        Command::Man => manual(),
+    }?;
+    Ok(exit.into())
+}
+
+fn manual() -> Result<Exit, Stop> {
+    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(|e| Stop::Fault(e.into()))?;
+    Ok(Exit::Ok)
 }

@@ -1,5 +1,36 @@
-//! Compose files + environment -> one typed service; overlay of a config on it; the difference of argv.
+//! Compose files and environment -> one typed service; overlay of a config on it; diff of command lines.
 
+mod argv;
+mod blank;
+mod canonical;
+mod consistency;
+mod decode;
+mod decode_json;
+mod decode_parts;
+mod dotenv;
+mod extends;
+mod identity;
+mod include;
+mod interpolate;
+mod load;
+mod merge;
+mod normalize;
+#[cfg(test)]
+mod oracle;
+mod overlay;
+mod paths;
+mod port;
+mod schema;
+mod schema_rules;
 mod service;
+mod shellwords;
+mod template;
+mod tree;
+mod units;
+mod volume;
 
+pub use argv::{ArgvDiff, FlagChange, argv, argv_diff};
+pub use identity::canonical_identity;
+pub use load::{LoadRequest, Purpose, load};
+pub use overlay::overlay;
 pub use service::*;

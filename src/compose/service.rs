@@ -169,6 +169,13 @@ pub struct Service {
     /// Working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// How Compose would build the image; vgrid builds none, and needs `image` to be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<serde_json::Value>,
+    /// Keys that vgrid resolves as Compose does and does not carry out (`secrets`, `links`, `cpu_shares`, ...). A load for a launch
+    /// refuses those that matter.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A dependency on another service.
@@ -196,6 +203,21 @@ pub struct Deploy {
     /// Restart policy of Swarm, kept as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<serde_json::Value>,
+    /// Swarm's mode, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Swarm's endpoint mode, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_mode: Option<String>,
+    /// Labels of the Swarm service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Swarm's update rules, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_config: Option<serde_json::Value>,
+    /// Swarm's rollback rules, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_config: Option<serde_json::Value>,
     /// Placement, always printed by Compose.
     pub placement: serde_json::Map<String, serde_json::Value>,
 }
@@ -228,6 +250,9 @@ pub struct Resource {
     /// Devices (GPUs).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRequest>,
+    /// Resources of Swarm nodes, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generic_resources: Option<serde_json::Value>,
 }
 
 /// A request for devices, as Docker's `HostConfig.DeviceRequests`.
@@ -256,10 +281,13 @@ pub struct DeviceRequest {
 #[serde(default)]
 pub struct DeviceMapping {
     /// Path on the host.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// Path in the container.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// `rwm` or a part of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub permissions: String,
 }
 
@@ -315,6 +343,21 @@ pub struct ServiceNetwork {
     /// Fixed IPv6 address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6_address: Option<String>,
+    /// Link-local addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_local_ips: Vec<String>,
+    /// MAC address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Options of the network's driver.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_opts: BTreeMap<String, String>,
+    /// Order in which networks are joined, highest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    /// Which network gives the default gateway, highest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gw_priority: Option<i64>,
 }
 
 /// A published port.
@@ -322,17 +365,26 @@ pub struct ServiceNetwork {
 #[serde(default)]
 pub struct Port {
     /// `ingress` or `host`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub mode: String,
     /// Address on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<String>,
     /// Port in the container.
+    #[serde(skip_serializing_if = "is_zero_port")]
     pub target: u16,
     /// Port or range on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<String>,
     /// `tcp` or `udp`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The protocol spoken on top, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
 }
 
 /// A limit of a resource: one number, or soft and hard.
@@ -344,10 +396,21 @@ pub enum Ulimit {
     /// Apart.
     Pair {
         /// Soft limit.
+        #[serde(default, skip_serializing_if = "is_zero")]
         soft: i64,
         /// Hard limit.
+        #[serde(default, skip_serializing_if = "is_zero")]
         hard: i64,
     },
+}
+
+/// Compose leaves limits of zero out.
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+fn is_zero_port(port: &u16) -> bool {
+    *port == 0
 }
 
 /// A mount.
@@ -355,12 +418,13 @@ pub enum Ulimit {
 #[serde(default)]
 pub struct Volume {
     /// `bind`, `volume`, `tmpfs`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Path on the host, or the volume's key in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Path in the container.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// Read-only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -392,6 +456,9 @@ pub struct BindOptions {
     /// SELinux label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selinux: Option<String>,
+    /// Whether mounts below the source come along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recursive: Option<String>,
 }
 
 /// Options of a volume mount.
@@ -459,6 +526,18 @@ pub struct ProjectNetwork {
     /// Not reachable from outside.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub internal: bool,
+    /// Open to containers that are not of a stack.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub attachable: bool,
+    /// IPv4 on or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
+    /// IPv6 on or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_ipv6: Option<bool>,
+    /// Address management, kept as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipam: Option<serde_json::Value>,
 }
 
 /// The resolved deployment: what the launcher needs beside the one service.

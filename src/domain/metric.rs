@@ -133,6 +133,10 @@ text_enum! {
         UsageMissing = "usage_missing",
         /// Fewer samples than the figure needs.
         TooFewSamples = "too_few_samples",
+        /// A prompt that was to be new to the cache was served from it.
+        MissWasCached = "miss_was_cached",
+        /// A size was left out because it does not fit the engine's context length.
+        SizeLeftOut = "size_left_out",
         /// Requests failed.
         RequestsFailed = "requests_failed",
         /// The GPU throttled.

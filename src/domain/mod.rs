@@ -2,6 +2,7 @@
 
 mod config;
 mod diagnostic;
+mod engine_log;
 mod event;
 mod flag;
 mod metric;
@@ -12,10 +13,12 @@ mod request;
 mod resolved;
 mod scenario;
 mod suite;
-mod text_enum;
+mod template;
+pub(crate) mod text_enum;
 
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
+pub use engine_log::{LogLevel, LogLine, clean, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, KnownFlag, known_flag};
 pub(crate) use metric::STATISTICS;
@@ -27,4 +30,5 @@ pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
 pub use suite::{KvCacheSpec, LoadSpec, ScenarioSpec, SmokeSpec, Suite};
+pub use template::{NamedNumber, leading_number, scan_numbers};
 pub(crate) use text_enum::text_enum;

@@ -1,1 +1,21 @@
-//! The sweep loop and one trial.
+//! The plan, the preflight, the sweep loop and one trial: decides and orders, and touches the world only through lower floors.
+
+mod error;
+mod host;
+mod plan;
+mod preflight;
+mod readback;
+mod restore;
+mod score;
+mod sweep;
+mod tell;
+mod trial;
+mod twins;
+mod until;
+
+pub(crate) use error::EngineError;
+pub(crate) use plan::{PlannedConfig, Planner};
+pub(crate) use preflight::{Finding, FindingKind, SimImage, inspect};
+pub(crate) use restore::recover;
+pub(crate) use sweep::{Ended, Summary, Sweep, SweepOptions, deployment_identity};
+pub(crate) use tell::Teller;

@@ -8,6 +8,7 @@ mod axes;
 mod deployment;
 mod expr;
 mod gate;
+mod images;
 mod import;
 mod interpolate;
 mod judge;

@@ -1,1 +1,56 @@
-//! A running server: create, ready, exit, logs, stop, restore.
+//! A running server: create, ready, exit, logs, stop, restore; in Docker or as a local process.
+
+mod address;
+mod connect;
+mod create;
+mod docker;
+mod docker_tasks;
+mod duration;
+mod endpoints;
+mod error;
+mod examine;
+mod host;
+mod image;
+mod launcher;
+mod leftovers;
+mod log;
+mod mounts;
+mod pack;
+mod pid_file;
+mod prerequisites;
+mod probe;
+mod process;
+mod procfs;
+mod ready;
+mod recreate;
+mod resources;
+mod restore;
+mod running;
+mod secrets;
+mod serving;
+mod spec;
+
+#[cfg(test)]
+mod docker_tests;
+#[cfg(test)]
+mod fake_server;
+#[cfg(test)]
+mod process_tests;
+
+pub use address::{DockerAddress, Transport};
+pub use docker::DockerLauncher;
+pub use error::{LaunchError, LaunchStep};
+pub use host::{GpuSupport, free_bytes, stop_grace, wants_gpu};
+pub use image::ImageInfo;
+pub use launcher::Launcher;
+pub use leftovers::{Leftover, Sidecar, SidecarKind};
+pub use log::{AttemptLog, LogReader};
+pub use pack::build_sim_image;
+pub use probe::{CompletionSeen, Probe, ProbeError};
+pub use process::ProcessLauncher;
+pub use ready::{BootProgress, MilestoneReader, NotReady, ProgressListener, Readiness, Ready, ReadyPolicy};
+pub use restore::{RestoreAction, RestorePlan, Restored};
+pub use running::Running;
+pub use secrets::secrets_of;
+pub use serving::{Displaced, FoundBy, SavedRestartPolicy, Serving, ServingQuery};
+pub use spec::{LaunchSpec, ProjectPart, TrialLabels, database_label, server_port};

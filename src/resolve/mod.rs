@@ -1,1 +1,12 @@
 //! Start-up log, `/metrics`, inspect -> the resolved config; mismatches; twins.
+
+mod canonical;
+mod compare;
+mod pyrepr;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use canonical::same_value;
+pub use compare::{diff, mismatches, twins};
+pub use read::{Sources, read};

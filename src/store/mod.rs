@@ -1,1 +1,62 @@
-//! `runs.db`: migrations, one writer, readers.
+//! `runs.db`: migrations, one writer, readers. rusqlite and SQL live nowhere else.
+//!
+//! Facts are stored per attempt and never replaced; what can be derived is a view (`docs/schema.md`). Every write is one
+//! transaction that is on the disk when the call returns (WAL, `synchronous=FULL`), so a call that returned survives a power cut.
+//! Calls are synchronous and short, about one fsync each; [`Store::save_scenario`] of thousands of requests, [`Store::requests`],
+//! [`Store::ranking_rows`] over thousands of trials and the first [`Store::open`] of a file may take longer (tens of ms to about a second).
+
+mod attempt;
+mod chunks;
+mod error;
+mod history;
+mod lock;
+mod migrate;
+mod models;
+mod open;
+mod read;
+mod restoration;
+mod rows;
+mod scenario;
+mod show;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_open;
+#[cfg(test)]
+mod tests_schema;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+pub use error::StoreError;
+pub use lock::{Holder, SweepLock};
+pub use models::{
+    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RestorationId, RunEnd, RunId,
+    ScenarioResultId, SweepRow, SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
+};
+pub use read::RankingRow;
+pub use show::{AttemptReport, ScenarioReport, TrialReport};
+
+/// An open `runs.db`. `Send`, not `Sync`: one thread at a time.
+#[derive(Debug)]
+pub struct Store {
+    conn: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// The file, as it was named.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Turns what SQLite says during `doing` (a verb phrase: `save a scenario`) into a sentence with a way out.
+    fn explain(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+        let path = self.path.clone();
+        move |error| StoreError::of_sqlite(&path, doing, error)
+    }
+}

@@ -1,0 +1,66 @@
+//! What a scenario needs to know besides its parameters, and how it tells where it is.
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Timeouts;
+
+/// Surroundings of one scenario of one attempt.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The suite's seed: the words of prompts and the resampling follow from it, so that all configs get the same work.
+    pub seed: u64,
+    /// Unique per attempt (e.g. a UUID): stands at the start of each prompt, so that no run is served from another's prefix.
+    pub run_nonce: String,
+    /// Whether prefix caching really is on, as the engine was read back; `None` where it did not say.
+    pub prefix_caching: Option<bool>,
+    /// The engine's context length, tokens; `None`: what `/v1/models` says counts.
+    pub max_model_len: Option<u32>,
+    /// Patience per request.
+    pub timeouts: Timeouts,
+    /// Ends every request in flight at once.
+    pub cancel: CancellationToken,
+    /// Told after each request.
+    pub progress: watch::Sender<Progress>,
+}
+
+impl Context {
+    /// Default patience, nobody watching.
+    #[must_use]
+    pub fn new(seed: u64, run_nonce: impl Into<String>, cancel: CancellationToken) -> Self {
+        Self {
+            seed,
+            run_nonce: run_nonce.into(),
+            prefix_caching: None,
+            max_model_len: None,
+            timeouts: Timeouts::default(),
+            cancel,
+            progress: watch::Sender::new(Progress::default()),
+        }
+    }
+}
+
+/// What the scenario does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Activity {
+    /// Prompts are being built.
+    #[default]
+    Preparing,
+    /// Requests that are stored and never measured.
+    WarmingUp,
+    /// Measured requests.
+    Measuring,
+}
+
+/// Where a scenario is.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Progress {
+    /// What it does.
+    pub activity: Activity,
+    /// Requests that ended, warm-up included.
+    pub requests_done: u64,
+    /// Requests that the scenario will send, warm-up included, where known.
+    pub requests_total: Option<u64>,
+    /// Completion tokens of ended requests since the scenario's current point began, per second.
+    pub output_tokens_per_s: Option<f64>,
+}

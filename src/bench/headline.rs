@@ -1,0 +1,23 @@
+//! The few figures of a result that a line on the screen has room for.
+
+use crate::domain::{Metric, ScenarioKind, ScenarioResult};
+
+/// The headline figures of a result, most telling first; only those that were measured.
+#[must_use]
+pub fn headline(result: &ScenarioResult) -> Vec<&Metric> {
+    let wanted: &[&str] = match result.spec.kind() {
+        ScenarioKind::Smoke => &["smoke.passed"],
+        ScenarioKind::KvCache => {
+            &["kv_cache.ttft_miss_ms.p50", "kv_cache.ttft_hit_ms.p50", "kv_cache.acceleration_ratio"]
+        }
+        ScenarioKind::Load => &["load.output_tokens_per_s", "load.ttft_ms.p50", "load.tpot_ms.p50"],
+        ScenarioKind::Conversation
+        | ScenarioKind::Reasoning
+        | ScenarioKind::ToolCalling
+        | ScenarioKind::Stability
+        | ScenarioKind::LongContext
+        | ScenarioKind::Canary
+        | ScenarioKind::Profile => &[],
+    };
+    wanted.iter().filter_map(|path| result.metrics.iter().find(|m| m.path.to_string() == *path)).collect()
+}

@@ -1,0 +1,403 @@
+//! One run of one scenario: the counters around it, the requests in it, and what stops it.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{
+    CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict,
+};
+
+use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot};
+use super::client::{CallError, Client};
+use super::context::{Activity, Context};
+use super::figures::Figures;
+use super::prometheus::Scrape;
+use super::prompt::{Prompt, PromptWriter, data_sha256};
+use super::{BenchError, RunClock, Unusable, kv_cache, load, smoke, validity};
+
+/// How long `/health` may take when a request of ours failed.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a request for one token may take before a server whose `/health` is fine is called hung.
+const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The prefix of the engine's own series.
+const ENGINE_PREFIX: &str = "vllm:";
+
+/// SHA-256 of the prompts that a scenario sends, the nonce apart, first 16 hexadecimal digits: known before any server is.
+#[must_use]
+pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec) -> String {
+    // Plain data; if it could not be written, the error's text would still be a function of the content.
+    let json = serde_json::to_string(spec).unwrap_or_else(|e| e.to_string());
+    data_sha256(seed, &json)
+}
+
+/// Runs one scenario to its end.
+///
+/// # Errors
+/// [`BenchError::ServerUnusable`] when the server died or hangs, [`BenchError::Cancelled`] on the context's cancel, both with what was
+/// measured before; [`BenchError::Internal`] for a bug of ours. A request that fails on a live server is no error but a record.
+pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -> Result<ScenarioResult, BenchError> {
+    let mut run = Run::begin(client, spec, ctx).await?;
+    let outcome = match spec {
+        ScenarioSpec::Smoke(spec) => smoke::run(&mut run, spec).await,
+        ScenarioSpec::KvCache(spec) => kv_cache::run(&mut run, spec).await,
+        ScenarioSpec::Load(spec) => load::run(&mut run, spec).await,
+    };
+    match outcome {
+        Ok(()) => Ok(run.finish().await),
+        Err(Stop::Internal(error)) => Err(error),
+        Err(Stop::Cancelled) => {
+            run.validity.add(Verdict::Invalid, ValidityReason::TooFewSamples, "the scenario was cancelled");
+            Err(BenchError::Cancelled { partial: Box::new(run.close(Vec::new())) })
+        }
+        Err(Stop::Unusable(how, evidence)) => {
+            let sentence = format!("the server became unusable ({how}): {evidence}");
+            run.validity.add(Verdict::Invalid, ValidityReason::RequestsFailed, sentence);
+            Err(BenchError::ServerUnusable { how, evidence, partial: Box::new(run.close(Vec::new())) })
+        }
+    }
+}
+
+/// What ends a scenario early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The server is of no use any more.
+    Unusable(Unusable, String),
+    /// The context's cancel.
+    Cancelled,
+    /// A bug of ours.
+    Internal(BenchError),
+}
+
+impl From<BenchError> for Stop {
+    fn from(error: BenchError) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<CallError> for Stop {
+    /// For control calls that a live server answers.
+    fn from(error: CallError) -> Self {
+        let how = match error {
+            CallError::NoConnection(_) | CallError::Broken(_) => Unusable::Gone,
+            CallError::Timeout(_) => Unusable::Hung,
+            CallError::Answer { .. } => Unusable::EngineDead,
+        };
+        Self::Unusable(how, error.to_string())
+    }
+}
+
+/// Which request is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Purpose {
+    pub(super) point: Option<String>,
+    pub(super) role: &'static str,
+    pub(super) measured: bool,
+    pub(super) intended_ms: Option<f64>,
+}
+
+/// Sends requests for a run; shared by its users.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: Client,
+    ctx: Context,
+    clock: RunClock,
+    next_index: AtomicU32,
+    done: AtomicU64,
+    tokens: AtomicU64,
+    /// When the current point began.
+    point_began: Mutex<Instant>,
+}
+
+impl Sender {
+    /// Sends one request now; `cancel` is the context's token or a child of it.
+    pub(super) async fn send(&self, request: &ChatRequest, purpose: &Purpose, cancel: &CancellationToken) -> Reply {
+        let slot = Slot {
+            index: self.next_index.fetch_add(1, Ordering::Relaxed),
+            point: purpose.point.clone(),
+            role: purpose.role,
+            measured: purpose.measured,
+            intended_ms: purpose.intended_ms,
+        };
+        let reply = self.client.chat(request, &slot, &self.clock, &self.ctx.timeouts, cancel).await;
+        self.tell(&reply.record);
+        reply
+    }
+
+    fn tell(&self, record: &RequestRecord) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let new = u64::from(record.completion_tokens.unwrap_or(0));
+        let tokens = self.tokens.fetch_add(new, Ordering::Relaxed) + new;
+        let began = *self.point_began.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed_s = began.elapsed().as_secs_f64();
+        self.ctx.progress.send_modify(|p| {
+            p.requests_done = done;
+            p.output_tokens_per_s = (tokens > 0 && elapsed_s > 0.0).then(|| tokens as f64 / elapsed_s);
+        });
+    }
+
+    /// After a reply: does the run go on?
+    ///
+    /// # Errors
+    /// The server is unusable, or the run was cancelled.
+    pub(super) async fn check(&self, record: &RequestRecord) -> Result<(), Stop> {
+        let diagnosis = async {
+            match record.end {
+                RequestEnd::Ok
+                | RequestEnd::Truncated
+                | RequestEnd::Empty
+                | RequestEnd::Refused
+                | RequestEnd::MalformedEvent => None,
+                RequestEnd::HttpStatus if record.http_status.is_some_and(|s| s < 500) => None,
+                RequestEnd::HttpStatus
+                | RequestEnd::ErrorEvent
+                | RequestEnd::ConnectError
+                | RequestEnd::StreamCut
+                | RequestEnd::Cancelled => self.client.health(HEALTH_PATIENCE).await,
+                RequestEnd::TimeoutHeaders
+                | RequestEnd::TimeoutFirstToken
+                | RequestEnd::TimeoutIdle
+                | RequestEnd::TimeoutTotal => match self.client.health(HEALTH_PATIENCE).await {
+                    Some(found) => Some(found),
+                    None => self.probe().await,
+                },
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.ctx.cancel.cancelled() => Err(Stop::Cancelled),
+            found = diagnosis => match found {
+                None => Ok(()),
+                Some((how, evidence)) => {
+                    let error = record.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+                    Err(Stop::Unusable(how, format!("request {} ended as {}{error}; {evidence}", record.index, record.end)))
+                }
+            },
+        }
+    }
+
+    /// A server may say that it is healthy and decode nothing: asks for one token.
+    async fn probe(&self) -> Option<(Unusable, String)> {
+        let parts = ChatParts {
+            model: self.client.model(),
+            messages: serde_json::json!([{"role": "user", "content": "ping"}]),
+            length: AnswerLength::UpTo(1),
+            delivery: Delivery::Streamed,
+            keep: Keep::Timing,
+            extra: serde_json::Map::new(),
+        };
+        let request = ChatRequest::build(parts).ok()?;
+        let patience = super::Timeouts {
+            headers: PROBE_PATIENCE,
+            first_token: PROBE_PATIENCE,
+            idle: PROBE_PATIENCE,
+            total: PROBE_PATIENCE,
+        };
+        let slot = Slot { index: 0, point: None, role: "probe", measured: false, intended_ms: None };
+        let reply = self.client.chat(&request, &slot, &self.clock, &patience, &self.ctx.cancel).await;
+        let end = reply.record.end;
+        (!end.is_complete())
+            .then(|| (Unusable::Hung, format!("/health is fine, a request for one token ended as {end}")))
+    }
+
+    /// A new point begins: tokens per second count from here.
+    pub(super) fn begin_point(&self, activity: Activity) {
+        *self.point_began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.tokens.store(0, Ordering::Relaxed);
+        self.ctx.progress.send_modify(|p| p.activity = activity);
+    }
+}
+
+/// How the length of an answer is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FixedBy {
+    MinTokens,
+    IgnoreEosAlone,
+}
+
+impl FixedBy {
+    const fn of(self, tokens: u32) -> AnswerLength {
+        match self {
+            Self::MinTokens => AnswerLength::Exactly(tokens),
+            Self::IgnoreEosAlone => AnswerLength::ExactlyIgnoringEos(tokens),
+        }
+    }
+}
+
+/// The run.
+#[derive(Debug)]
+pub(super) struct Run<'a> {
+    pub(super) client: &'a Client,
+    pub(super) ctx: &'a Context,
+    pub(super) sender: Arc<Sender>,
+    pub(super) prompts: PromptWriter<'a>,
+    pub(super) figures: Figures,
+    pub(super) validity: Validity,
+    pub(super) replies: Vec<Reply>,
+    /// How the length of an answer is fixed on this engine.
+    fixed_length: FixedBy,
+    spec: ScenarioSpec,
+    data_sha256: String,
+    started_at: String,
+    started: Instant,
+    before: Option<Scrape>,
+}
+
+impl<'a> Run<'a> {
+    async fn begin(client: &'a Client, spec: &ScenarioSpec, ctx: &'a Context) -> Result<Self, BenchError> {
+        let spec_json = serde_json::to_string(spec).map_err(|e| BenchError::Internal(format!("spec: {e}")))?;
+        ctx.progress.send_replace(super::Progress::default());
+        let before = ctx.cancel.run_until_cancelled(scrape(client)).await.flatten();
+        let sender = Sender {
+            client: client.clone(),
+            ctx: ctx.clone(),
+            clock: RunClock::start(),
+            next_index: AtomicU32::new(0),
+            done: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            point_began: Mutex::new(Instant::now()),
+        };
+        Ok(Self {
+            client,
+            ctx,
+            sender: Arc::new(sender),
+            prompts: PromptWriter::new(client, ctx.seed, &ctx.run_nonce),
+            figures: Figures::new(spec.kind(), ctx.seed),
+            validity: Validity::default(),
+            replies: Vec::new(),
+            fixed_length: FixedBy::MinTokens,
+            spec: spec.clone(),
+            data_sha256: data_sha256(ctx.seed, &spec_json),
+            started_at: jiff::Timestamp::now().to_string(),
+            started: Instant::now(),
+            before,
+        })
+    }
+
+    /// Requests that will be sent, warm-up included.
+    pub(super) fn expect_requests(&self, total: usize) {
+        self.ctx.progress.send_modify(|p| p.requests_total = Some(total as u64));
+    }
+
+    /// Sends one request, keeps its reply (the last one in `replies`), and looks after the server when it failed.
+    pub(super) async fn send(&mut self, request: &ChatRequest, purpose: &Purpose) -> Result<RequestRecord, Stop> {
+        let reply = self.sender.send(request, purpose, &self.ctx.cancel).await;
+        let record = reply.record.clone();
+        self.replies.push(reply);
+        self.sender.check(&record).await?;
+        Ok(record)
+    }
+
+    /// A prompt of `tokens` tokens; see [`PromptWriter::prompt`].
+    pub(super) async fn prompt(&self, key: &str, tokens: u32) -> Result<Prompt, Stop> {
+        Ok(self.or_cancelled(self.prompts.prompt(key, tokens)).await??)
+    }
+
+    /// A control call's result, unless the run is cancelled before.
+    pub(super) async fn or_cancelled<T>(&self, call: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            biased;
+            () = self.ctx.cancel.cancelled() => Err(Stop::Cancelled),
+            result = call => Ok(result),
+        }
+    }
+
+    /// A streamed request whose answer has exactly `output_tokens`.
+    pub(super) fn timed_request(&self, prompt: &Prompt, output_tokens: u32) -> Result<ChatRequest, BenchError> {
+        ChatRequest::build(ChatParts {
+            model: self.client.model(),
+            messages: prompt.messages.clone(),
+            length: self.fixed_length.of(output_tokens),
+            delivery: Delivery::Streamed,
+            keep: Keep::Timing,
+            extra: serde_json::Map::new(),
+        })
+    }
+
+    /// Sends a request that is stored and not measured. Where the engine refuses `min_tokens`, it is sent again without, and so
+    /// are all timed requests built afterwards.
+    pub(super) async fn warm_up(
+        &mut self,
+        prompt: &Prompt,
+        output_tokens: u32,
+        point: Option<&str>,
+    ) -> Result<(), Stop> {
+        let purpose = Purpose { point: point.map(str::to_owned), role: "warmup", measured: false, intended_ms: None };
+        let request = self.timed_request(prompt, output_tokens)?;
+        let record = self.send(&request, &purpose).await?;
+        let refused = !record.end.is_complete() && record.error.as_deref().is_some_and(|e| e.contains("min_tokens"));
+        if refused && self.fixed_length == FixedBy::MinTokens {
+            self.fixed_length = FixedBy::IgnoreEosAlone;
+            let sentence = "the engine refuses `min_tokens`: answers were fixed by `ignore_eos` alone, so tokens without text may lie in them";
+            self.validity.add(Verdict::Valid, ValidityReason::TokenCountsDisagree, sentence);
+            let request = self.timed_request(prompt, output_tokens)?;
+            self.send(&request, &purpose).await?;
+        }
+        Ok(())
+    }
+
+    /// The engine's context length: what the caller knows, else what the server says.
+    pub(super) async fn max_model_len(&self) -> Result<Option<u32>, Stop> {
+        match self.ctx.max_model_len {
+            Some(limit) => Ok(Some(limit)),
+            None => {
+                let models = self.or_cancelled(self.client.models()).await?;
+                Ok(models.ok().and_then(|(_, limit)| limit))
+            }
+        }
+    }
+
+    /// The engine's counters now; `None` where it shows none.
+    pub(super) async fn scrape(&self) -> Result<Option<Scrape>, Stop> {
+        self.or_cancelled(scrape(self.client)).await
+    }
+
+    async fn finish(mut self) -> ScenarioResult {
+        let counters = match (&self.before, self.ctx.cancel.run_until_cancelled(scrape(self.client)).await.flatten()) {
+            (Some(before), Some(after)) => {
+                validity::restarted(&mut self.validity, before, &after);
+                deltas(before, &after)
+            }
+            (None, _) | (_, None) => Vec::new(),
+        };
+        validity::of_counters(&mut self.validity, &counters, &self.replies);
+        self.close(counters)
+    }
+
+    fn close(mut self, counters: Vec<CounterDelta>) -> ScenarioResult {
+        self.replies.sort_by_key(|r| r.record.index);
+        ScenarioResult {
+            spec: self.spec,
+            data_sha256: self.data_sha256,
+            started_at: self.started_at,
+            elapsed_s: self.started.elapsed().as_secs_f64(),
+            requests: self.replies.into_iter().map(|r| r.record).collect(),
+            metrics: self.figures.metrics,
+            counters,
+            validity: self.validity,
+        }
+    }
+}
+
+async fn scrape(client: &Client) -> Option<Scrape> {
+    client.metrics().await.ok().map(|text| Scrape::parse(&text)).filter(|s| !s.samples.is_empty())
+}
+
+/// The engine's counters that both scrapes show.
+fn deltas(before: &Scrape, after: &Scrape) -> Vec<CounterDelta> {
+    let is_counter = |name: &&str| name.starts_with(ENGINE_PREFIX) && name.ends_with("_total");
+    let names: BTreeSet<&str> = after.samples.iter().map(|s| s.name.as_str()).filter(is_counter).collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            // a counter with labels may appear with its first event: it was 0 before
+            let (before, after) = (before.sum(name).unwrap_or(0.0), after.sum(name)?);
+            Some(CounterDelta { name: name.to_owned(), before, after })
+        })
+        .collect()
+}

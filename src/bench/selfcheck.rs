@@ -1,0 +1,147 @@
+//! Watches the client itself while it measures: a tired client must not pass its own slowness off as the server's.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::stats;
+
+/// How often the runtime is asked to be punctual.
+const PROBE_EVERY: Duration = Duration::from_millis(10);
+
+/// Clock ticks per second in `/proc` (`USER_HZ`, fixed at 100 for user space on Linux).
+const USER_HZ: f64 = 100.0;
+
+/// A task may run so late at the 95th percentile before times are doubted, ms. The timer's own grain is 1 ms.
+const MAX_LAG_P95_MS: f64 = 10.0;
+
+/// Share of all cores that the client may use.
+const MAX_CPU_RATIO: f64 = 0.85;
+
+/// The signature of a saturated reader: most gaps are nothing, because several events were read at once...
+const BURST_MEDIAN_MS: f64 = 0.05;
+
+/// ...and a few are huge.
+const BURST_P99_MS: f64 = 50.0;
+
+/// A watch that is running.
+#[derive(Debug)]
+pub(super) struct SelfCheck {
+    began: Instant,
+    cpu_s: Option<f64>,
+    stop: CancellationToken,
+    probe: AbortOnDropHandle<Vec<f64>>,
+}
+
+/// What it saw.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SelfReport {
+    /// CPU time of this process over wall time and cores, 0 to 1; `None` where `/proc` does not tell.
+    pub(super) cpu_ratio: Option<f64>,
+    /// How late a punctual task ran, ms, one sample per probe.
+    pub(super) lags_ms: Vec<f64>,
+}
+
+impl SelfCheck {
+    pub(super) fn start() -> Self {
+        let stop = CancellationToken::new();
+        let probe = AbortOnDropHandle::new(tokio::spawn(probe(stop.clone())));
+        Self { began: Instant::now(), cpu_s: process_cpu_s(), stop, probe }
+    }
+
+    pub(super) async fn finish(self) -> SelfReport {
+        let wall_s = self.began.elapsed().as_secs_f64();
+        let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+        let used_s = self.cpu_s.and_then(|before| Some(process_cpu_s()? - before));
+        self.stop.cancel();
+        let lags_ms = self.probe.await.unwrap_or_default();
+        SelfReport { cpu_ratio: used_s.filter(|_| wall_s > 0.0).map(|s| s / wall_s / cores), lags_ms }
+    }
+}
+
+impl SelfReport {
+    /// Why the client's times are doubtful, with the gaps between tokens that it saw; empty when they are not.
+    pub(super) fn doubts(&self, gaps_ms: &[f64]) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if let Some(share) = self.cpu_ratio.filter(|share| *share > MAX_CPU_RATIO) {
+            doubts.push(format!("the client used {:.0} % of all cores", share * 100.0));
+        }
+        if let Some(lag) = self.lag_p95_ms().filter(|lag| *lag > MAX_LAG_P95_MS) {
+            doubts.push(format!(
+                "the client's tasks ran {lag:.1} ms late (95th percentile): its machine is too busy to keep time"
+            ));
+        }
+        let (middle, tail) = (stats::median(gaps_ms), stats::quantile(gaps_ms, 0.99));
+        if let (Some(middle), Some(tail), true) = (middle, tail, gaps_ms.len() >= 100)
+            && middle < BURST_MEDIAN_MS
+            && tail > BURST_P99_MS
+        {
+            doubts.push(format!(
+                "tokens arrived in bursts (median gap {middle:.3} ms, 99th percentile {tail:.0} ms): the client, or a proxy, holds them back"
+            ));
+        }
+        doubts
+    }
+
+    /// 95th percentile of the lag, with at least 20 samples.
+    pub(super) fn lag_p95_ms(&self) -> Option<f64> {
+        stats::quantile(&self.lags_ms, 0.95).filter(|_| self.lags_ms.len() >= 20)
+    }
+}
+
+/// Samples how late a task runs that wants to run now.
+async fn probe(stop: CancellationToken) -> Vec<f64> {
+    let mut lags = Vec::new();
+    loop {
+        let due = Instant::now() + PROBE_EVERY;
+        tokio::select! {
+            () = stop.cancelled() => return lags,
+            () = tokio::time::sleep_until(due.into()) => {
+                lags.push(Instant::now().saturating_duration_since(due).as_secs_f64() * 1_000.0);
+            }
+        }
+    }
+}
+
+/// CPU time of this process so far, user and system, s. (`getrusage` would need unsafe code for the same figure.)
+fn process_cpu_s() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // the command's name may hold spaces and parentheses: count from the last one
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / USER_HZ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(cpu: f64, lag: f64) -> SelfReport {
+        SelfReport { cpu_ratio: Some(cpu), lags_ms: vec![lag; 30] }
+    }
+
+    #[test]
+    fn each_sign_of_saturation_raises_its_own_doubt() {
+        let steady = vec![20.0; 200];
+        assert!(report(0.2, 1.5).doubts(&steady).is_empty());
+        assert!(report(0.95, 1.5).doubts(&steady)[0].contains("95 %"));
+        assert!(report(0.2, 40.0).doubts(&steady)[0].contains("late"));
+        let mut bursts = vec![0.001; 200];
+        bursts[..10].fill(300.0);
+        assert!(report(0.2, 1.5).doubts(&bursts)[0].contains("bursts"));
+    }
+
+    #[tokio::test]
+    async fn the_probe_and_the_cpu_clock_tell_something() {
+        let check = SelfCheck::start();
+        let began = process_cpu_s().unwrap();
+        while process_cpu_s().unwrap() < began + 0.02 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(PROBE_EVERY * 2).await;
+        let report = check.finish().await;
+        assert!(report.cpu_ratio.unwrap() > 0.0);
+        assert!(!report.lags_ms.is_empty());
+    }
+}

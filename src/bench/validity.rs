@@ -1,0 +1,172 @@
+//! Why a scenario's result may not be used: the rules that several scenarios share.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{CounterDelta, RequestEnd, Validity, ValidityReason, Verdict};
+
+use super::chat::Reply;
+use super::prometheus::Scrape;
+
+/// Client's and server's token counts may differ by so much: the engine's counters are a step behind at times.
+const TOKEN_TOLERANCE: f64 = 0.02;
+
+/// And by so many tokens.
+const TOKEN_SLACK: f64 = 16.0;
+
+/// A prompt may be so many tokens off its own count (templates that add the date, a second BOS).
+const PROMPT_SLACK: u32 = 8;
+
+/// Failed requests among the measured ones, with how they failed and the first error.
+pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
+    let measured = || replies.iter().map(|r| &r.record).filter(|r| r.measured);
+    let mut ends: BTreeMap<RequestEnd, usize> = BTreeMap::new();
+    for record in measured().filter(|r| !r.end.is_complete()) {
+        *ends.entry(record.end).or_default() += 1;
+    }
+    let (failed, total) = (ends.values().sum::<usize>(), measured().count());
+    if failed == 0 {
+        return;
+    }
+    let ends: Vec<String> = ends.iter().map(|(end, n)| format!("{end} {n}")).collect();
+    let first = measured().find(|r| !r.end.is_complete()).and_then(|r| r.error.as_deref());
+    let first = first.map(|e| format!("; the first: {}", one_line(e))).unwrap_or_default();
+    let verdict = if failed == total { Verdict::Invalid } else { Verdict::Suspect };
+    let sentence = format!("{failed} of {total} measured requests failed ({}){first}", ends.join(", "));
+    validity.add(verdict, ValidityReason::RequestsFailed, sentence);
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+}
+
+/// Token counts of complete, measured requests: said at all, as long as asked for, and as long as counted before.
+pub(super) fn of_tokens(validity: &mut Validity, replies: &[Reply], output_tokens: u32) {
+    let complete = || replies.iter().map(|r| &r.record).filter(|r| r.measured && r.end.is_complete());
+    let silent = complete().filter(|r| r.completion_tokens.is_none()).count();
+    if silent > 0 {
+        let sentence = format!("{silent} of {} complete requests came without usage", complete().count());
+        validity.add(Verdict::Suspect, ValidityReason::UsageMissing, sentence);
+    }
+    let other = complete().filter(|r| r.completion_tokens.is_some_and(|n| n != output_tokens)).count();
+    if other > 0 {
+        let sentence = format!(
+            "{other} of {} answers do not have the {output_tokens} tokens that were asked for, so configs did not do equal work",
+            complete().count()
+        );
+        validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+    }
+    let surplus = complete().filter(|r| r.completion_tokens.is_some_and(|n| r.chunks.len() > n as usize)).count();
+    if surplus > 0 {
+        let sentence = format!("{surplus} answers came in more token-bearing chunks than usage counts tokens");
+        validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+    }
+}
+
+/// Prompt lengths against the count that `/tokenize` gave, as pairs (said by usage, counted before).
+pub(super) fn of_prompts(validity: &mut Validity, said_and_counted: &[(u32, u32)]) {
+    let off = |said: u32, counted: u32| {
+        let slack = PROMPT_SLACK.max((f64::from(counted) * TOKEN_TOLERANCE) as u32);
+        said.abs_diff(counted) > slack
+    };
+    if let Some((said, counted)) = said_and_counted.iter().find(|(said, counted)| off(*said, *counted)) {
+        let sentence = format!("usage says {said} prompt tokens where {counted} were counted before sending");
+        validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+    }
+}
+
+/// Prompts whose length is only an estimate.
+pub(super) fn of_estimates(validity: &mut Validity) {
+    let sentence = "the server has no /tokenize: prompt lengths are estimates; `usage.prompt_tokens` of each request says the true one";
+    validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+}
+
+/// The engine's counters against the client's view.
+pub(super) fn of_counters(validity: &mut Validity, counters: &[CounterDelta], replies: &[Reply]) {
+    let moved = |name: &str| counters.iter().find(|c| c.name == name).map(|c| c.after - c.before);
+    if let Some(n) = moved("vllm:num_preemptions_total").filter(|n| *n > 0.0) {
+        let sentence = format!("{n} preemptions: the KV cache was too small for what ran at once");
+        validity.add(Verdict::Suspect, ValidityReason::Preemptions, sentence);
+    }
+    if !replies.iter().all(|r| r.record.end.is_complete()) {
+        return; // the engine counts what we did not receive
+    }
+    let received: Option<u64> = replies.iter().map(|r| r.record.completion_tokens.map(u64::from)).sum();
+    let (Some(received), Some(generated)) = (received, moved("vllm:generation_tokens_total")) else { return };
+    let received = received as f64;
+    if (generated - received).abs() > TOKEN_SLACK.max(received * TOKEN_TOLERANCE) {
+        let sentence = format!(
+            "the engine generated {generated} tokens, our requests received {received}: somebody else used the server, or tokens were lost"
+        );
+        validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+    }
+}
+
+/// A counter that fell, or a process that began anew, was another server.
+pub(super) fn restarted(validity: &mut Validity, before: &Scrape, after: &Scrape) {
+    let began = "process_start_time_seconds";
+    let new_process = match (before.sum(began), after.sum(began)) {
+        (Some(a), Some(b)) => (a - b).abs() > 1.0,
+        (None, _) | (_, None) => false,
+    };
+    let fell = before
+        .samples
+        .iter()
+        .map(|s| s.name.as_str())
+        .filter(|name| name.starts_with("vllm:") && name.ends_with("_total"))
+        .find(|name| after.sum(name).is_some_and(|now| before.sum(name).is_some_and(|then| now < then)));
+    if new_process || fell.is_some() {
+        let what = fell.unwrap_or(began);
+        let sentence = format!("the server was restarted during the scenario: its `{what}` says so");
+        validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, sentence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(name: &str, before: f64, after: f64) -> CounterDelta {
+        CounterDelta { name: name.to_owned(), before, after }
+    }
+
+    #[test]
+    fn preemptions_make_a_result_suspect() {
+        let mut validity = Validity::default();
+        of_counters(&mut validity, &[delta("vllm:num_preemptions_total", 3.0, 3.0)], &[]);
+        assert_eq!(validity.verdict, Verdict::Valid);
+        of_counters(&mut validity, &[delta("vllm:num_preemptions_total", 3.0, 5.0)], &[]);
+        assert_eq!(validity.verdict, Verdict::Suspect);
+        assert!(validity.reasons[0].1.starts_with("2 preemptions"));
+    }
+
+    #[test]
+    fn a_falling_counter_or_a_new_process_is_a_restart() {
+        let cases = [
+            ("vllm:x_total 5", "vllm:x_total 4", true),
+            ("vllm:x_total 5", "vllm:x_total 5", false),
+            ("process_start_time_seconds 100", "process_start_time_seconds 300", true),
+            ("vllm:running 5", "vllm:running 1", false),
+        ];
+        for (before, after, expected) in cases {
+            let mut validity = Validity::default();
+            restarted(&mut validity, &Scrape::parse(before), &Scrape::parse(after));
+            assert_eq!(validity.verdict == Verdict::Invalid, expected, "{before} -> {after}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_we_did_not_receive_are_noticed() {
+        let mut validity = Validity::default();
+        of_counters(&mut validity, &[delta("vllm:generation_tokens_total", 0.0, 100.0)], &[]);
+        assert_eq!(validity.reasons[0].0, ValidityReason::TokenCountsDisagree);
+    }
+
+    #[test]
+    fn prompts_may_be_a_few_tokens_off_and_no_more() {
+        let mut validity = Validity::default();
+        of_prompts(&mut validity, &[(1_020, 1_024), (604, 600)]);
+        assert_eq!(validity.verdict, Verdict::Valid);
+        of_prompts(&mut validity, &[(900, 1_024)]);
+        assert_eq!(validity.verdict, Verdict::Suspect);
+    }
+}

@@ -1,0 +1,47 @@
+//! Whether tokens come: signs of a hang in the engine's own reports.
+
+use super::evidence::of_line;
+use super::milestone::milestone;
+use super::view::LogView;
+use crate::domain::{Cause, Evidence, scan_numbers};
+
+/// Requests run and no token comes, or workers wait for each other, until the log's end.
+pub fn signs(view: &LogView<'_>) -> Option<(Cause, Option<Evidence>)> {
+    let (mut idle_reports, mut waits) = (0, 0);
+    let mut last = None;
+    for line in view.lines.iter().rev() {
+        let body = line.body();
+        if body.contains("No available shared memory broadcast block found") {
+            waits += 1;
+            last = last.or(Some(line));
+        } else if body.contains("Avg generation throughput: ") {
+            let stuck = body.contains("Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 0.0 tokens/s")
+                && !body.contains("Running: 0 reqs");
+            if !stuck {
+                break;
+            }
+            idle_reports += 1;
+            last = last.or(Some(line));
+        } else if (body.contains("\"POST /v1/") && body.ends_with("200 OK")) || milestone(&line.text).is_some() {
+            break;
+        }
+    }
+    let ready = view.ready_at.is_some();
+    // vLLM reports every 10 s and the wait every 60 s; a long prefill or compile stays below a few of them.
+    let cause = match (ready, idle_reports, waits) {
+        (true, 6.., _) | (true, _, 3..) => Cause::Hung,
+        (false, _, 10..) => Cause::Stalled,
+        _ => return None,
+    };
+    Some((cause, last.map(of_line)))
+}
+
+/// Whether tokens came behind line `i`: then what stands there cost a request, not the engine.
+pub fn served_after(view: &LogView<'_>, i: usize) -> bool {
+    view.lines[i + 1..].iter().any(|l| {
+        let body = l.body();
+        let tokens = scan_numbers(body, "Avg generation throughput: {rate} tokens/s");
+        tokens.is_some_and(|t| t.first().is_some_and(|(_, rate)| *rate > 0.0))
+            || (body.contains("\"POST /v1/") && body.ends_with("200 OK"))
+    })
+}

@@ -1,0 +1,5 @@
+//! The corpus and the rules' robustness.
+
+mod corpus;
+mod messages;
+mod variations;

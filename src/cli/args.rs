@@ -1,0 +1,269 @@
+//! The command line as clap sees it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Finds the best way to serve one model with vLLM, overnight, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "vgrid", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// The database [default: ./runs.db]
+    #[arg(long, global = true, env = "VGRID_DB", value_name = "FILE", hide_env_values = true)]
+    pub(crate) db: Option<PathBuf>,
+
+    /// When to use colours and bars
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: clap::ColorChoice,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all measured, or the command did what it was asked
+  1  wrong usage, grid or compose file
+  2  the sweep finished, some trials failed
+  3  nothing was measured
+  4  the machine is not ready (preflight)
+  70 a fault of vgrid itself or of its database
+  130 interrupted; what was measured is kept";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Validate grid, compose files, images, mounts, ports and restore target; touch nothing
+    Check(CheckArgs),
+    /// Print the configs in the order they would run, with what each changes; touch nothing
+    Plan(PlanArgs),
+    /// Run the sweep of a grid, or continue the interrupted one
+    Run(RunArgs),
+    /// Continue a sweep from the database alone
+    Resume(ResumeArgs),
+    /// What is running, done, failed, left; best so far
+    Status(SweepArgs),
+    /// Ranking, champions, gains against the baseline, ties
+    Champions(ChampionsArgs),
+    /// Everything about one trial
+    Show(TrialArgs),
+    /// The engine's log of one trial
+    Logs(LogsArgs),
+    /// Explain a vLLM log or a container: what went wrong, and what to do
+    Diagnose(DiagnoseArgs),
+    /// Run the suite against a server that is already up; no container is touched
+    Bench(BenchArgs),
+    /// Print one service of compose files, resolved as Docker Compose does it
+    Compose(ComposeArgs),
+    /// Turn a JSON grid into a YAML grid
+    Import(ImportArgs),
+    /// Put back what served before an interrupted sweep, and verify it
+    Restore(RestoreArgs),
+    /// Remove leftover trial containers that carry vgrid's labels, and nothing else
+    Clean(CleanArgs),
+    /// The simulated engine: an OpenAI-compatible server that behaves like vLLM
+    #[command(disable_help_flag = true)]
+    Sim(SimArgs),
+    /// Shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, in troff
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The grid
+    pub(crate) grid: PathBuf,
+    /// Check the grid and its files only, not this machine
+    #[arg(long)]
+    pub(crate) files_only: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The grid
+    pub(crate) grid: PathBuf,
+    /// Show at most this many configs; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) limit: usize,
+    /// Print JSON, one config a line after the head line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The grid
+    pub(crate) grid: PathBuf,
+    /// Start a new sweep even if one of this grid is unfinished or finished
+    #[arg(long)]
+    pub(crate) new: bool,
+    /// Run only these configs, by name (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Run at most this many trials now
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Start no trial that would end after this local time, and be restored by then
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) until: Option<String>,
+    /// Check and plan, start nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Measure configs that resolve to the same engine each, instead of once
+    #[arg(long)]
+    pub(crate) measure_twins: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The sweep's number [default: the newest unfinished one]
+    pub(crate) sweep: Option<i64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// The sweep's number [default: the newest]
+    pub(crate) sweep: Option<i64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChampionsArgs {
+    /// The sweep's number [default: the newest]
+    pub(crate) sweep: Option<i64>,
+    /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) by: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialArgs {
+    /// The trial: its number, its config's name, or the start of its key
+    pub(crate) trial: String,
+    /// Look in this sweep [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) sweep: Option<i64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The trial: its number, its config's name, or the start of its key
+    pub(crate) trial: String,
+    /// Look in this sweep [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) sweep: Option<i64>,
+    /// Which attempt [default: the last]
+    #[arg(long, value_name = "N")]
+    pub(crate) attempt: Option<u32>,
+    /// Print only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Print JSON: the path and the lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagnoseArgs {
+    /// A log file, `-` for standard input, or a container's name or id
+    pub(crate) log: String,
+    /// The container's state, as `docker inspect` prints it (the whole object, its list, or `.State`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// How far the engine had come [default: read from the log]
+    #[arg(long, value_name = "startup|serving")]
+    pub(crate) phase: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The server, e.g. http://127.0.0.1:8000
+    pub(crate) url: String,
+    /// quick, full, or a suite file
+    #[arg(long, default_value = "quick")]
+    pub(crate) suite: String,
+    /// The model's id [default: the first that the server lists]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComposeArgs {
+    /// A compose file; repeat to merge in order
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(crate) file: Vec<PathBuf>,
+    /// An env file instead of `.env`; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// A profile to enable; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Vec<String>,
+    /// Folder that relative paths start from [default: the first file's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) project_directory: Option<PathBuf>,
+    /// The project's name
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) project_name: Option<String>,
+    /// The service
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: String,
+    /// Print JSON in the schema of `docker compose config --format json`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The JSON grid
+    pub(crate) file: PathBuf,
+    /// Write the YAML grid here [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print JSON: the grid's text and the findings
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Say what would be removed, remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArgs {
+    /// vLLM's own flags, and `--sim-*`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}

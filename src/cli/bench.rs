@@ -1,0 +1,102 @@
+//! `vgrid bench`: the suite against a server that is already up; no container is touched.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{self, BenchError, Client, Target};
+use crate::domain::{Redactor, ScenarioResult, Suite, Verdict};
+use crate::grid;
+use crate::ui::format::{duration, figure, number};
+
+use super::args::BenchArgs;
+use super::exit::{Exit, Stop};
+use super::{drive, print};
+
+/// Variables that may hold the server's API key.
+const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
+
+/// Runs the suite and prints its figures.
+pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
+    let suite = suite_of(&args.suite)?;
+    let client = client_of(&args).await?;
+    let cancel = CancellationToken::new();
+    let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
+    let work = async {
+        let mut results = Vec::new();
+        for spec in &suite.scenarios {
+            let nonce = uuid::Uuid::now_v7().simple().to_string();
+            let context = bench::Context::new(suite.seed, nonce, cancel.child_token());
+            results.push(bench::run_scenario(&client, spec, &context).await?);
+        }
+        Ok::<Vec<ScenarioResult>, BenchError>(results)
+    };
+    let results = match drive::drive(work, events, &cancel).await? {
+        Ok(results) => results,
+        Err(BenchError::Cancelled { .. }) => return Ok(Exit::Interrupted),
+        Err(error) => return Err(Stop::Said(Exit::NothingMeasured, error.to_string())),
+    };
+    if args.json {
+        print::json(&serde_json::json!({ "model": client.model(), "suite": suite, "results": results }))?;
+    } else {
+        print::out(results.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    }
+    let invalid = results.iter().any(|r| r.validity.verdict == Verdict::Invalid);
+    Ok(if invalid { Exit::SomeFailed } else { Exit::Ok })
+}
+
+fn suite_of(name: &str) -> Result<Suite, Stop> {
+    match name {
+        "quick" => Ok(Suite::quick()),
+        "full" => Ok(Suite::full()),
+        file => {
+            let path = Path::new(file);
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                Stop::usage(format!("--suite: `{file}` is neither quick nor full nor a readable file: {e}"))
+            })?;
+            Ok(grid::parse_suite(path, &text)?)
+        }
+    }
+}
+
+async fn client_of(args: &BenchArgs) -> Result<Client, Stop> {
+    let key = KEY_VARIABLES.iter().find_map(|name| std::env::var(name).ok()).filter(|key| !key.is_empty());
+    let mut target = Target::new(&args.url, args.model.clone().unwrap_or_default());
+    target.redactor = Redactor::new(key.clone());
+    target.api_key = key.map(bench::ApiKey::new);
+    let setup = |e: BenchError| Stop::usage(e.to_string());
+    let client = Client::new(&target).await.map_err(setup)?;
+    if args.model.is_some() {
+        return Ok(client);
+    }
+    let (models, _) = client.models().await.map_err(|e| {
+        Stop::usage(format!("{} does not list its models: {e}; is it an OpenAI-compatible server?", args.url))
+    })?;
+    let Some(first) = models.into_iter().next() else {
+        return Err(Stop::usage(format!("{} serves no model", args.url)));
+    };
+    target.model = first;
+    Client::new(&target).await.map_err(setup)
+}
+
+fn render(result: &ScenarioResult) -> String {
+    let mut out = vec![format!(
+        "{}: {} in {}, {} requests",
+        result.spec.kind(),
+        result.validity.verdict,
+        duration(result.elapsed_s),
+        result.requests.len()
+    )];
+    for (reason, why) in &result.validity.reasons {
+        out.push(format!("  {reason}: {why}"));
+    }
+    for m in &result.metrics {
+        let interval = match (m.ci_low, m.ci_high) {
+            (Some(low), Some(high)) => format!("  [{} .. {}]", number(low), number(high)),
+            _ => String::new(),
+        };
+        let path = m.path.to_string();
+        out.push(format!("  {path:<40} {}{interval}  n={}", figure(m.value, &m.unit), m.n));
+    }
+    out.join("\n")
+}

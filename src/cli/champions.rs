@@ -1,0 +1,146 @@
+//! `vgrid champions`: who is best by each objective, and whether the numbers support it.
+
+use std::path::Path;
+
+use owo_colors::OwoColorize;
+
+use crate::domain::{Direction, MetricPath, Objective, SweepId, Verdict};
+use crate::rank::{self, Answer, Ranking, Row, Standing};
+use crate::store::{Store, SweepRow};
+use crate::ui::format::{figure, gain};
+
+use super::args::ChampionsArgs;
+use super::exit::{Exit, Stop};
+use super::print;
+use super::run::store_stop;
+
+/// Prints the rankings of a sweep.
+pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
+    let store = Store::open_read_only(db).map_err(store_stop)?;
+    let sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
+    let rankings = rankings(&store, &sweep, args.by.as_deref())?;
+    if args.json {
+        print::json(&serde_json::json!({
+            "sweep": sweep.id,
+            "grid": sweep.grid_name,
+            "baseline": sweep.baseline,
+            "rankings": rankings,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    if rankings.is_empty() {
+        return Err(Stop::usage(
+            "the grid states no objectives; name a metric with --by, e.g. --by kv_cache.ttft_hit_ms.p50",
+        ));
+    }
+    print::out(format!(
+        "sweep {} of {}: {} measured, {} failed\n",
+        sweep.id, sweep.grid_name, sweep.measured, sweep.failed
+    ));
+    print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    Ok(Exit::Ok)
+}
+
+/// The rankings by the grid's objectives, for the end of a run.
+pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
+    let store = Store::open_read_only(db).map_err(store_stop)?;
+    let sweep = store.sweep(Some(id)).map_err(store_stop)?;
+    if sweep.measured == 0 {
+        print::out("nothing was measured, so there is no champion; `vgrid status` shows why");
+        return Ok(());
+    }
+    let rankings = rankings(&store, &sweep, None)?;
+    print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    Ok(())
+}
+
+fn rankings(store: &Store, sweep: &SweepRow, by: Option<&str>) -> Result<Vec<Ranking>, Stop> {
+    let objectives = match by {
+        Some(text) => vec![objective_by(text)?],
+        None => store.objectives(sweep.id).map_err(store_stop)?,
+    };
+    let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+    Ok(rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref()))
+}
+
+/// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
+fn objective_by(text: &str) -> Result<Objective, Stop> {
+    let (direction, metric) = match text.split_once(' ') {
+        Some((direction, metric)) => {
+            (Some(direction.parse().map_err(|e: String| Stop::usage(format!("--by: {e}")))?), metric)
+        }
+        None => (None, text),
+    };
+    let metric: MetricPath = metric.trim().parse().map_err(|e| Stop::usage(format!("--by: {e}")))?;
+    // Latencies and other times are better when small; rates, ratios and counts of tokens when large.
+    let small_is_better =
+        metric.name.ends_with("_ms") || metric.name.ends_with("_s") && !metric.name.ends_with("_per_s");
+    let by_name = if small_is_better { Direction::Minimize } else { Direction::Maximize };
+    Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
+}
+
+fn render(ranking: &Ranking) -> String {
+    let Objective { name, direction, metric } = &ranking.objective;
+    let mut text = format!("{} ({direction} {metric})\n", name.bold());
+    let sentence = &ranking.sentence;
+    text.push_str(&match &ranking.answer {
+        Answer::Champion { suspect: false, .. } => format!("  {}\n", sentence.green()),
+        Answer::Champion { suspect: true, .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
+        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
+    });
+    let mut table = print::table(&["", "config", "value", "95 % interval", "n", "gain", "standing"]);
+    for row in &ranking.rows {
+        table.add_row(cells(ranking, row));
+    }
+    text.push_str(&print::text_of(&table));
+    text
+}
+
+fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
+    let unit = row.unit.as_deref().unwrap_or_default();
+    let interval = match (row.ci_low, row.ci_high) {
+        (Some(low), Some(high)) => format!("{} .. {}", crate::ui::format::number(low), crate::ui::format::number(high)),
+        _ => String::new(),
+    };
+    let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
+    let gained = match row.gain_percent {
+        _ if is_baseline => "baseline".to_owned(),
+        Some(percent) if row.gain_is_real == Some(false) => format!("{} (noise)", gain(percent)),
+        Some(percent) => gain(percent),
+        None => String::new(),
+    };
+    let mut standing = match row.standing {
+        Standing::GateFailed | Standing::GateNotMeasured => {
+            let gates: Vec<&str> = row.gates_missed.iter().map(|g| g.gate.as_str()).collect();
+            format!("{}: {}", row.standing, gates.join("; "))
+        }
+        Standing::Leader | Standing::Tied | Standing::Behind | Standing::Invalid | Standing::NotMeasured => {
+            row.standing.to_string()
+        }
+    };
+    if row.verdict == Some(Verdict::Suspect) {
+        standing.push_str(" (suspect)");
+    }
+    vec![
+        row.place.map(|p| p.to_string()).unwrap_or_default(),
+        row.name.clone(),
+        row.value.map(|v| figure(v, unit)).unwrap_or_default(),
+        interval,
+        row.n.map(|n| n.to_string()).unwrap_or_default(),
+        gained,
+        standing,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_direction_the_unit_says_which_way_is_better() {
+        assert_eq!(objective_by("kv_cache.ttft_hit_ms.p50").unwrap().direction, Direction::Minimize);
+        assert_eq!(objective_by("load.output_tokens_per_s").unwrap().direction, Direction::Maximize);
+        assert_eq!(objective_by("maximize load.ttft_ms.p50").unwrap().direction, Direction::Maximize);
+        assert!(objective_by("sideways load.ttft_ms.p50").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! `vgrid plan`: the configs in the order they would run; touches nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use owo_colors::OwoColorize;
+
+use crate::compose;
+use crate::domain::Diagnostics;
+use crate::engine::{PlannedConfig, Planner};
+use crate::launch::DockerLauncher;
+use crate::ui::format::shorten;
+
+use super::args::PlanArgs;
+use super::exit::{Exit, Stop};
+use super::print;
+
+/// Patience with the daemon for image ids; the plan does not need it.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Prints the plan.
+pub(crate) async fn plan(args: PlanArgs) -> Result<Exit, Stop> {
+    let planner = Planner::load(&args.grid)?;
+    let image_ids = pinned(&planner).await;
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    if args.json {
+        print_json(&planner, &image_ids, limit)?;
+    } else {
+        for warning in &planner.warnings {
+            print::err(format!("{warning}\n"));
+        }
+        print_table(&planner, &image_ids, limit)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The ids of the images that are there; keys are those of a run on this machine where they are known.
+async fn pinned(planner: &Planner) -> HashMap<String, String> {
+    let look = async {
+        let mut ids = HashMap::new();
+        if let Ok(docker) = DockerLauncher::connect().await {
+            for reference in planner.images() {
+                if let Ok(image) = docker.image_info(&reference).await {
+                    ids.insert(reference, image.id);
+                }
+            }
+        }
+        ids
+    };
+    if planner.is_process() {
+        HashMap::new()
+    } else {
+        tokio::time::timeout(DAEMON_PATIENCE, look).await.unwrap_or_default()
+    }
+}
+
+/// How many configs of each kind a plan has, counted while it streams by.
+#[derive(Default, serde::Serialize)]
+struct Counts {
+    configs: usize,
+    to_run: usize,
+    skipped: usize,
+}
+
+impl Counts {
+    fn count(&mut self, planned: &PlannedConfig) {
+        self.configs += 1;
+        if planned.skip.is_some() {
+            self.skipped += 1;
+        } else {
+            self.to_run += 1;
+        }
+    }
+}
+
+/// What a config changes against the baseline's command line, secrets hidden.
+fn diff(planner: &Planner, baseline: &[String], planned: &PlannedConfig) -> String {
+    let text = compose::argv_diff(baseline, &planned.argv).to_string();
+    planner.redactor.apply(&text).into_owned()
+}
+
+fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usize) -> Result<(), Stop> {
+    let head = serde_json::json!({
+        "grid": planner.grid.name,
+        "configs": planner.grid.count(),
+        "baseline": planner.baseline_name(),
+        "images": image_ids,
+        "suite": planner.suite,
+        "diagnostics": planner.warnings,
+    });
+    print::json_line(&head)?;
+    let mut baseline: Option<Vec<String>> = None;
+    for planned in planner.configs(image_ids).take(limit) {
+        let planned = planned?;
+        let baseline = baseline.get_or_insert_with(|| planned.argv.clone());
+        let argv: Vec<String> = planned.argv.iter().map(|w| planner.redactor.apply(w).into_owned()).collect();
+        print::json_line(&serde_json::json!({
+            "name": planned.config.name,
+            "key": planned.key,
+            "baseline": planned.is_baseline,
+            "axis_values": planned.config.axis_values,
+            "argv": argv,
+            "argv_diff": diff(planner, baseline, &planned),
+            "skip": planned.skip.as_ref().map(|(reason, why)| serde_json::json!({ "reason": reason, "why": why })),
+            "expected": planned.expected,
+        }))?;
+    }
+    Ok(())
+}
+
+/// Prints the first `limit` configs as a table, and the counts over all of them.
+pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>, limit: usize) -> Result<(), Stop> {
+    let mut counts = Counts::default();
+    let mut baseline: Option<Vec<String>> = None;
+    let mut table = print::table(&["#", "config", "key", "changes against the baseline"]);
+    for planned in planner.configs(image_ids) {
+        let planned = planned.map_err(|d: Diagnostics| d)?;
+        counts.count(&planned);
+        if counts.configs > limit {
+            continue;
+        }
+        let baseline = baseline.get_or_insert_with(|| planned.argv.clone());
+        let what = match &planned.skip {
+            Some((reason, why)) => format!("skipped ({reason}): {why}").dimmed().to_string(),
+            None if planned.is_baseline => "the baseline".to_owned(),
+            None => diff(planner, baseline, &planned),
+        };
+        let name = shorten(&planned.config.name, 60);
+        table.add_row(vec![
+            counts.configs.to_string(),
+            name,
+            planned.key.0.get(..8).unwrap_or_default().to_owned(),
+            what,
+        ]);
+    }
+    print::out(print::text_of(&table));
+    if counts.configs > limit {
+        print::out(format!("... and {} more (--limit 0 shows all)", counts.configs - limit));
+    }
+    let scenarios: Vec<&str> = planner.suite.scenarios.iter().map(|s| s.kind().as_str()).collect();
+    print::out(format!(
+        "\n{}: {} configs, {} to run, {} skipped by rules; suite {}: {}",
+        planner.grid.name,
+        counts.configs,
+        counts.to_run,
+        counts.skipped,
+        planner.suite.name,
+        scenarios.join(", ")
+    ));
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Printing for commands: text and tables on standard output, JSON, colours only where they are wanted.
+
+use std::io::Write;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::exit::Stop;
+
+/// Prints text to standard output. A reader that went away (`| head`) is no error.
+pub(crate) fn out(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
+}
+
+/// Prints text to standard error.
+pub(crate) fn err(text: impl AsRef<str>) {
+    let _ = writeln!(anstream::stderr(), "{}", text.as_ref());
+}
+
+/// Prints a value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Stop::Fault(e.into()))?;
+    out(text);
+    Ok(())
+}
+
+/// Prints a value as JSON on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string(value).map_err(|e| Stop::Fault(e.into()))?;
+    out(text);
+    Ok(())
+}
+
+/// A table without lines, as wide as its content, at most as wide as the terminal.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().map(|h| h.to_uppercase()));
+    if table.width().is_none() {
+        table.set_width(160);
+    }
+    table
+}
+
+/// The table's text without blanks at the ends of its lines.
+pub(crate) fn text_of(table: &Table) -> String {
+    let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,106 @@
+//! `vgrid run` and `vgrid resume`.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::SweepId;
+use crate::engine::{self, Ended, EngineError, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
+use crate::store::Store;
+
+use super::args::{ResumeArgs, RunArgs};
+use super::exit::{Exit, Stop};
+use super::{champions, check, drive, print};
+
+/// Runs or continues the sweep of a grid.
+pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
+    let planner = Planner::load(&args.grid)?;
+    let until =
+        args.until.as_deref().map(str::parse).transpose().map_err(|e: String| Stop::usage(format!("--until: {e}")))?;
+    for name in &args.only {
+        if planner.grid.find(name).is_none() {
+            return Err(Stop::usage(format!("--only: the grid has no config `{name}`; `vgrid plan` lists them")));
+        }
+    }
+    let options = SweepOptions {
+        new: args.new,
+        resume: None,
+        only: args.only,
+        limit: args.limit,
+        until,
+        measure_twins: args.measure_twins,
+    };
+    sweep(planner, db, options, args.dry_run).await
+}
+
+/// Continues a sweep from the database: the grid's text is the registered one.
+pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
+    let (id, planner) = {
+        let store = Store::open_read_only(db).map_err(store_stop)?;
+        let row = match args.sweep {
+            Some(id) => store.sweep(Some(SweepId(id))),
+            None => store.sweep(None),
+        }
+        .map_err(store_stop)?;
+        let text = store.grid_text(row.id).map_err(store_stop)?;
+        (row.id, Planner::from_text(&row.grid_path, text)?)
+    };
+    sweep(planner, db, SweepOptions { resume: Some(id), ..SweepOptions::default() }, false).await
+}
+
+async fn sweep(planner: Planner, db: &Path, options: SweepOptions, dry_run: bool) -> Result<Exit, Stop> {
+    for warning in &planner.warnings {
+        print::err(warning.to_string());
+    }
+    let sim = if dry_run { SimImage::Leave } else { SimImage::Build };
+    let ready = engine::inspect(&planner, db, sim).await;
+    if ready.failures().next().is_some() {
+        let wrong: Vec<_> = ready.findings.iter().filter(|f| f.kind != FindingKind::Ok).collect();
+        print::err(check::lines(&wrong));
+        return Err(Stop::preflight("this machine is not ready for the sweep; nothing was touched"));
+    }
+    if dry_run {
+        print::out(check::lines(&ready.findings.iter().collect::<Vec<_>>()));
+        super::plan::print_table(&planner, &ready.image_ids, usize::MAX)?;
+        return Ok(Exit::Ok);
+    }
+    let Some(launcher) = ready.launcher else {
+        return Err(Stop::preflight("no launcher; run `vgrid check` on the grid"));
+    };
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+    let cancel = CancellationToken::new();
+    let control = (Teller::new(sender), cancel.clone());
+    let prepared = Sweep::prepare(planner, launcher, db, ready.image_ids, options, control).map_err(engine_stop)?;
+    let summary = drive::drive(prepared.run(), events, &cancel).await?.map_err(engine_stop)?;
+    champions::print_after_run(db, summary.sweep)?;
+    Ok(exit_of(&summary))
+}
+
+fn exit_of(summary: &Summary) -> Exit {
+    match summary.ended {
+        Ended::Interrupted => Exit::Interrupted,
+        Ended::Complete | Ended::Incomplete if summary.measured == 0 => Exit::NothingMeasured,
+        Ended::Complete | Ended::Incomplete if summary.failed > 0 => Exit::SomeFailed,
+        Ended::Complete | Ended::Incomplete => Exit::Ok,
+    }
+}
+
+/// A store error as a stop: wrong usage where the user named something absent, else a fault.
+pub(crate) fn store_stop(error: crate::store::StoreError) -> Stop {
+    use crate::store::StoreError;
+    match error {
+        StoreError::Missing(_) | StoreError::NotFound(_) => Stop::usage(error.to_string()),
+        StoreError::InUse { .. } => Stop::preflight(error.to_string()),
+        other => Stop::Said(Exit::Internal, other.to_string()),
+    }
+}
+
+/// An engine error as a stop.
+pub(crate) fn engine_stop(error: EngineError) -> Stop {
+    match error {
+        EngineError::Store(error) => store_stop(error),
+        EngineError::Input(diagnostics) => Stop::Input(diagnostics),
+        EngineError::Launch(error) => Stop::preflight(error.to_string()),
+        error @ (EngineError::Restore(_) | EngineError::File { .. }) => Stop::Said(Exit::Internal, error.to_string()),
+    }
+}

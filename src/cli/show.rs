@@ -1,0 +1,156 @@
+//! `vgrid show`: everything about one trial.
+
+use std::path::Path;
+
+use owo_colors::OwoColorize;
+
+use crate::domain::{Failure, Outcome, SweepId, Verdict};
+use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
+use crate::ui::format::{duration, figure, number};
+
+use super::args::TrialArgs;
+use super::exit::{Exit, Stop};
+use super::print;
+use super::run::store_stop;
+
+/// Prints one trial.
+pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
+    let store = Store::open_read_only(db).map_err(store_stop)?;
+    let id = store.find_trial(args.sweep.map(SweepId), &args.trial).map_err(store_stop)?;
+    let report = store.show(id).map_err(store_stop)?;
+    if args.json {
+        print::json(&report)?;
+    } else {
+        print::out(render(&report));
+    }
+    Ok(Exit::Ok)
+}
+
+fn render(report: &TrialReport) -> String {
+    let t = &report.trial;
+    let mut out =
+        vec![format!("{} ({}, trial {} of sweep {}, key {})", t.name.bold(), t.state, t.trial_id.0, t.sweep, t.key)];
+    if t.is_baseline {
+        out.push("the baseline".to_owned());
+    }
+    if let (Some(skip), Some(detail)) = (t.skip, &t.detail) {
+        out.push(format!("skipped ({skip}): {detail}"));
+    }
+    out.push(format!("command   {}", shell_words::join(&report.argv)));
+    if let Some(digest) = &report.image_digest {
+        out.push(format!("image     {digest}"));
+    }
+    if let Some(expected) = &report.expected {
+        out.push(format!("expected  {expected}"));
+    }
+    for gate in &report.gates {
+        out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
+    }
+    for attempt in &report.attempt_reports {
+        out.push(String::new());
+        out.extend(attempt_lines(report, attempt));
+    }
+    out.join("\n")
+}
+
+fn attempt_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
+    let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
+    let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
+    let mut out = vec![format!("attempt {}: {}{took}, {}", a.number, outcome.bold(), a.started_at)];
+    if let Some(ready_s) = a.ready_s {
+        let t = &a.timings;
+        let part = |name: &str, s: Option<f64>| s.map(|s| format!(", {name} {}", duration(s))).unwrap_or_default();
+        out.push(format!(
+            "  served after {}{}{}{}",
+            duration(ready_s),
+            part("create", t.create_s),
+            part("measure", t.measure_s),
+            part("stop", t.teardown_s)
+        ));
+    }
+    if let Some(log) = &a.log_path {
+        out.push(format!("  log {}", log.display()));
+    }
+    if let Some(Outcome::Failed(failure)) = &a.outcome {
+        out.extend(failure_lines(failure));
+    }
+    out.extend(resolved_lines(report, a));
+    for scenario in &a.scenarios {
+        out.extend(scenario_lines(scenario));
+    }
+    out
+}
+
+fn failure_lines(f: &Failure) -> Vec<String> {
+    let stage = f.stage.map(|s| format!(" while {s}")).unwrap_or_default();
+    let transient = if f.transient { "may pass when tried again" } else { "the same config would fail again" };
+    let mut out = vec![format!("  {} {} in phase {}{stage}; {transient}", "failed:".red(), f.cause.bold(), f.phase)];
+    for e in &f.evidence {
+        let place = e.line_number.map(|n| format!("line {n}: ")).unwrap_or_default();
+        out.push(format!("    {place}{}", e.text.trim()));
+    }
+    let numbers: Vec<String> = f.numbers.iter().map(|(k, v)| format!("{k} = {}", number(*v))).collect();
+    if !numbers.is_empty() {
+        out.push(format!("    {}", numbers.join(", ")));
+    }
+    let exit = &f.exit;
+    let known = [
+        exit.status.as_ref().map(|s| format!("state {s}")),
+        exit.exit_code.map(|c| format!("exit code {c}")),
+        exit.oom_killed.map(|o| format!("OOMKilled {o}")),
+        exit.error.clone(),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    if !known.is_empty() {
+        out.push(format!("    {}", known.join(", ")));
+    }
+    out.push(format!("  {} {}", "->".cyan(), f.remedy));
+    out
+}
+
+fn resolved_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
+    if a.resolved.facts.is_empty() && a.resolved.figures.is_empty() {
+        return Vec::new();
+    }
+    let mut out = vec!["  what the engine runs:".to_owned()];
+    for (name, fact) in &a.resolved.facts {
+        let flag = crate::domain::FlagName::new(name);
+        let asked = report.settings.flags.get(&flag).map(|v| format!("  (asked for {v})")).unwrap_or_default();
+        out.push(format!("    {name:<32} {}  [{}]{asked}", fact.value, fact.source));
+    }
+    for (name, value) in &a.resolved.figures {
+        out.push(format!("    {name:<32} {}", number(*value)));
+    }
+    for m in &a.mismatches {
+        let text = format!("  mismatch: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved);
+        out.push(text.yellow().to_string());
+    }
+    out
+}
+
+fn scenario_lines(s: &ScenarioReport) -> Vec<String> {
+    let verdict = match s.validity.verdict {
+        Verdict::Valid => s.validity.verdict.green().to_string(),
+        Verdict::Suspect => s.validity.verdict.yellow().to_string(),
+        Verdict::Invalid => s.validity.verdict.red().to_string(),
+    };
+    let ends: Vec<String> = s.requests_by_end.iter().map(|(end, n)| format!("{n} {end}")).collect();
+    let mut out =
+        vec![format!("  {} {verdict} in {}: {}", s.spec.kind().bold(), duration(s.elapsed_s), ends.join(", "))];
+    for (reason, why) in &s.validity.reasons {
+        out.push(format!("    {reason}: {why}"));
+    }
+    for m in &s.metrics {
+        let interval = match (m.ci_low, m.ci_high) {
+            (Some(low), Some(high)) => format!("  [{} .. {}]", number(low), number(high)),
+            _ => String::new(),
+        };
+        let failed = if m.failed_n > 0 { format!(", {} failed", m.failed_n) } else { String::new() };
+        let path = m.path.to_string();
+        out.push(format!("    {path:<40} {}{interval}  n={}{failed}", figure(m.value, &m.unit), m.n));
+    }
+    for c in &s.counters {
+        out.push(format!("    {:<40} {} -> {}", c.name, number(c.before), number(c.after)));
+    }
+    out
+}

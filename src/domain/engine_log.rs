@@ -1,0 +1,304 @@
+//! A line of an engine's log without what surrounds it: colours, process prefixes, time stamps and file tags.
+
+use std::borrow::Cow;
+
+/// How loud a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// `DEBUG`.
+    Debug,
+    /// `INFO`, and uvicorn's access log.
+    Info,
+    /// `WARNING`.
+    Warning,
+    /// No level of its own: a traceback, a progress bar, another program's output.
+    Plain,
+    /// `ERROR` and `CRITICAL`.
+    Error,
+}
+
+/// One line of a log, cleaned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine<'t> {
+    /// Its number in the text, from 1. Pieces of a line that `\r` rewrote share one number.
+    pub number: usize,
+    /// The line without colours, NUL bytes and line ends; prefixes stand.
+    pub text: Cow<'t, str>,
+    /// Where the message begins in `text`, behind prefixes, time and file tag.
+    body_at: usize,
+    /// Its level.
+    pub level: LogLevel,
+}
+
+impl<'t> LogLine<'t> {
+    /// Reads one raw line (no `\n` or `\r` in it).
+    #[must_use]
+    pub fn new(number: usize, raw: &'t str) -> Self {
+        let text = clean(raw);
+        let (body_at, level) = prefix(&text);
+        Self { number, text, body_at, level }
+    }
+
+    /// The message: what stands behind process prefix, level, time and file tag.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        self.text.get(self.body_at..).unwrap_or_default()
+    }
+
+    /// What stands before the message.
+    #[must_use]
+    pub fn head(&self) -> &str {
+        self.text.get(..self.body_at).unwrap_or_default()
+    }
+}
+
+/// The lines of a log, cleaned; empty ones are left out. `first_number` is the number of the text's first line.
+pub fn log_lines(text: &str, first_number: usize) -> impl Iterator<Item = LogLine<'_>> {
+    text.split('\n')
+        .enumerate()
+        .flat_map(move |(i, line)| line.split('\r').map(move |piece| LogLine::new(first_number + i, piece)))
+        .filter(|line| !line.text.trim().is_empty())
+}
+
+/// First lines of a boot: old and new API server, in the spelling of vLLM 0.6 to 0.32.
+const BANNERS: [&str; 2] = ["vLLM API server version", "█     █     █▄   ▄█"];
+
+/// The text from the last boot's banner on, and the number of its first line; the whole text where no banner stands.
+#[must_use]
+pub fn last_boot(log: &str) -> (&str, usize) {
+    let Some(at) = BANNERS.iter().filter_map(|b| log.rfind(b)).max() else {
+        return (log, 1);
+    };
+    let start = log[..at].rfind('\n').map_or(0, |n| n + 1);
+    (&log[start..], 1 + count_lines(&log[..start]))
+}
+
+/// Line ends in `text`.
+#[must_use]
+pub fn count_lines(text: &str) -> usize {
+    text.matches('\n').count()
+}
+
+/// `raw` without ANSI escape sequences, NUL and other control bytes except tab.
+#[must_use]
+pub fn clean(raw: &str) -> Cow<'_, str> {
+    if !raw.bytes().any(|b| b < 0x20 && b != b'\t') && !raw.contains('\u{7f}') {
+        return Cow::Borrowed(raw.trim_end());
+    }
+    let mut out = String::with_capacity(raw.len());
+    let mut chars = raw.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut chars),
+            '\t' => out.push('\t'),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out.truncate(out.trim_end().len());
+    Cow::Owned(out)
+}
+
+/// Skips the rest of an escape sequence: CSI (`[ ... letter`), OSC (`] ... BEL`), or one character.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.peek() {
+        Some('[') => {
+            chars.next();
+            // Parameters are digits and punctuation; the first letter ends the sequence.
+            while let Some(&c) = chars.peek() {
+                if c.is_ascii() && !c.is_control() {
+                    chars.next();
+                } else {
+                    return;
+                }
+                if ('@'..='~').contains(&c) {
+                    return;
+                }
+            }
+        }
+        Some(']') => {
+            for c in chars.by_ref() {
+                if c == '\u{7}' || c == '\\' {
+                    return;
+                }
+            }
+        }
+        Some(_) => {
+            chars.next();
+        }
+        None => {}
+    }
+}
+
+/// Where the message begins, and the level that its prefix names.
+fn prefix(text: &str) -> (usize, LogLevel) {
+    let mut at = 0;
+    let mut level = LogLevel::Plain;
+    // A line has a handful of prefixes at most: container, time, process, rank, logger.
+    for _ in 0..6 {
+        let rest = &text[at..];
+        if let Some((len, found)) = logger_prefix(rest) {
+            return (at + len, found);
+        }
+        let step = process_prefix(rest).or_else(|| container_prefix(rest)).or_else(|| time_prefix(rest));
+        match step {
+            Some(len) => at += len,
+            None => break,
+        }
+    }
+    if let Some((len, found)) = bare_level(&text[at..]) {
+        at += len;
+        level = found;
+    }
+    (at, level)
+}
+
+/// `(EngineCore_DP0 pid=12) `, `(RayWorkerWrapper pid=3, ip=10.0.0.1) `, `[rank0]: `, and what a launcher adds (`[1,0]<stderr>:`).
+fn process_prefix(text: &str) -> Option<usize> {
+    if text.starts_with('(') {
+        let end = text.find(')')?;
+        return text[..end].contains("pid=").then(|| skip_one_space(text, end + 1));
+    }
+    let inner = text.strip_prefix("[rank")?;
+    let end = inner.find("]:")?;
+    inner[..end].bytes().all(|b| b.is_ascii_digit()).then(|| skip_one_space(text, "[rank".len() + end + 2))
+}
+
+fn skip_one_space(text: &str, at: usize) -> usize {
+    if text[at..].starts_with(' ') { at + 1 } else { at }
+}
+
+/// Compose's `vllm-1  | `.
+fn container_prefix(text: &str) -> Option<usize> {
+    let bar = text.find('|')?;
+    let name = text[..bar].strip_suffix(' ')?.trim_end();
+    let plausible = !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    plausible.then(|| skip_one_space(text, bar + 1))
+}
+
+/// `2026-11-24T02:38:13.605835428Z `, as `docker logs --timestamps` writes it.
+fn time_prefix(text: &str) -> Option<usize> {
+    let end = text.find(' ')?;
+    let stamp = &text.as_bytes()[..end];
+    let shaped = stamp.len() >= 19
+        && stamp[4] == b'-'
+        && stamp[7] == b'-'
+        && stamp[10] == b'T'
+        && stamp[13] == b':'
+        && stamp[..4].iter().all(u8::is_ascii_digit);
+    shaped.then_some(end + 1)
+}
+
+const LEVELS: [(&str, LogLevel); 7] = [
+    ("INFO", LogLevel::Info),
+    ("WARNING", LogLevel::Warning),
+    ("WARN", LogLevel::Warning),
+    ("ERROR", LogLevel::Error),
+    ("CRITICAL", LogLevel::Error),
+    ("FATAL", LogLevel::Error),
+    ("DEBUG", LogLevel::Debug),
+];
+
+/// vLLM's own `ERROR 11-24 02:43:03 [core.py:1510] ` and `ERROR 04-18 14:47:42 engine.py:389] `.
+fn logger_prefix(text: &str) -> Option<(usize, LogLevel)> {
+    let (name, level) = LEVELS.iter().find(|(n, _)| text.starts_with(n) && text[n.len()..].starts_with(' '))?;
+    let date = text[name.len()..].trim_start();
+    let bytes = date.as_bytes();
+    // `MM-DD HH:MM:SS`, or with a year in front.
+    let dated = bytes.len() > 6 && bytes[0].is_ascii_digit() && date[..bytes.len().min(11)].contains('-');
+    if !dated {
+        return None;
+    }
+    let date_at = text.len() - date.len();
+    // The file tag ends with `:NN] `; it stands within the first words.
+    let window_end = text.len().min(date_at + 160);
+    let window = text.get(date_at..window_end).or_else(|| text.get(date_at..))?;
+    let close = window.find(']')?;
+    let tagged =
+        window[..close].bytes().next_back().is_some_and(|b| b.is_ascii_digit()) && window[..close].contains(':');
+    tagged.then(|| (skip_one_space(text, date_at + close + 1), *level))
+}
+
+/// `INFO:     ` of uvicorn, `ERROR:root:` of Python's logging, `2025-12-22 14:23:27,556 - INFO - `.
+fn bare_level(text: &str) -> Option<(usize, LogLevel)> {
+    for (name, level) in LEVELS {
+        if let Some(rest) = text.strip_prefix(name)
+            && rest.starts_with(':')
+        {
+            let body = rest[1..].trim_start();
+            return Some((text.len() - body.len(), level));
+        }
+    }
+    let bytes = text.as_bytes();
+    if bytes.len() > 24 && bytes[0].is_ascii_digit() && bytes[4] == b'-' {
+        let head = text.get(..text.len().min(120)).unwrap_or(text);
+        for (name, level) in LEVELS {
+            for (open, close) in [(" - ", " - "), ("[", "]"), (" ", " ")] {
+                let mark = format!("{open}{name}{close}");
+                if let Some(at) = head.find(&mark) {
+                    return Some((at + mark.len(), level));
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn body(raw: &str) -> (String, LogLevel) {
+        let line = LogLine::new(1, raw);
+        (line.body().to_owned(), line.level)
+    }
+
+    #[test]
+    fn every_known_prefix_is_taken_off() {
+        let cases = [
+            ("\u{1b}[1;36m(EngineCore_DP0 pid=11)\u{1b}[0;0m ERROR 07-31 16:03:52 [core.py:710] boom", LogLevel::Error),
+            ("ERROR 04-18 14:47:42 engine.py:389] boom", LogLevel::Error),
+            ("vllm-1  | (APIServer pid=1) ERROR 11-24 02:53:06 [async_llm.py:906] boom", LogLevel::Error),
+            ("2026-11-24T02:38:13.605835428Z (Worker_TP0 pid=8) ERROR 11-24 02:53:06 [a.py:9] boom", LogLevel::Error),
+            ("(RayWorkerWrapper pid=3, ip=10.0.0.1) boom", LogLevel::Plain),
+            ("[rank0]: boom", LogLevel::Plain),
+            ("INFO:     boom", LogLevel::Info),
+            ("(APIServer pid=1) INFO:     boom", LogLevel::Info),
+            ("2025-12-22 14:23:27,556 - INFO - boom", LogLevel::Info),
+            ("WARNING 02-28 20:57:36 _core_ext.py:180] boom", LogLevel::Warning),
+            ("boom", LogLevel::Plain),
+        ];
+        for (raw, level) in cases {
+            assert_eq!(body(raw), ("boom".to_owned(), level), "{raw}");
+        }
+    }
+
+    #[test]
+    fn text_that_only_looks_like_a_prefix_stays() {
+        for raw in ["(not a process) x", "a b | c", "ERROR in the model", "[rankX]: y"] {
+            assert_eq!(body(raw), (raw.to_owned(), LogLevel::Plain));
+        }
+    }
+
+    #[test]
+    fn rewritten_progress_lines_become_pieces_of_one_number() {
+        let lines: Vec<_> = log_lines("a\n1%\r2%\r3%\n\0b\n", 1).map(|l| (l.number, l.text.into_owned())).collect();
+        let expected = [(1, "a"), (2, "1%"), (2, "2%"), (2, "3%"), (3, "b")];
+        assert_eq!(lines, expected.map(|(n, t)| (n, t.to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn cleaning_any_text_never_panics_and_is_idempotent(raw in "\\PC*|[\u{0}-\u{7f}]{0,200}|(\u{1b}\\[[0-9;]*[a-zA-Z]|[a-z (=)|:\\]\\[-])*") {
+            let once = clean(&raw).into_owned();
+            prop_assert_eq!(clean(&once).into_owned(), once.clone());
+            for line in log_lines(&raw, 1) {
+                prop_assert!(line.text.ends_with(line.body()));
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Is this machine ready for the sweep? Everything that can be known before anything is touched.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::domain::{ConfigKey, SweepId, text_enum};
+use crate::grid::After;
+use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher};
+
+use super::plan::{PlannedConfig, Planner};
+use super::restore;
+
+/// Name of the image that vgrid makes by itself out of its own binary.
+pub(crate) const SIM_IMAGE: &str = "vgrid-sim:local";
+
+/// Free space below which a night's logs and database may not fit.
+const LEAST_FREE_BYTES: u64 = 1 << 30;
+
+text_enum! {
+    /// How a check ended.
+    pub enum FindingKind {
+        /// As it must be.
+        Ok = "ok",
+        /// Not as it should be; the sweep can run.
+        Warning = "warning",
+        /// The sweep cannot run here.
+        Failed = "failed",
+    }
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Finding {
+    /// What was checked, in a word or two.
+    pub(crate) check: String,
+    /// How it ended.
+    pub(crate) kind: FindingKind,
+    /// What was found.
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+}
+
+/// What the checks found, and what was learnt on the way.
+pub(crate) struct Readiness {
+    /// One finding per check.
+    pub(crate) findings: Vec<Finding>,
+    /// The launcher, when it can be reached.
+    pub(crate) launcher: Option<Launcher>,
+    /// Pinned ids of the images, by reference.
+    pub(crate) image_ids: HashMap<String, String>,
+}
+
+impl Readiness {
+    /// The checks that failed.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|f| f.kind == FindingKind::Failed)
+    }
+
+    fn ok(&mut self, check: &str, message: impl Into<String>) {
+        self.add(check, FindingKind::Ok, message, None);
+    }
+
+    fn failed(&mut self, check: &str, error: &launch::LaunchError) {
+        self.add(check, FindingKind::Failed, error.message.clone(), error.help.clone());
+    }
+
+    fn add(&mut self, check: &str, kind: FindingKind, message: impl Into<String>, help: Option<String>) {
+        self.findings.push(Finding { check: check.to_owned(), kind, message: message.into(), help });
+    }
+}
+
+/// Whether an image that is missing may be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SimImage {
+    /// Make the simulated engine's image when it is named.
+    Build,
+    /// Touch nothing.
+    Leave,
+}
+
+/// Looks at everything that the sweep needs. Touches nothing, but for the simulated engine's image when told to build it.
+pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage) -> Readiness {
+    let mut ready = Readiness { findings: Vec::new(), launcher: None, image_ids: HashMap::new() };
+    disk(&mut ready, db);
+    if planner.grid.deployment.after == After::Champion {
+        ready.add(
+            "after",
+            FindingKind::Failed,
+            "`after: champion` is not available in this version",
+            Some("write `after: restore` in the grid's `deployment`".to_owned()),
+        );
+    }
+    if planner.is_process() {
+        process(&mut ready, planner, db).await;
+        return ready;
+    }
+    let docker = match DockerLauncher::connect().await {
+        Ok(docker) => docker,
+        Err(error) => {
+            ready.failed("docker", &error);
+            return ready;
+        }
+    };
+    ready.ok("docker", docker.describe());
+    images(&mut ready, planner, &docker, sim).await;
+    gpu(&mut ready, planner, &docker).await;
+    service(&mut ready, planner, &docker).await;
+    match docker.serving_now(&restore::query(planner)).await {
+        Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
+        Ok(serving) => {
+            for s in serving {
+                ready.ok("restore", format!("{} is taken aside and put back at the end", s.describe()));
+            }
+        }
+        Err(error) => ready.failed("restore", &error),
+    }
+    ready.launcher = Some(Launcher::Docker(docker));
+    ready
+}
+
+fn disk(ready: &mut Readiness, db: &Path) {
+    let folder = db.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let help = "create it, or name another file with --db".to_owned();
+        ready.add("disk", FindingKind::Failed, format!("the folder {} does not exist", folder.display()), Some(help));
+        return;
+    }
+    match launch::free_bytes(folder) {
+        Some(free) if free < LEAST_FREE_BYTES => {
+            let message = format!("only {} MiB are free in {}", free >> 20, folder.display());
+            let help = "free at least 1 GiB, or put the database elsewhere with --db".to_owned();
+            ready.add("disk", FindingKind::Failed, message, Some(help));
+        }
+        Some(free) => ready.ok("disk", format!("{} GiB free for the database and logs", free >> 30)),
+        None => ready.ok("disk", "free space is not known here"),
+    }
+}
+
+async fn images(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, sim: SimImage) {
+    for reference in planner.images() {
+        let found = docker.image_info(&reference).await;
+        let found = match (&found, reference == SIM_IMAGE, sim) {
+            (_, true, SimImage::Build) => match std::env::current_exe() {
+                Ok(exe) => launch::build_sim_image(docker, &exe, SIM_IMAGE).await,
+                Err(_) => found,
+            },
+            (Err(_), true, SimImage::Leave) => {
+                ready.ok("image", format!("{reference} is made by `vgrid run` out of its own binary"));
+                continue;
+            }
+            _ => found,
+        };
+        match found {
+            Ok(image) => {
+                ready.ok("image", format!("{reference} is {}", image.id.get(..19).unwrap_or(&image.id)));
+                ready.image_ids.insert(reference, image.id);
+            }
+            Err(error) => ready.failed("image", &error),
+        }
+    }
+}
+
+async fn gpu(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {
+    if !launch::wants_gpu(&planner.service) {
+        return;
+    }
+    match docker.gpu_support(&planner.service).await {
+        Ok(GpuSupport::Available(how)) => ready.ok("gpu", how),
+        Ok(GpuSupport::Absent { why, help }) => ready.add("gpu", FindingKind::Failed, why, Some(help)),
+        Err(error) => ready.failed("gpu", &error),
+    }
+}
+
+/// Mounts, networks, dependencies and every key that the launcher must carry out, for the deployment's own service.
+async fn service(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {
+    let reference = planner.service.image.clone().unwrap_or_default();
+    let Some(image) = ready.image_ids.get(&reference).cloned() else { return };
+    match docker.check(&spec_for_check(planner, image)).await {
+        Ok(()) => ready.ok("service", format!("{} can be created as the compose files say", planner.service_name)),
+        Err(error) => ready.failed("service", &error),
+    }
+}
+
+/// The simulated engine or a local `vllm serve`: its program, its fields, its port.
+async fn process(ready: &mut Readiness, planner: &Planner, db: &Path) {
+    let launcher = Launcher::Process(ProcessLauncher::new(state_folder(db)));
+    match launcher.check(&spec_for_check(planner, String::new())).await {
+        Ok(()) => ready.ok("program", crate::compose::argv(&planner.service).first().cloned().unwrap_or_default()),
+        Err(error) => ready.failed("program", &error),
+    }
+    match launcher.serving_now(&restore::query(planner)).await {
+        Ok(_) => ready.ok("port", "the port is free"),
+        Err(error) => ready.failed("port", &error),
+    }
+    ready.launcher = Some(launcher);
+}
+
+/// The folder beside the database for logs and for what finds processes after a crash.
+pub(crate) fn state_folder(db: &Path) -> std::path::PathBuf {
+    let mut folder = db.as_os_str().to_owned();
+    folder.push(".d");
+    folder.into()
+}
+
+fn spec_for_check(planner: &Planner, image: String) -> LaunchSpec {
+    let key = ConfigKey(String::new());
+    LaunchSpec {
+        project: launch::ProjectPart::from(&planner.project),
+        service_name: planner.service_name.clone(),
+        service: planner.service.clone(),
+        labels: launch::TrialLabels { db: String::new(), sweep: SweepId(0), trial_id: 0, attempt: 0, key },
+        image,
+        container_name: "vgrid-check".to_owned(),
+        log_path: std::path::PathBuf::new(),
+        server_port: None,
+    }
+}
+
+/// The first config of the plan that needs an image which is not pinned; its reference.
+pub(crate) fn unpinned<'c>(plan: &'c [PlannedConfig], image_ids: &HashMap<String, String>) -> Option<&'c str> {
+    plan.iter().filter_map(|p| p.service.image.as_deref()).find(|reference| !image_ids.contains_key(*reference))
+}

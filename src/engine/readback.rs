@@ -1,0 +1,47 @@
+//! Reading back what the engine really runs with, from everything it says after its start.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::bench::Client;
+use crate::domain::{Redactor, ResolvedConfig};
+use crate::resolve::{self, Sources};
+
+/// Of a log, what is read into memory at most; a boot's log is a few hundred KiB.
+const LOG_LIMIT_BYTES: u64 = 32 << 20;
+
+/// The log of an attempt, secrets hidden; empty when there is none.
+pub(super) fn read_log(path: &Path, redactor: &Redactor) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    let Ok(mut file) = std::fs::File::open(path) else { return String::new() };
+    let length = file.metadata().map_or(0, |m| m.len());
+    if length > LOG_LIMIT_BYTES && file.seek(SeekFrom::Start(length - LOG_LIMIT_BYTES)).is_err() {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    if file.take(LOG_LIMIT_BYTES).read_to_end(&mut bytes).is_err() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    redactor.apply(&text).into_owned()
+}
+
+/// What the engine says of itself: log, `/metrics`, `/version`, `/v1/models`, inspect. An endpoint that does not answer adds
+/// nothing; that is no failure.
+pub(super) async fn resolved(client: &Client, log: &str, inspect: Option<&Value>) -> ResolvedConfig {
+    let (metrics, version, models) =
+        tokio::join!(client.get("metrics"), client.get("version"), client.get("v1/models"));
+    let (metrics, version, models) = (metrics.ok(), json(version), json(models));
+    resolve::read(&Sources {
+        log,
+        metrics: metrics.as_deref(),
+        version: version.as_ref(),
+        models: models.as_ref(),
+        inspect,
+    })
+}
+
+fn json<E>(text: Result<String, E>) -> Option<Value> {
+    text.ok().and_then(|text| serde_json::from_str(&text).ok())
+}

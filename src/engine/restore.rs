@@ -1,0 +1,175 @@
+//! What serves now is noted, journaled and taken aside before the first trial, and put back and verified after the last.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::compose::Service;
+use crate::domain::{Event, SweepId};
+use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
+use crate::store::{Restoration, RestorationEnd, Store, SweepLock};
+
+use super::plan::Planner;
+use super::sweep::Sweep;
+use super::{EngineError, Teller, deployment_identity};
+
+/// How long what served before may take to answer again: a cold boot of a large model.
+const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
+
+/// Removes what a crash of vgrid left, then takes aside what serves now. What is journaled already was taken aside by an
+/// interrupted run and stays the thing to put back.
+pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
+    remove_leftovers(&sweep.launcher, &sweep.db_label, &sweep.teller).await?;
+    let deployment = sweep.deployment();
+    let open = sweep.store.open_restorations(Some(&deployment))?;
+    if let Some(restoration) = open.first() {
+        sweep
+            .teller
+            .notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what));
+        for serving in serving_of(restoration)? {
+            sweep.launcher.displace(&serving).await?;
+        }
+        return Ok(());
+    }
+    let serving = sweep.launcher.serving_now(&query(&sweep.planner)).await?;
+    for sidecar in sweep.launcher.sidecars(&sweep.planner.project.name, &sweep.planner.service_name).await? {
+        let why = match sidecar.kind {
+            SidecarKind::DependsOnService => "depends on the service, and is left alone",
+            SidecarKind::HoldsDockerSocket => "holds Docker's socket and may restart a trial; it is left alone",
+        };
+        sweep.teller.warning(format!("container {} ({}) {why}", sidecar.name, sidecar.image));
+    }
+    if serving.is_empty() {
+        sweep.teller.notice("nothing serves there now, so there is nothing to put back at the end");
+        return Ok(());
+    }
+    let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
+    let json = serde_json::to_value(&serving).unwrap_or_default();
+    sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
+    sweep.teller.notice(format!("taking aside {what}; it is put back at the end"));
+    for serving in &serving {
+        sweep.launcher.displace(serving).await?;
+    }
+    Ok(())
+}
+
+/// Puts back what was taken aside and verifies it; nothing taken aside is nothing to do. Not cancelled by the first Ctrl-C: a
+/// second one ends vgrid at once.
+pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
+    remove_leftovers(&sweep.launcher, &sweep.db_label, &sweep.teller).await?;
+    let deployment = sweep.deployment();
+    let plan = restore_plan(&sweep.planner.service);
+    for restoration in sweep.store.open_restorations(Some(&deployment))? {
+        restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, &sweep.teller).await?;
+    }
+    Ok(())
+}
+
+/// What `vgrid restore` did.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Recovered {
+    /// Trial containers that were removed, by name.
+    pub(crate) removed: Vec<String>,
+    /// What was put back.
+    pub(crate) restored: Vec<String>,
+}
+
+/// Finishes what an interrupted sweep left: removes its trial containers, puts back what served before. `planner` knows the
+/// secrets that a removed container needs to be made again; without it they come from the environment alone.
+///
+/// # Errors
+/// A sweep is running; Docker or the database is gone; something could not be put back.
+pub(crate) async fn recover(
+    launcher: &Launcher,
+    db: &Path,
+    planner_of: impl Fn(SweepId) -> Option<Planner>,
+    teller: &Teller,
+) -> Result<Recovered, EngineError> {
+    let mut store = Store::open(db)?;
+    let open = store.open_restorations(None)?;
+    let mut locks = Vec::new();
+    for restoration in &open {
+        locks.push(SweepLock::acquire(db, &restoration.deployment)?);
+    }
+    for lock in &locks {
+        store.close_open_attempts(lock)?;
+    }
+    let leftovers = remove_leftovers(launcher, &launch::database_label(db), teller).await?;
+    let mut restored = Vec::new();
+    for restoration in &open {
+        let planner =
+            restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
+        let service = planner.map(|p| p.service).unwrap_or_default();
+        restore_one(launcher, &mut store, restoration, &restore_plan(&service), teller).await?;
+        restored.push(restoration.what.clone());
+    }
+    Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored })
+}
+
+async fn remove_leftovers(launcher: &Launcher, db_label: &str, teller: &Teller) -> Result<Vec<Leftover>, EngineError> {
+    let removed = launcher.remove_leftovers(db_label).await?;
+    for leftover in &removed {
+        teller
+            .notice(format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial));
+    }
+    Ok(removed)
+}
+
+async fn restore_one(
+    launcher: &Launcher,
+    store: &mut Store,
+    restoration: &Restoration,
+    plan: &RestorePlan,
+    teller: &Teller,
+) -> Result<(), EngineError> {
+    let began = Instant::now();
+    teller.tell(Event::Restoring { what: restoration.what.clone() });
+    let never = CancellationToken::new();
+    for serving in serving_of(restoration)? {
+        match launcher.restore(&serving, plan, &never).await {
+            Ok(restored) => {
+                let elapsed_s = began.elapsed().as_secs_f64();
+                let what = format!("container {}", serving.name);
+                match (restored.action, restored.answered) {
+                    (_, Some((model, _))) => {
+                        teller.tell(Event::Restored { what: format!("{what} ({model})"), elapsed_s });
+                    }
+                    (RestoreAction::LeftStopped, None) => teller.notice(format!("{what} is back, stopped as it was")),
+                    (_, None) => teller.warning(format!("{what} runs again; it did not answer before either")),
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                store.restoration_done(restoration.id, RestorationEnd::Failed, Some(&why))?;
+                teller.tell(Event::RestoreFailed { what: restoration.what.clone(), why: why.clone() });
+                return Err(EngineError::Restore(format!(
+                    "{} could not be put back: {why}\nrun `vgrid restore` to try again",
+                    restoration.what
+                )));
+            }
+        }
+    }
+    store.restoration_done(restoration.id, RestorationEnd::Restored, None)?;
+    Ok(())
+}
+
+fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
+    serde_json::from_value(restoration.serving.clone())
+        .map_err(|e| EngineError::Restore(format!("the journal's record of {} cannot be read: {e}", restoration.what)))
+}
+
+pub(super) fn query(planner: &Planner) -> ServingQuery {
+    let api_key = Planner::api_key(&planner.service);
+    ServingQuery::of(&planner.project.name, &planner.service_name, &planner.service, api_key)
+}
+
+fn restore_plan(service: &Service) -> RestorePlan {
+    RestorePlan {
+        server_port: launch::server_port(service),
+        model_id: None,
+        api_key: Planner::api_key(service),
+        deadline: RESTORE_DEADLINE,
+        secrets: launch::secrets_of(service),
+    }
+}

@@ -1,0 +1,62 @@
+//! After a trial: its gates, and who is best so far.
+
+use std::collections::HashMap;
+
+use crate::domain::{Event, MetricPath, SweepId, Verdict};
+use crate::grid;
+use crate::rank::{self, Candidate, GateOutcome, GateResult};
+use crate::store::{Store, StoreError, TrialId};
+
+use super::plan::Planner;
+
+/// Evaluates the grid's gates for the measured trials of a sweep and stores the results: for `only` one trial, or for all when
+/// the baseline's figures (which gates may refer to) have just changed.
+pub(crate) fn judge_gates(
+    planner: &Planner,
+    store: &mut Store,
+    sweep: SweepId,
+    only: Option<TrialId>,
+) -> Result<(), StoreError> {
+    if planner.grid.gates.is_empty() {
+        return Ok(());
+    }
+    let candidates = store.candidates(sweep)?;
+    let baseline = planner.baseline_name();
+    let reference = candidates.iter().find(|c| Some(c.name.as_str()) == baseline.as_deref());
+    let reference = reference.map(usable_figures).unwrap_or_default();
+    for candidate in candidates.iter().filter(|c| only.is_none_or(|id| id.0 == c.trial_id)) {
+        let own = usable_figures(candidate);
+        let results: Vec<GateResult> = planner.grid.gates.iter().map(|gate| evaluate(gate, &own, &reference)).collect();
+        store.save_gate_results(TrialId(candidate.trial_id), &results)?;
+    }
+    Ok(())
+}
+
+/// Figures that may decide: an invalid one counts as not measured.
+fn usable_figures(candidate: &Candidate) -> HashMap<MetricPath, f64> {
+    let usable = candidate.figures.iter().filter(|f| f.verdict != Verdict::Invalid);
+    usable.map(|f| (f.metric.path.clone(), f.metric.value)).collect()
+}
+
+fn evaluate(gate: &grid::Gate, own: &HashMap<MetricPath, f64>, baseline: &HashMap<MetricPath, f64>) -> GateResult {
+    let outcome = match gate.evaluate(|path| own.get(path).copied(), |path| baseline.get(path).copied()) {
+        grid::GateResult::Pass => GateOutcome::Pass,
+        grid::GateResult::Fail { .. } => GateOutcome::Fail,
+        grid::GateResult::NotMeasured { .. } => GateOutcome::NotMeasured,
+    };
+    GateResult { gate: gate.text().to_owned(), outcome }
+}
+
+/// The leader by the grid's first objective, as an event; None before anything ranks.
+pub(crate) fn best_so_far(planner: &Planner, store: &Store, sweep: SweepId) -> Result<Option<Event>, StoreError> {
+    let Some(objective) = planner.grid.objectives.first() else { return Ok(None) };
+    let ranking = rank::rank(&store.candidates(sweep)?, objective, planner.baseline_name().as_deref());
+    Ok(ranking.rows.into_iter().find(|row| row.standing.ranks()).and_then(|row| {
+        Some(Event::BestSoFar {
+            name: row.name,
+            metric: objective.metric.to_string(),
+            value: row.value?,
+            gain_percent: row.gain_percent,
+        })
+    }))
+}

@@ -1,0 +1,36 @@
+//! Telling: events go to whoever draws or logs them, after they were stored.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::domain::{Event, TrialProgress, TrialRef};
+
+/// Sends events to the screen. The receiver may be gone (a closed terminal); the sweep goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Teller(UnboundedSender<Event>);
+
+impl Teller {
+    /// Events go to this channel.
+    pub(crate) fn new(channel: UnboundedSender<Event>) -> Self {
+        Self(channel)
+    }
+
+    /// Tells one event.
+    pub(crate) fn tell(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+
+    /// Tells what a trial does now.
+    pub(crate) fn progress(&self, trial: &TrialRef, progress: TrialProgress) {
+        self.tell(Event::TrialProgressed { trial: trial.clone(), progress });
+    }
+
+    /// Tells something worth knowing, in a sentence.
+    pub(crate) fn notice(&self, text: impl Into<String>) {
+        self.tell(Event::Notice { text: text.into() });
+    }
+
+    /// Tells that something is not as it should be.
+    pub(crate) fn warning(&self, text: impl Into<String>) {
+        self.tell(Event::Warning { text: text.into() });
+    }
+}

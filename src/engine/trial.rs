@@ -1,0 +1,482 @@
+//! One attempt at one trial: start, wait, read back, measure, stop, and say what came of it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::{self, BenchError, Client, Unusable};
+use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
+use crate::compose;
+use crate::domain::{
+    BootMilestone, Cause, Event, Evidence, ExitFacts, Failure, Outcome, Phase, ResolvedConfig, ScenarioKind,
+    ScenarioResult, ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
+};
+use crate::launch::{self, BootProgress, LaunchSpec, Ready, Running};
+use crate::resolve;
+use crate::store::{AttemptEnd, AttemptId, Timings};
+
+use super::plan::PlannedConfig;
+use super::readback;
+use super::sweep::Sweep;
+use super::{EngineError, Planner};
+
+/// How long a stopping engine may take before it is killed, unless its service says otherwise.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What an attempt came to.
+pub(super) struct Attempted {
+    /// How it ended.
+    pub(super) outcome: Outcome,
+    /// The whole attempt.
+    pub(super) elapsed_s: f64,
+    /// It resolves to the same engine as this measured config, and was not measured for that reason.
+    pub(super) twin_of: Option<String>,
+}
+
+/// How the measuring of a started server ended.
+enum Measured {
+    /// Every missing scenario was run and stored.
+    All,
+    /// It stopped with this failure.
+    Failed(Failure),
+    /// We were told to stop.
+    Cancelled,
+    /// It resolves to the same engine as this config.
+    Twin(String),
+}
+
+/// One attempt, from its row in the database to its end. The server is stopped and removed in every case.
+pub(super) struct Attempt<'s> {
+    sweep: &'s mut Sweep,
+    planned: &'s PlannedConfig,
+    missing: &'s [usize],
+    trial: TrialRef,
+    attempt: AttemptId,
+    log_path: PathBuf,
+    phase: Phase,
+    ready_s: Option<f64>,
+    timings: Timings,
+    began: Instant,
+}
+
+impl<'s> Attempt<'s> {
+    /// Opens the attempt in the database, then tells that the trial begins.
+    pub(super) fn begin(
+        sweep: &'s mut Sweep,
+        planned: &'s PlannedConfig,
+        trial: TrialRef,
+        missing: &'s [usize],
+    ) -> Result<Self, EngineError> {
+        let (attempt, number) = sweep.store.begin_attempt(sweep.run, crate::store::TrialId(trial.trial_id))?;
+        let trial = TrialRef { attempt: number, ..trial };
+        let log_path = sweep.log_path(&trial)?;
+        sweep.store.set_attempt_log(attempt, &log_path)?;
+        sweep.teller.tell(Event::TrialStarted { trial: trial.clone() });
+        Ok(Self {
+            sweep,
+            planned,
+            missing,
+            trial,
+            attempt,
+            log_path,
+            phase: Phase::Prepare,
+            ready_s: None,
+            timings: Timings::default(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Only what must stop the sweep: the database or the Docker daemon is gone. The attempt is then left open in the database,
+    /// and the next start of vgrid closes it as interrupted.
+    pub(super) async fn run(mut self) -> Result<Attempted, EngineError> {
+        self.progress(TrialProgress::Preparing);
+        let spec = self.launch_spec();
+        let launcher = self.sweep.launcher.clone();
+        self.enter(Phase::Create)?;
+        self.progress(TrialProgress::Creating);
+        let cancel = self.sweep.cancel.clone();
+        let started = tokio::select! {
+            biased;
+            () = cancel.cancelled() => None,
+            started = launcher.start(&spec) => Some(started),
+        };
+        let measured = match started {
+            // A container that was being created carries our labels and is removed at the end of the sweep.
+            None => Measured::Cancelled,
+            Some(Err(error)) if error.daemon_unreachable => return Err(error.into()),
+            Some(Err(error)) => Measured::Failed(self.classified(error.exit_facts(), None)),
+            Some(Ok(running)) => {
+                self.timings.create_s = Some(running.create_s + running.start_s);
+                let image = (!self.sweep.planner.is_process()).then_some(spec.image.as_str());
+                self.sweep.store.set_attempt_container(self.attempt, &running.id, image)?;
+                let measured = self.measure(&running).await;
+                let stopped = self.stop(&running).await;
+                let measured = measured?;
+                let exit = stopped?;
+                // What the container's end adds (exit code, OOM kill) belongs to the failure's facts.
+                match measured {
+                    Measured::Failed(mut failure) => {
+                        if failure.exit.exit_code.is_none() && !exit.asked_to_stop {
+                            failure.exit = exit;
+                        }
+                        Measured::Failed(failure)
+                    }
+                    other => other,
+                }
+            }
+        };
+        self.finish(measured)
+    }
+
+    fn finish(self, measured: Measured) -> Result<Attempted, EngineError> {
+        let elapsed_s = self.began.elapsed().as_secs_f64();
+        let (outcome, twin_of) = match measured {
+            Measured::All => (Outcome::Measured, None),
+            Measured::Failed(failure) => (Outcome::Failed(failure), None),
+            Measured::Cancelled => (Outcome::Interrupted, None),
+            Measured::Twin(of) => (Outcome::Interrupted, Some(of)),
+        };
+        let end = AttemptEnd { outcome: outcome.clone(), elapsed_s, timings: self.timings };
+        self.sweep.store.finish_attempt(self.attempt, &end)?;
+        if let Some(of) = &twin_of {
+            let why = format!("resolves to the same engine as {of}, which was measured");
+            let id = crate::store::TrialId(self.trial.trial_id);
+            self.sweep.store.skip_trial(id, SkipReason::Twin, &why)?;
+            self.sweep.teller.tell(Event::TrialSkipped { name: self.trial.name, why });
+            return Ok(Attempted { outcome, elapsed_s, twin_of });
+        }
+        let (cause, detail, remedy) = match &outcome {
+            Outcome::Measured => (None, self.sweep.headline_of(&self.trial)?, None),
+            Outcome::Failed(f) => {
+                let evidence = f.evidence.first().map(|e| shorten(&e.text)).unwrap_or_default();
+                (Some(f.cause), evidence, Some(f.remedy.clone()))
+            }
+            Outcome::Interrupted => (None, String::new(), None),
+        };
+        self.sweep.teller.tell(Event::TrialFinished {
+            trial: self.trial,
+            outcome: outcome.as_str().to_owned(),
+            cause,
+            detail,
+            remedy,
+            elapsed_s,
+            ready_s: self.ready_s,
+        });
+        Ok(Attempted { outcome, elapsed_s, twin_of: None })
+    }
+
+    fn launch_spec(&self) -> LaunchSpec {
+        let planner = &self.sweep.planner;
+        let reference = self.planned.service.image.as_deref().unwrap_or_default();
+        LaunchSpec {
+            project: launch::ProjectPart::from(&planner.project),
+            service_name: planner.service_name.clone(),
+            service: self.planned.service.clone(),
+            labels: launch::TrialLabels {
+                db: self.sweep.db_label.clone(),
+                sweep: self.sweep.id,
+                trial_id: self.trial.trial_id,
+                attempt: self.trial.attempt,
+                key: self.planned.key.clone(),
+            },
+            image: self.sweep.image_ids.get(reference).cloned().unwrap_or_else(|| reference.to_owned()),
+            container_name: self.sweep.container_name(),
+            log_path: self.log_path.clone(),
+            server_port: self.sweep.server_port(),
+        }
+    }
+
+    /// Waits until it serves, reads it back, runs the scenarios that are missing.
+    async fn measure(&mut self, running: &Running) -> Result<Measured, EngineError> {
+        self.enter(Phase::Startup)?;
+        let ready = match self.wait_ready(running).await {
+            launch::Readiness::Ready(ready) => ready,
+            launch::Readiness::Exited(exit) => return Ok(Measured::Failed(self.classified(exit, None))),
+            launch::Readiness::Stalled(_) => return Ok(self.gave_up(running, WaitVerdict::Stalled).await),
+            launch::Readiness::Deadline(_) => return Ok(self.gave_up(running, WaitVerdict::Timeout).await),
+            launch::Readiness::Refused { why, .. } => return Ok(self.bad_responses(running, why).await),
+            launch::Readiness::Replaced(why) => return Ok(self.replaced(running, why).await),
+            launch::Readiness::Cancelled => return Ok(Measured::Cancelled),
+        };
+        self.ready_s = Some(ready.ready_s);
+        self.sweep.store.set_attempt_ready(self.attempt, ready.ready_s)?;
+        self.enter(Phase::Serving)?;
+        let client = match self.client(&ready).await {
+            Ok(client) => client,
+            Err(error) => return Ok(self.bad_responses(running, error.to_string()).await),
+        };
+        let resolved = self.read_back(running, &client).await?;
+        if let Some(of) = self.sweep.twin_of(self.planned, &resolved) {
+            return Ok(Measured::Twin(of));
+        }
+        let measured = self.run_scenarios(running, &client, &resolved).await?;
+        if matches!(measured, Measured::All) {
+            self.sweep.remember(self.planned, resolved);
+        }
+        Ok(measured)
+    }
+
+    async fn wait_ready(&self, running: &Running) -> launch::Readiness {
+        let policy = self.sweep.ready_policy(&self.planned.service);
+        let mut milestones = classify::milestone;
+        let (teller, trial) = (self.sweep.teller.clone(), self.trial.clone());
+        teller.progress(
+            &trial,
+            TrialProgress::Booting { milestone: BootMilestone::Started, percent: None, elapsed_s: 0.0 },
+        );
+        let mut told = move |progress: BootProgress| {
+            let BootProgress { milestone, percent, elapsed_s } = progress;
+            teller.progress(&trial, TrialProgress::Booting { milestone, percent, elapsed_s });
+        };
+        let cancel = self.sweep.cancel.clone();
+        self.sweep.launcher.wait_ready(running, &policy, &cancel, &mut milestones, &mut told).await
+    }
+
+    async fn client(&self, ready: &Ready) -> Result<Client, BenchError> {
+        let mut target = bench::Target::new(&ready.base_url, &ready.model_id);
+        target.api_key = Planner::api_key(&self.planned.service).map(bench::ApiKey::new);
+        target.redactor = self.sweep.planner.redactor.clone();
+        Client::new(&target).await
+    }
+
+    async fn read_back(&mut self, running: &Running, client: &Client) -> Result<ResolvedConfig, EngineError> {
+        let log = readback::read_log(&self.log_path, &self.sweep.planner.redactor);
+        let inspect = self.sweep.launcher.inspect_json(running).await.ok();
+        let resolved = readback::resolved(client, &log, inspect.as_ref()).await;
+        let requested = compose::settings_of(&self.planned.service);
+        let mismatches = resolve::mismatches(&requested, &resolved);
+        self.sweep.store.save_resolved(self.attempt, &resolved, &mismatches)?;
+        for m in &mismatches {
+            let name = &self.trial.name;
+            self.sweep
+                .teller
+                .warning(format!("{name}: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved));
+        }
+        Ok(resolved)
+    }
+
+    async fn run_scenarios(
+        &mut self,
+        running: &Running,
+        client: &Client,
+        resolved: &ResolvedConfig,
+    ) -> Result<Measured, EngineError> {
+        let suite = self.sweep.planner.suite.clone();
+        let keys = self.planned.result_keys(&suite);
+        let began = Instant::now();
+        for index in self.missing {
+            let (Some(spec), Some(key)) = (suite.scenarios.get(*index), keys.get(*index)) else { continue };
+            let nonce = uuid::Uuid::now_v7().simple().to_string();
+            let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
+            context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
+            context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
+            let mut result = match self.scenario(running, client, spec, context).await? {
+                Ok(result) => result,
+                Err(stopped) => return Ok(stopped),
+            };
+            if let Ok(Some(why)) = self.sweep.launcher.restarted(running).await {
+                result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
+            }
+            self.sweep.store.save_scenario(self.attempt, key, &result)?;
+            self.tell_scenario(&result);
+            self.timings.measure_s = Some(began.elapsed().as_secs_f64());
+            if let Some(failure) = self.smoke_failure(&result) {
+                return Ok(Measured::Failed(failure));
+            }
+        }
+        Ok(Measured::All)
+    }
+
+    /// Runs one scenario while watching for the server's death, for the trial's deadline and for a cancel.
+    async fn scenario(
+        &self,
+        running: &Running,
+        client: &Client,
+        spec: &ScenarioSpec,
+        context: bench::Context,
+    ) -> Result<Result<ScenarioResult, Measured>, EngineError> {
+        let kind = spec.kind();
+        let mut progress = context.progress.subscribe();
+        let abandon: CancellationToken = context.cancel.clone();
+        let mut run = std::pin::pin!(bench::run_scenario(client, spec, &context));
+        let mut death = std::pin::pin!(running.watch_death());
+        let deadline = tokio::time::sleep_until((self.began + self.sweep.planner.grid.limits.trial).into());
+        let mut deadline = std::pin::pin!(deadline);
+        let ended = loop {
+            tokio::select! {
+                biased;
+                exit = &mut death => {
+                    abandon.cancel();
+                    return Ok(Err(Measured::Failed(self.classified(exit, None))));
+                }
+                ended = &mut run => break ended,
+                () = &mut deadline => {
+                    abandon.cancel();
+                    return Ok(Err(self.gave_up(running, WaitVerdict::Timeout).await));
+                }
+                Ok(()) = progress.changed() => {
+                    let now = *progress.borrow_and_update();
+                    self.progress(doing(kind, now));
+                }
+            }
+        };
+        match ended {
+            Ok(result) => Ok(Ok(result)),
+            Err(BenchError::Cancelled { .. }) => Ok(Err(Measured::Cancelled)),
+            Err(BenchError::ServerUnusable { how, evidence, .. }) => {
+                Ok(Err(self.unusable(running, how, evidence).await))
+            }
+            Err(error @ (BenchError::Setup { .. } | BenchError::Internal(_))) => {
+                Ok(Err(self.bad_responses(running, error.to_string()).await))
+            }
+        }
+    }
+
+    /// The server stopped being usable: dead a moment later, or alive and hung.
+    async fn unusable(&self, running: &Running, how: Unusable, evidence: String) -> Measured {
+        // An engine that died takes a moment to end its container; its exit says more than a refused connection.
+        let exit = tokio::time::timeout(DEATH_AFTER_TROUBLE, running.watch_death()).await;
+        let (exit, wait) = match (exit, how) {
+            (Ok(exit), _) => (exit, None),
+            (Err(_), Unusable::Hung) => (self.state(running).await, Some(WaitVerdict::Hung)),
+            (Err(_), Unusable::Gone | Unusable::EngineDead) => (self.state(running).await, None),
+        };
+        let mut failure = self.classified(exit, wait);
+        failure.evidence.push(Evidence { line_number: None, text: evidence });
+        Measured::Failed(failure)
+    }
+
+    async fn gave_up(&self, running: &Running, verdict: WaitVerdict) -> Measured {
+        Measured::Failed(self.classified(self.state(running).await, Some(verdict)))
+    }
+
+    async fn bad_responses(&self, running: &Running, why: String) -> Measured {
+        let mut failure = self.classified(self.state(running).await, None);
+        if matches!(failure.cause, Cause::Healthy | Cause::Unknown) {
+            failure.cause = Cause::BadResponses;
+            failure.remedy =
+                "look at the answer and the engine's log; check model id, API key and chat template".to_owned();
+            failure.transient = false;
+            failure.evidence.clear();
+        }
+        let text = self.sweep.planner.redactor.apply(&why).into_owned();
+        failure.evidence.insert(0, Evidence { line_number: None, text });
+        Measured::Failed(failure)
+    }
+
+    /// Somebody else restarted or replaced the container: says nothing about the config.
+    async fn replaced(&self, running: &Running, why: String) -> Measured {
+        let mut failure = self.classified(self.state(running).await, None);
+        failure.cause = Cause::Stopped;
+        failure.transient = true;
+        failure.evidence.insert(0, Evidence { line_number: None, text: why });
+        failure.remedy =
+            "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
+        Measured::Failed(failure)
+    }
+
+    fn smoke_failure(&self, result: &ScenarioResult) -> Option<Failure> {
+        if result.spec.kind() != ScenarioKind::Smoke {
+            return None;
+        }
+        let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
+        if passed.value >= 1.0 {
+            return None;
+        }
+        let wrong = result.requests.iter().find(|r| !r.end.is_complete());
+        let what = wrong.map_or_else(
+            || result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
+            |r| format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()),
+        );
+        Some(Failure {
+            phase: Phase::Serving,
+            stage: None,
+            cause: Cause::BadResponses,
+            evidence: vec![Evidence { line_number: None, text: what.trim().to_owned() }],
+            numbers: Default::default(),
+            remedy: "the server starts and does not answer as it must; look at the answer and at its log".to_owned(),
+            transient: false,
+            exit: ExitFacts { status: Some("running".to_owned()), ..ExitFacts::default() },
+        })
+    }
+
+    async fn state(&self, running: &Running) -> ExitFacts {
+        self.sweep.launcher.state(running).await.unwrap_or_default()
+    }
+
+    fn classified(&self, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
+        let log = readback::read_log(&self.log_path, &self.sweep.planner.redactor);
+        classify::classify(&EvidenceInput {
+            log: &log,
+            phase: Some(self.phase),
+            exit,
+            wait,
+            argv: &self.planned.argv,
+            observer: Observer::Sweep,
+        })
+    }
+
+    async fn stop(&mut self, running: &Running) -> Result<ExitFacts, EngineError> {
+        self.progress(TrialProgress::Stopping);
+        let began = Instant::now();
+        let grace = launch::stop_grace(&self.planned.service).unwrap_or(STOP_GRACE);
+        let exit = self.sweep.launcher.stop(running, grace).await?;
+        self.timings.teardown_s = Some(began.elapsed().as_secs_f64());
+        Ok(exit)
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {
+        self.phase = phase;
+        self.sweep.store.set_attempt_phase(self.attempt, phase)?;
+        Ok(())
+    }
+
+    fn progress(&self, progress: TrialProgress) {
+        self.sweep.teller.progress(&self.trial, progress);
+    }
+
+    fn tell_scenario(&self, result: &ScenarioResult) {
+        let failed = result.requests.iter().filter(|r| !r.end.is_complete()).count() as u64;
+        let headline = bench::headline(result);
+        self.sweep.teller.tell(Event::ScenarioFinished {
+            trial: self.trial.clone(),
+            scenario: result.spec.kind(),
+            elapsed_s: result.elapsed_s,
+            requests: result.requests.len() as u64,
+            failed,
+            headline: headline.into_iter().map(|m| (m.path.to_string(), m.value, m.unit.clone())).collect(),
+        });
+        for (reason, why) in result.validity.reasons.iter().filter(|_| result.validity.verdict == Verdict::Invalid) {
+            let kind = result.spec.kind();
+            self.sweep.teller.warning(format!("{}: {kind} is invalid ({reason}): {why}", self.trial.name));
+        }
+    }
+}
+
+/// How long a server in trouble gets to show that it is dead.
+const DEATH_AFTER_TROUBLE: Duration = Duration::from_secs(5);
+
+fn doing(scenario: ScenarioKind, now: bench::Progress) -> TrialProgress {
+    match now.activity {
+        bench::Activity::WarmingUp => TrialProgress::WarmingUp,
+        bench::Activity::Preparing | bench::Activity::Measuring => TrialProgress::Measuring {
+            scenario,
+            requests_done: now.requests_done,
+            requests_total: now.requests_total,
+            output_tokens_per_s: now.output_tokens_per_s,
+        },
+    }
+}
+
+/// The first 160 characters of a line of evidence, for the screen; the database has it whole.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.trim().chars().take(160).collect();
+    if short.len() < text.trim().len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,121 @@
+//! The tasks beside a running container: its log into a file, the news of its death, kills for memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::{EventsOptions, LogsOptions, WaitContainerOptions};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::ExitFacts;
+
+use super::docker::DockerLauncher;
+use super::log::LogWriter;
+use super::running::Marks;
+
+/// Between two tries to get a broken stream back, e.g. while the daemon restarts.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Follows both streams into the log until the container has ended or the task is cancelled. After a broken connection it goes on
+/// where it was: Docker's log is read from its beginning again and the part that was written is skipped.
+pub(super) async fn follow_log(docker: Docker, id: String, mut writer: LogWriter, cancel: CancellationToken) {
+    let before = writer.written();
+    loop {
+        let options =
+            LogsOptions { follow: true, stdout: true, stderr: true, tail: "all".to_owned(), ..LogsOptions::default() };
+        let mut stream = Box::pin(docker.logs(&id, Some(options)));
+        let mut skip = writer.written() - before;
+        loop {
+            let piece = tokio::select! {
+                () = cancel.cancelled() => return,
+                piece = stream.next() => piece,
+            };
+            let Some(Ok(piece)) = piece else { break };
+            let bytes: &[u8] = piece.as_ref();
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            skip -= known as u64;
+            if known < bytes.len() {
+                writer.write(&bytes[known..]);
+            }
+        }
+        // The stream ends with the container, or with the connection.
+        match docker.inspect_container(&id, None).await {
+            Ok(inspect) if super::docker::is_running(&inspect) => {}
+            Ok(_) | Err(bollard::errors::Error::DockerResponseServerError { .. }) => return,
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// Waits for the container's end by Docker's own wait call, which answers at once, and tells it with a fresh look at the state.
+/// A lost connection is not a death: it asks again until the daemon answers.
+pub(super) async fn watch_for_death(
+    launcher: DockerLauncher,
+    id: String,
+    tell: watch::Sender<Option<ExitFacts>>,
+    marks: Arc<Marks>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        let mut wait = Box::pin(launcher.connection.streams.wait_container(&id, Some(options)));
+        let answer = tokio::select! {
+            () = cancel.cancelled() => return,
+            answer = wait.next() => answer,
+        };
+        // bollard reports every exit code but 0 as an error; it is an exit, not a failure of the API.
+        let waited_code = match &answer {
+            Some(Ok(response)) => Some(response.status_code),
+            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Some(*code),
+            Some(Err(_)) | None => None,
+        };
+        match launcher.exit_facts(&id, &marks).await {
+            Ok(facts) if waited_code.is_some() || has_ended(&facts) => {
+                let exit_code = facts.exit_code.or(waited_code);
+                tell.send_replace(Some(ExitFacts { exit_code, ..facts }));
+                return;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+fn has_ended(facts: &ExitFacts) -> bool {
+    facts.status.as_deref().is_some_and(|status| ["exited", "dead", "removing", "removed"].contains(&status))
+}
+
+/// Notes the event that the kernel killed a process of the container for memory: a worker's death does not always end the container.
+pub(super) async fn watch_for_oom(docker: Docker, id: String, marks: Arc<Marks>, cancel: CancellationToken) {
+    loop {
+        let filters =
+            HashMap::from([("container".to_owned(), vec![id.clone()]), ("event".to_owned(), vec!["oom".to_owned()])]);
+        let mut events =
+            Box::pin(docker.events(Some(EventsOptions { filters: Some(filters), ..EventsOptions::default() })));
+        loop {
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(_)) => marks.oom_seen.store(true, Ordering::Relaxed),
+                Some(Err(_)) | None => break,
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The log of one attempt: raw bytes of both streams in one file, and readers of its lines that never slow the writer.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::watch;
+
+/// A line without an end is handed out when it has grown to this many bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// At most this much is read at once; the rest comes with the next call.
+const READ_AT_ONCE: u64 = 1024 * 1024;
+
+/// How much has been written, and whether it goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct LogState {
+    bytes: u64,
+    ended: bool,
+    problem: Option<String>,
+}
+
+/// The writing end; owned by the task that follows the server's output.
+pub(super) struct LogWriter {
+    file: File,
+    state: watch::Sender<LogState>,
+}
+
+/// Handle on a log: where it is, how far it is, and readers.
+#[derive(Clone, Debug)]
+pub struct AttemptLog {
+    path: PathBuf,
+    start: u64,
+    state: watch::Receiver<LogState>,
+}
+
+/// Opens the file for appending, with its folder made if absent.
+pub(super) fn open(path: &Path) -> std::io::Result<(LogWriter, AttemptLog)> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
+    let start = file.metadata()?.len();
+    let (sender, state) = watch::channel(LogState { bytes: start, ..LogState::default() });
+    Ok((LogWriter { file, state: sender }, AttemptLog { path: path.to_path_buf(), start, state }))
+}
+
+impl LogWriter {
+    /// Appends; unbuffered, so that what was written survives the death of vgrid. A full disk is remembered and told, and
+    /// never stops the server from being watched.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        let result = self.file.write_all(bytes);
+        self.state.send_modify(|state| match &result {
+            Ok(()) => state.bytes += bytes.len() as u64,
+            Err(error) => {
+                state.problem.get_or_insert_with(|| error.to_string());
+            }
+        });
+    }
+
+    /// Bytes in the file.
+    pub(super) fn written(&self) -> u64 {
+        self.state.borrow().bytes
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| state.ended = true);
+    }
+}
+
+impl AttemptLog {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes in the file so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.state.borrow().bytes
+    }
+
+    /// Why the log could not be written, e.g. a full disk.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.state.borrow().problem.clone()
+    }
+
+    /// A reader of this attempt's lines, from its first one. It reads the file at its own pace, so nothing is lost and the
+    /// writer never waits.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader {
+            path: self.path.clone(),
+            file: None,
+            offset: self.start,
+            pending: Vec::new(),
+            state: self.state.clone(),
+        }
+    }
+
+    /// Waits until the follower has written all there is and ended.
+    pub(super) async fn ended(&self) {
+        let mut state = self.state.clone();
+        // An error means that the writer is gone, which is the end as well.
+        state.wait_for(|state| state.ended).await.ok();
+    }
+}
+
+/// Reads the lines of a log while it grows.
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    file: Option<File>,
+    offset: u64,
+    pending: Vec<u8>,
+    state: watch::Receiver<LogState>,
+}
+
+impl LogReader {
+    /// The next lines, as soon as bytes arrive; empty when only a part of a line came. `None` after the end. Lines end at `\n`
+    /// or `\r` (progress bars). Cancel-safe.
+    pub async fn next(&mut self) -> Option<Vec<String>> {
+        let seen = self.offset;
+        let state = match self.state.wait_for(|state| state.bytes > seen || state.ended).await {
+            Ok(state) => state.clone(),
+            Err(_) => LogState { bytes: seen, ended: true, problem: None },
+        };
+        if state.bytes > seen {
+            return Some(self.read_lines());
+        }
+        let rest = std::mem::take(&mut self.pending);
+        if rest.is_empty() { None } else { Some(vec![String::from_utf8_lossy(&rest).into_owned()]) }
+    }
+
+    fn read_lines(&mut self) -> Vec<String> {
+        if let Err(error) = self.read_chunk() {
+            // The file was taken away under us; the log is then unreadable, which ends the reading.
+            self.offset = u64::MAX;
+            return vec![format!("vgrid: cannot read {}: {error}", self.path.display())];
+        }
+        let mut lines = Vec::new();
+        let mut from = 0;
+        for (i, byte) in self.pending.iter().enumerate() {
+            if *byte == b'\n' || *byte == b'\r' || i - from >= LONGEST_LINE {
+                let line = String::from_utf8_lossy(&self.pending[from..i]).into_owned();
+                if !line.is_empty() {
+                    lines.push(line);
+                }
+                from = if i - from >= LONGEST_LINE && *byte != b'\n' && *byte != b'\r' { i } else { i + 1 };
+            }
+        }
+        self.pending.drain(..from);
+        lines
+    }
+
+    fn read_chunk(&mut self) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut file = File::open(&self.path)?;
+                file.seek(SeekFrom::Start(self.offset))?;
+                none.insert(file)
+            }
+        };
+        let read = file.take(READ_AT_ONCE).read_to_end(&mut self.pending)?;
+        if read == 0 {
+            return Err(std::io::Error::other("it became shorter"));
+        }
+        self.offset += read as u64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn readers_get_every_line_whole_however_the_bytes_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, log) = open(&dir.path().join("deep/er/1.log")).unwrap();
+        let mut reader = log.reader();
+        let task = tokio::spawn(async move {
+            let mut all = Vec::new();
+            while let Some(lines) = reader.next().await {
+                all.extend(lines);
+            }
+            all
+        });
+        for piece in ["one\ntw", "o\n10%\r", "20%\rdone\nno end", " \u{e9}"] {
+            writer.write(piece.as_bytes());
+            tokio::task::yield_now().await;
+        }
+        drop(writer);
+        assert_eq!(task.await.unwrap(), ["one", "two", "10%", "20%", "done", "no end \u{e9}"]);
+        log.ended().await;
+        assert_eq!(log.bytes(), std::fs::metadata(log.path()).unwrap().len());
+    }
+
+    #[tokio::test]
+    async fn a_second_attempt_appends_and_its_reader_starts_at_its_own_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.log");
+        std::fs::write(&path, "old\n").unwrap();
+        let (mut writer, log) = open(&path).unwrap();
+        writer.write(b"new\n");
+        assert_eq!(log.reader().next().await, Some(vec!["new".to_owned()]));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_does_not_grow_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, log) = open(&dir.path().join("1.log")).unwrap();
+        writer.write(&vec![b'x'; LONGEST_LINE * 2 + 10]);
+        let lines = log.reader().next().await.unwrap();
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE, LONGEST_LINE]);
+    }
+}

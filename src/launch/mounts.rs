@@ -1,0 +1,149 @@
+//! A service's volumes as Docker mounts, and the check that bind sources exist.
+
+use std::path::Path;
+
+use bollard::models::{Mount, MountBindOptions, MountTmpfsOptions, MountType, MountVolumeOptions};
+
+use crate::compose::Volume;
+
+use super::create::refused;
+use super::error::{LaunchError, LaunchStep};
+use super::spec::LaunchSpec;
+
+/// The mounts; the first list holds those that only the old `Binds` spelling can say (SELinux labels).
+pub(super) fn mounts(spec: &LaunchSpec, api: (usize, usize)) -> Result<(Vec<String>, Vec<Mount>), LaunchError> {
+    let (mut binds, mut mounts) = (Vec::new(), Vec::new());
+    for volume in &spec.service.volumes {
+        match volume.kind.as_str() {
+            "bind" => match bind(volume)? {
+                Bind::Labelled(text) => binds.push(text),
+                Bind::Plain(mount) => mounts.push(*mount),
+            },
+            "volume" => mounts.push(named(spec, volume, api)?),
+            "tmpfs" => mounts.push(tmpfs(volume)?),
+            other => {
+                return Err(refused(
+                    "volumes",
+                    format!("`{other}` mounts are not supported ({})", volume.target),
+                    "use bind, volume or tmpfs",
+                ));
+            }
+        }
+    }
+    Ok((binds, mounts))
+}
+
+enum Bind {
+    Labelled(String),
+    Plain(Box<Mount>),
+}
+
+fn source_of(volume: &Volume) -> Result<&str, LaunchError> {
+    volume.source.as_deref().filter(|source| !source.is_empty()).ok_or_else(|| {
+        refused("volumes", format!("the bind onto {} names no source", volume.target), "give it a source path")
+    })
+}
+
+fn bind(volume: &Volume) -> Result<Bind, LaunchError> {
+    let source = source_of(volume)?;
+    let options = volume.bind.clone().unwrap_or_default();
+    let propagation = options.propagation.filter(|text| !text.is_empty());
+    if let Some(label) = options.selinux.filter(|text| !text.is_empty()) {
+        let access = if volume.read_only { "ro" } else { "rw" };
+        let spread = propagation.map(|p| format!(",{p}")).unwrap_or_default();
+        return Ok(Bind::Labelled(format!("{source}:{}:{access},{label}{spread}", volume.target)));
+    }
+    let propagation = propagation
+        .map(|text| {
+            text.parse().map_err(|_| {
+                refused(
+                    "volumes",
+                    format!("`{text}` is no bind propagation"),
+                    "use rprivate, private, rshared, shared, rslave or slave",
+                )
+            })
+        })
+        .transpose()?;
+    let mount = Mount {
+        source: Some(source.to_owned()),
+        bind_options: propagation.map(|p| MountBindOptions { propagation: Some(p), ..MountBindOptions::default() }),
+        ..base(volume, MountType::BIND)
+    };
+    Ok(Bind::Plain(Box::new(mount)))
+}
+
+fn named(spec: &LaunchSpec, volume: &Volume, api: (usize, usize)) -> Result<Mount, LaunchError> {
+    let options = volume.volume.clone().unwrap_or_default();
+    let subpath = options.subpath.filter(|text| !text.is_empty());
+    if subpath.is_some() && api < (1, 45) {
+        let why = format!("`subpath` of {} is unknown to this Docker (API {}.{})", volume.target, api.0, api.1);
+        return Err(refused("volumes", why, "mount the whole volume, or use Docker 26 or newer"));
+    }
+    let wanted =
+        MountVolumeOptions { no_copy: options.nocopy.then_some(true), subpath, ..MountVolumeOptions::default() };
+    let name = match volume.source.as_deref().filter(|key| !key.is_empty()) {
+        Some(key) => Some(volume_name(spec, key)?),
+        None => None,
+    };
+    Ok(Mount {
+        source: name,
+        volume_options: Some(wanted).filter(|o| o.no_copy.is_some() || o.subpath.is_some()),
+        ..base(volume, MountType::VOLUME)
+    })
+}
+
+/// The name in Docker of a named volume of the project.
+pub(super) fn volume_name(spec: &LaunchSpec, key: &str) -> Result<String, LaunchError> {
+    let declared = spec.project.volumes.get(key).ok_or_else(|| {
+        refused("volumes", format!("the volume `{key}` is not declared"), "declare it under the top-level `volumes:`")
+    })?;
+    Ok(if declared.name.is_empty() { format!("{}_{key}", spec.project.name) } else { declared.name.clone() })
+}
+
+fn tmpfs(volume: &Volume) -> Result<Mount, LaunchError> {
+    let options = volume.tmpfs.clone().unwrap_or_default();
+    let size_bytes = options
+        .size
+        .map(|text| {
+            text.parse().map_err(|_| {
+                refused("volumes", format!("`{text}` is no size in bytes"), "write the size as a number of bytes")
+            })
+        })
+        .transpose()?;
+    let wanted = MountTmpfsOptions { size_bytes, mode: options.mode.map(i64::from), ..MountTmpfsOptions::default() };
+    Ok(Mount {
+        tmpfs_options: Some(wanted).filter(|o| o.size_bytes.is_some() || o.mode.is_some()),
+        ..base(volume, MountType::TMPFS)
+    })
+}
+
+fn base(volume: &Volume, typ: MountType) -> Mount {
+    Mount {
+        target: Some(volume.target.clone()),
+        typ: Some(typ),
+        read_only: volume.read_only.then_some(true),
+        consistency: volume.consistency.clone().filter(|text| !text.is_empty()),
+        ..Mount::default()
+    }
+}
+
+/// Every bind source exists; Docker would make an empty folder of an absent one, and the engine would begin to download.
+///
+/// # Errors
+/// All absent sources at once.
+pub(super) fn check_bind_sources(spec: &LaunchSpec) -> Result<(), LaunchError> {
+    let mut absent = Vec::new();
+    for volume in spec.service.volumes.iter().filter(|v| v.kind == "bind") {
+        let source = source_of(volume)?;
+        // What this user may not see is for Docker to judge; it refuses an absent source of a mount as well.
+        if matches!(Path::new(source).try_exists(), Ok(false)) {
+            absent.push(format!("{source} (for {})", volume.target));
+        }
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let message = format!("bind mount sources that do not exist on this host: {}", absent.join(", "));
+    Err(LaunchError::new(LaunchStep::Prepare, message)
+        .help("correct the path in the compose file or its variables, or create it"))
+}

@@ -1,0 +1,387 @@
+//! What serves now, in enough detail to put exactly that back: noted before anything is touched.
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, RestartPolicy, RestartPolicyNameEnum,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::compose::Service;
+
+use super::docker::{DockerLauncher, is_running, name_of, short, started_at};
+use super::endpoints::base_urls;
+use super::error::{LaunchError, LaunchStep};
+use super::probe::Probe;
+use super::recreate::Recreate;
+use super::spec::{LABEL_DB, LABEL_ROLE, ROLE_TRIAL, server_port};
+
+/// A displaced container's name is its own with this behind it, so that it is found without the database too.
+const DISPLACED: &str = "-vgrid-displaced";
+
+/// What to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServingQuery {
+    /// The compose project.
+    pub project: String,
+    /// The service's key.
+    pub service_name: String,
+    /// The service's fixed container name.
+    pub container_name: Option<String>,
+    /// Ports of the host that the service publishes.
+    pub host_ports: Vec<u16>,
+    /// The port it listens on inside.
+    pub server_port: u16,
+    /// Key for asking which models it serves.
+    pub api_key: Option<String>,
+}
+
+impl ServingQuery {
+    /// The query for this service of this project.
+    #[must_use]
+    pub fn of(project: &str, service_name: &str, service: &Service, api_key: Option<String>) -> Self {
+        Self {
+            project: project.to_owned(),
+            service_name: service_name.to_owned(),
+            container_name: service.container_name.clone(),
+            host_ports: service.ports.iter().filter_map(|port| port.published.as_deref()).flat_map(ports_of).collect(),
+            server_port: server_port(service),
+            api_key,
+        }
+    }
+}
+
+/// `5002` or `5002-5004` as single ports.
+fn ports_of(published: &str) -> Vec<u16> {
+    let (first, last) = published.split_once('-').unwrap_or((published, published));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) => (first..=last).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Why a container counts as serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// It carries the compose labels of the service.
+    Labels,
+    /// It bears the service's fixed container name.
+    Name,
+    /// It publishes a port that the service publishes.
+    Port,
+}
+
+/// A restart policy as Docker spells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedRestartPolicy {
+    /// `no`, `always`, `unless-stopped`, `on-failure`; empty is `no`.
+    pub name: String,
+    /// For `on-failure`.
+    pub maximum_retry_count: Option<i64>,
+}
+
+impl SavedRestartPolicy {
+    /// Whether the daemon would start the container again by itself although it was stopped on purpose: after its own restart,
+    /// `always` does, `on-failure` does after a non-zero exit, `unless-stopped` does not.
+    pub(super) fn comes_back_by_itself(&self) -> bool {
+        self.name == "always" || self.name == "on-failure"
+    }
+
+    pub(super) fn to_docker(&self) -> RestartPolicy {
+        let name = self.name.parse().unwrap_or(RestartPolicyNameEnum::NO);
+        RestartPolicy {
+            name: Some(name),
+            maximum_retry_count: self.maximum_retry_count.filter(|_| self.name == "on-failure"),
+        }
+    }
+}
+
+/// A container that serves, or stands in the way, and how to put it back. Holds no secret: the values of variables and flags that
+/// are secret by name are masked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Full id.
+    pub container_id: String,
+    /// Its own name, also while it is displaced.
+    pub name: String,
+    /// Why it counts.
+    pub found_by: FoundBy,
+    /// The image it runs, by id.
+    pub image_id: String,
+    /// The image's reference it was created with.
+    pub image: String,
+    /// Whether it ran; a stopped one is only moved aside and back.
+    pub running: bool,
+    /// `healthy`, `unhealthy`, `starting`, where it has a health check.
+    pub health: Option<String>,
+    /// When it was started.
+    pub started_at: String,
+    /// Its restart policy.
+    pub restart_policy: SavedRestartPolicy,
+    /// `--rm`: stopping it removes it.
+    pub auto_remove: bool,
+    /// Where it answers.
+    pub base_urls: Vec<String>,
+    /// The models that it served when it was asked; empty when it did not answer.
+    pub models: Vec<String>,
+    /// What is needed to make it again.
+    pub recreate: Recreate,
+}
+
+impl Serving {
+    /// The name that it bears while displaced.
+    #[must_use]
+    pub fn displaced_name(&self) -> String {
+        format!("{}{DISPLACED}", self.name)
+    }
+
+    /// It in a few words: `container qwen (vllm/vllm-openai:v0.10, serving Qwen3-32B)`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let state = match (&self.models[..], self.running) {
+            ([], false) => "stopped".to_owned(),
+            ([], true) => "running, no model answers".to_owned(),
+            (models, _) => format!("serving {}", models.join(", ")),
+        };
+        format!("container {} ({}, {state})", self.name, self.image)
+    }
+}
+
+/// A container that was moved aside and waits to be put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    /// Full id.
+    pub container_id: String,
+    /// The name it bears now.
+    pub name: String,
+    /// The name it had.
+    pub original_name: String,
+}
+
+impl DockerLauncher {
+    /// The containers that serve for this service now or stand in its way: by compose labels, by fixed name, by published port.
+    /// The service's own come first. One that an earlier sweep displaced is found as well, under its own name.
+    ///
+    /// # Errors
+    /// The service runs in several replicas; a trial of vgrid's or a process outside Docker is in the way; the daemon does not answer.
+    pub async fn serving_now(&self, query: &ServingQuery) -> Result<Vec<Serving>, LaunchError> {
+        let all = self.list(&[]).await?;
+        let mut found = Vec::new();
+        for container in &all {
+            let Some(found_by) = why_it_counts(container, query) else { continue };
+            refuse_a_trial(container)?;
+            let Some(id) = &container.id else { continue };
+            found.push(self.note(id, found_by, query).await?);
+        }
+        let replicas: Vec<&str> =
+            found.iter().filter(|s| s.found_by == FoundBy::Labels && s.running).map(|s| s.name.as_str()).collect();
+        if replicas.len() > 1 {
+            let text = format!(
+                "the service `{}` runs in {} containers: {}",
+                query.service_name,
+                replicas.len(),
+                replicas.join(", ")
+            );
+            return Err(LaunchError::new(LaunchStep::Displace, text).help(format!(
+                "vgrid manages one: `docker compose -p {} up -d --scale {}=1`",
+                query.project, query.service_name
+            )));
+        }
+        self.refuse_a_process_on_the_port(query, &all).await?;
+        found.sort_by_key(|serving| (serving.found_by as u8, !serving.running));
+        Ok(found)
+    }
+
+    async fn note(&self, id: &str, found_by: FoundBy, query: &ServingQuery) -> Result<Serving, LaunchError> {
+        let inspect = self.inspect(id).await?;
+        let state = inspect.state.clone().unwrap_or_default();
+        if state.paused == Some(true) {
+            return Err(LaunchError::new(LaunchStep::Displace, format!("container {} is paused", name_of(&inspect)))
+                .help(format!("continue or stop it first: `docker unpause {}`", name_of(&inspect))));
+        }
+        let urls = base_urls(self, &inspect, query.server_port).await;
+        let running = is_running(&inspect);
+        let models = if running { models_at(&urls, query).await } else { Vec::new() };
+        let host = inspect.host_config.clone().unwrap_or_default();
+        let policy = host.restart_policy.unwrap_or_default();
+        Ok(Serving {
+            container_id: id.to_owned(),
+            name: original_name(&inspect),
+            found_by,
+            image_id: inspect.image.clone().unwrap_or_default(),
+            image: inspect.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default(),
+            running,
+            health: state.health.and_then(|health| health.status).map(|status| status.to_string()),
+            started_at: started_at(&inspect),
+            restart_policy: SavedRestartPolicy {
+                name: policy.name.map(|name| name.to_string()).unwrap_or_default(),
+                maximum_retry_count: policy.maximum_retry_count,
+            },
+            auto_remove: host.auto_remove.unwrap_or(false),
+            base_urls: urls,
+            models,
+            recreate: Recreate::of(&inspect),
+        })
+    }
+
+    /// A server that is no container cannot be stopped and put back by vgrid.
+    async fn refuse_a_process_on_the_port(
+        &self,
+        query: &ServingQuery,
+        all: &[ContainerSummary],
+    ) -> Result<(), LaunchError> {
+        if !self.connection.address.is_local() {
+            return Ok(());
+        }
+        for port in &query.host_ports {
+            let is_docker = all.iter().flat_map(|c| c.ports.iter().flatten()).any(|p| p.public_port == Some(*port));
+            if !is_docker && tokio::net::TcpStream::connect(("127.0.0.1", *port)).await.is_ok() {
+                let who = super::procfs::describe_listeners(*port);
+                return Err(LaunchError::new(
+                    LaunchStep::Prepare,
+                    format!("port {port} is already in use{who}, outside Docker"),
+                )
+                .help("stop that server, or publish the service on another port"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Containers that were moved aside and not put back, by the pattern of their names; whether they are ours to put back is for
+    /// the journal to say.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn displaced(&self) -> Result<Vec<Displaced>, LaunchError> {
+        let all = self.list(&[("name", format!("{DISPLACED}$"))]).await?;
+        let displaced = all.into_iter().filter_map(|container| {
+            let name = container.names?.first()?.trim_start_matches('/').to_owned();
+            let original_name = name.strip_suffix(DISPLACED)?.to_owned();
+            Some(Displaced { container_id: container.id?, name, original_name })
+        });
+        Ok(displaced.collect())
+    }
+}
+
+/// The container's own name, without the mark of being displaced.
+pub(super) fn original_name(inspect: &ContainerInspectResponse) -> String {
+    let name = name_of(inspect);
+    name.strip_suffix(DISPLACED).map_or(name.clone(), str::to_owned)
+}
+
+fn why_it_counts(container: &ContainerSummary, query: &ServingQuery) -> Option<FoundBy> {
+    let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    let compose = |name: &str| label(&format!("com.docker.compose.{name}"));
+    let running = matches!(
+        container.state,
+        Some(
+            ContainerSummaryStateEnum::RUNNING
+                | ContainerSummaryStateEnum::RESTARTING
+                | ContainerSummaryStateEnum::PAUSED
+        )
+    );
+    let ours = compose("project") == Some(&query.project) && compose("service") == Some(&query.service_name);
+    if ours && compose("oneoff") != Some("True") && label(LABEL_ROLE) != Some(ROLE_TRIAL) {
+        return Some(FoundBy::Labels);
+    }
+    let names: Vec<&str> = container.names.iter().flatten().map(|name| name.trim_start_matches('/')).collect();
+    let bears = |wanted: &str| names.iter().any(|name| name.strip_suffix(DISPLACED).unwrap_or(name) == wanted);
+    if query.container_name.as_deref().is_some_and(bears) {
+        return Some(FoundBy::Name);
+    }
+    let publishes = container
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| port.public_port)
+        .any(|port| query.host_ports.contains(&port));
+    (running && publishes).then_some(FoundBy::Port)
+}
+
+/// A trial in the way is either a leftover, to be removed first, or belongs to another database's sweep that runs now.
+fn refuse_a_trial(container: &ContainerSummary) -> Result<(), LaunchError> {
+    let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
+    if label(LABEL_ROLE) != Some(ROLE_TRIAL) {
+        return Ok(());
+    }
+    let name =
+        container.names.iter().flatten().next().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default();
+    let text = format!(
+        "container {name} is a trial of a sweep in another database (io.vgrid.db={}) and is in the way",
+        label(LABEL_DB).unwrap_or("?")
+    );
+    let id = container.id.as_deref().map(short).unwrap_or_default();
+    Err(LaunchError::new(LaunchStep::Displace, text).help(format!(
+        "wait for that sweep or end it; if it is dead, run `vgrid clean` with its database, or `docker rm -f {id}`"
+    )))
+}
+
+/// The models that answer at one of the addresses.
+async fn models_at(urls: &[String], query: &ServingQuery) -> Vec<String> {
+    let Ok(probe) = Probe::new(query.api_key.clone()) else { return Vec::new() };
+    for url in urls {
+        if let Ok(models) = probe.models(url).await {
+            return models;
+        }
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn query() -> ServingQuery {
+        ServingQuery {
+            project: "p".into(),
+            service_name: "vllm".into(),
+            container_name: Some("qwen".into()),
+            host_ports: vec![5002],
+            server_port: 8000,
+            api_key: None,
+        }
+    }
+
+    fn found(container: serde_json::Value) -> Option<FoundBy> {
+        why_it_counts(&serde_json::from_value(container).unwrap(), &query())
+    }
+
+    #[test]
+    fn a_container_counts_by_labels_name_or_port_and_no_other_way() {
+        let labels = json!({"com.docker.compose.project": "p", "com.docker.compose.service": "vllm", "com.docker.compose.oneoff": "False"});
+        assert_eq!(found(json!({"Labels": labels, "State": "exited"})), Some(FoundBy::Labels));
+        assert_eq!(found(json!({"Names": ["/qwen"], "State": "exited"})), Some(FoundBy::Name));
+        assert_eq!(found(json!({"Names": ["/qwen-vgrid-displaced"], "State": "exited"})), Some(FoundBy::Name));
+        let ports = json!([{"PrivatePort": 8000, "PublicPort": 5002, "Type": "tcp"}]);
+        assert_eq!(found(json!({"Names": ["/x"], "State": "running", "Ports": ports})), Some(FoundBy::Port));
+        assert_eq!(
+            found(json!({"Names": ["/qwen2"], "State": "running", "Ports": [{"PrivatePort": 5002, "Type": "tcp"}]})),
+            None
+        );
+        let other = json!({"com.docker.compose.project": "p", "com.docker.compose.service": "db"});
+        assert_eq!(found(json!({"Labels": other, "State": "running"})), None);
+    }
+
+    #[test]
+    fn a_trial_in_the_way_is_an_error_and_never_displaced() {
+        let container =
+            json!({"Names": ["/qwen"], "State": "running", "Labels": {"io.vgrid.role": "trial", "io.vgrid.db": "abc"}});
+        let container: ContainerSummary = serde_json::from_value(container).unwrap();
+        let error = refuse_a_trial(&container).unwrap_err();
+        assert!(error.message.contains("io.vgrid.db=abc") && error.help.is_some());
+    }
+
+    #[test]
+    fn published_ranges_are_single_ports() {
+        assert_eq!(ports_of("5002"), [5002]);
+        assert_eq!(ports_of("5002-5004"), [5002, 5003, 5004]);
+        assert!(ports_of("x").is_empty());
+    }
+
+    #[test]
+    fn only_policies_that_ignore_a_stop_come_back_by_themselves() {
+        let comes =
+            |name: &str| SavedRestartPolicy { name: name.into(), maximum_retry_count: None }.comes_back_by_itself();
+        assert_eq!(["no", "", "unless-stopped", "always", "on-failure"].map(comes), [false, false, false, true, true]);
+    }
+}

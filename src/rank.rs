@@ -1,1 +1,0 @@
-//! Gates, objectives, ties: which config is best, and whether the numbers support it.

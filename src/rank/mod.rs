@@ -1,0 +1,236 @@
+//! Gates, objectives, ties: which config is best, and whether the numbers support it.
+//!
+//! Pure. The rules, which the views `ranking` and `champions` of `runs.db` repeat in SQL (a test holds them together):
+//!
+//! 1. A config ranks by an objective when it was measured, passes every gate, and its figure is not `invalid`.
+//! 2. The leader is the eligible config with the best value; equal values are ordered by name, then by trial.
+//! 3. Another config is `behind` only when its interval separates from the leader's (see [`critical`]); otherwise it is
+//!    `tied`. A figure without an interval, or of a single sample, separates from nothing.
+//! 4. A leader with no tie is the champion. A leader with ties is shown, and is no champion.
+//!
+//! Adding a config can never replace a leader that is better than it; it can turn a champion into a tie, because more
+//! configs are more chances for noise to win.
+
+mod critical;
+mod judge;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
+
+pub use critical::{CriticalValue, Spread, critical_factor, critical_table, separated};
+pub use judge::{rank, rank_all};
+
+text_enum! {
+    /// What became of one gate for one config.
+    pub enum GateOutcome {
+        /// The condition holds.
+        Pass = "pass",
+        /// The condition does not hold.
+        Fail = "fail",
+        /// A figure that the condition needs was not measured.
+        NotMeasured = "not_measured",
+    }
+}
+
+/// One gate of the grid, evaluated for one config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// The condition, as the grid writes it.
+    pub gate: String,
+    /// What became of it.
+    pub outcome: GateOutcome,
+}
+
+/// A figure with the verdict of the scenario it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The figure.
+    #[serde(flatten)]
+    pub metric: Metric,
+    /// Whether it may be used.
+    pub verdict: Verdict,
+}
+
+/// A measured config that may rank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The trial's number in `runs.db`.
+    pub trial_id: i64,
+    /// The config's name.
+    pub name: String,
+    /// Every gate of the grid; empty when the grid has none.
+    pub gates: Vec<GateResult>,
+    /// Every figure of the config, each path once.
+    pub figures: Vec<Figure>,
+}
+
+impl Candidate {
+    /// The figure of this path, when it was measured and is a number.
+    #[must_use]
+    pub fn figure(&self, path: &MetricPath) -> Option<&Figure> {
+        self.figures.iter().find(|f| f.metric.path == *path && f.metric.value.is_finite())
+    }
+
+    /// The worst outcome over all gates; `Pass` without gates.
+    #[must_use]
+    pub fn gates_outcome(&self) -> GateOutcome {
+        let any = |wanted| self.gates.iter().any(|g| g.outcome == wanted);
+        if any(GateOutcome::Fail) {
+            GateOutcome::Fail
+        } else if any(GateOutcome::NotMeasured) {
+            GateOutcome::NotMeasured
+        } else {
+            GateOutcome::Pass
+        }
+    }
+}
+
+text_enum! {
+    /// Where a config stands by one objective.
+    pub enum Standing {
+        /// Best value of those that may rank; the champion when nobody is tied with it.
+        Leader = "leader",
+        /// May rank, and its interval does not separate from the leader's.
+        Tied = "tied",
+        /// May rank, and is worse than the leader beyond the noise.
+        Behind = "behind",
+        /// A gate does not hold.
+        GateFailed = "gate_failed",
+        /// A gate could not be evaluated.
+        GateNotMeasured = "gate_not_measured",
+        /// Its figure is invalid.
+        Invalid = "invalid",
+        /// It has no figure for this objective.
+        NotMeasured = "not_measured",
+    }
+}
+
+impl Standing {
+    /// Whether a config of this standing has a place in the ranking.
+    #[must_use]
+    pub const fn ranks(self) -> bool {
+        match self {
+            Self::Leader | Self::Tied | Self::Behind => true,
+            Self::GateFailed | Self::GateNotMeasured | Self::Invalid | Self::NotMeasured => false,
+        }
+    }
+}
+
+/// One config's line in a ranking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Place by value, from 1; equal values share a place; absent for a config that may not rank.
+    pub place: Option<usize>,
+    /// The config's name.
+    pub name: String,
+    /// The trial's number in `runs.db`.
+    pub trial_id: i64,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Whether its figure may be used; absent when there is none.
+    pub verdict: Option<Verdict>,
+    /// The figure, in `unit`.
+    pub value: Option<f64>,
+    /// Unit of the figure and its interval.
+    pub unit: Option<String>,
+    /// Samples that the figure stands on.
+    pub n: Option<u64>,
+    /// Lower end of its own 95 % interval, as measured (not widened).
+    pub ci_low: Option<f64>,
+    /// Upper end of its own 95 % interval, as measured (not widened).
+    pub ci_high: Option<f64>,
+    /// Gain against the baseline, percent of the baseline's absolute value; positive is better.
+    pub gain_percent: Option<f64>,
+    /// Whether figure and baseline differ beyond the noise of the night; absent where there is nothing to compare.
+    pub gain_is_real: Option<bool>,
+    /// Gates that do not hold or could not be evaluated.
+    pub gates_missed: Vec<GateResult>,
+}
+
+/// The answer to "which config is best by this objective?".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// One config is best, and the numbers support it.
+    Champion {
+        /// Its name.
+        name: String,
+        /// Its trial.
+        trial_id: i64,
+        /// Whether its own figure is `suspect`.
+        suspect: bool,
+    },
+    /// The best value is not separated from others: nobody is champion.
+    Tied {
+        /// Names, best value first.
+        names: Vec<String>,
+        /// Trial of the best value.
+        leader_trial_id: i64,
+    },
+    /// Configs were measured, and none passes the gates with a usable figure.
+    NoneMeetsGates {
+        /// How many fail a gate.
+        failed: usize,
+        /// How many could not be judged by a gate.
+        not_measured: usize,
+        /// How many pass and have an invalid figure.
+        invalid: usize,
+    },
+    /// No config has a usable figure for this objective, gates apart.
+    NotMeasured,
+}
+
+impl Answer {
+    /// The answer in a sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Champion { name, suspect: false, .. } => format!("{name} is best"),
+            Self::Champion { name, suspect: true, .. } => format!("{name} is best, on a suspect figure"),
+            Self::Tied { names, .. } => format!("tied: {}", names.join(", ")),
+            Self::NoneMeetsGates { failed, not_measured, invalid } => {
+                let parts: Vec<String> = [
+                    (failed, "failed"),
+                    (not_measured, "could not be judged"),
+                    (invalid, "passed with an invalid figure"),
+                ]
+                .into_iter()
+                .filter(|(n, _)| **n > 0)
+                .map(|(n, what)| format!("{n} {what}"))
+                .collect();
+                format!("no config meets the gates ({})", parts.join(", "))
+            }
+            Self::NotMeasured => "not measured".to_owned(),
+        }
+    }
+}
+
+/// All configs by one objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// The objective.
+    pub objective: Objective,
+    /// Name of the config that gains are counted against.
+    pub baseline: Option<String>,
+    /// The baseline's figure, where it was measured and is not invalid.
+    pub baseline_value: Option<f64>,
+    /// Who is best.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// The answer in a sentence.
+    pub sentence: String,
+    /// Configs that may rank, best first, then the others with their figures, then those without one.
+    pub rows: Vec<Row>,
+}
+
+impl Ranking {
+    /// The row with the best value of those that may rank, champion or not.
+    #[must_use]
+    pub fn leader(&self) -> Option<&Row> {
+        self.rows.iter().find(|r| r.standing == Standing::Leader)
+    }
+}

@@ -1,0 +1,102 @@
+//! Comparing what runs: with what was asked for, with other configs, with another run.
+
+use std::collections::BTreeMap;
+
+use super::canonical::same_value;
+use crate::domain::{FlagKind, FlagValue, Mismatch, ResolvedConfig, Settings, known_flag};
+
+/// Settings whose asked-for and printed form cannot be compared as text, or that speak to the HTTP server only.
+const NOT_COMPARED: &[&str] = &["host", "port", "api-key", "model", "served-model-name"];
+
+/// Facts that do not make two engines different: names, places, what was measured, what was typed.
+const NOT_OF_THE_ENGINE: &[&str] = &[
+    "argv",
+    "host",
+    "port",
+    "api-key",
+    "served-model-name",
+    "model_id",
+    "num_gpu_blocks",
+    "num_cpu_blocks",
+    "uvicorn-log-level",
+    "disable-uvicorn-access-log",
+    "disable-log-requests",
+    "enable-log-requests",
+    "disable-log-stats",
+    "disable-fastapi-docs",
+    "root-path",
+    "max-log-len",
+    "auto_fit_max_model_len",
+    "env.HOSTNAME",
+    "env.VLLM_LOGGING_LEVEL",
+    "env.VLLM_PORT",
+    "env.VLLM_API_KEY",
+    "image",
+];
+
+/// Where the engine says something else than was asked for. Only settings on which it says something count.
+#[must_use]
+pub fn mismatches(requested: &Settings, resolved: &ResolvedConfig) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    for (name, value) in &requested.flags {
+        let name = name.as_str();
+        let asked = match value {
+            FlagValue::Default => continue,
+            FlagValue::On | FlagValue::Off | FlagValue::Value(_) | FlagValue::Many(_) => value.to_string(),
+        };
+        let json = known_flag(name).is_some_and(|k| k.kind == FlagKind::Json) || asked.starts_with('{');
+        let Some(says) = resolved.get(name) else { continue };
+        if NOT_COMPARED.contains(&name) || (json && says != "none") {
+            continue;
+        }
+        if !same_value(name, &asked, says) {
+            found.push(Mismatch { name: name.to_owned(), requested: asked, resolved: says.to_owned() });
+        }
+    }
+    found
+}
+
+/// Groups of configs (two or more) that resolve to the same engine, in the order of their first members.
+///
+/// A config on which the engine said nothing is nobody's twin.
+#[must_use]
+pub fn twins(configs: &[(&str, &ResolvedConfig)]) -> Vec<Vec<String>> {
+    let mut groups: Vec<(BTreeMap<&str, String>, Vec<String>)> = Vec::new();
+    for (name, config) in configs {
+        let facts = engine_facts(config);
+        // The image and environment alone do not say how the engine runs.
+        if !config.facts.contains_key("max-model-len") {
+            continue;
+        }
+        match groups.iter_mut().find(|(known, _)| *known == facts) {
+            Some((_, names)) => names.push((*name).to_owned()),
+            None => groups.push((facts, vec![(*name).to_owned()])),
+        }
+    }
+    groups.into_iter().map(|(_, names)| names).filter(|names| names.len() > 1).collect()
+}
+
+/// The facts that make an engine what it is, values in canonical form.
+fn engine_facts(config: &ResolvedConfig) -> BTreeMap<&str, String> {
+    let of_engine = config.facts.iter().filter(|(name, _)| !NOT_OF_THE_ENGINE.contains(&name.as_str()));
+    of_engine.map(|(name, fact)| (name.as_str(), super::canonical::canonical(name, &fact.value))).collect()
+}
+
+/// The facts in which two configs differ, by name; None where one does not say.
+#[must_use]
+pub fn diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
+    let names: std::collections::BTreeSet<&String> = a.facts.keys().chain(b.facts.keys()).collect();
+    let mut out = Vec::new();
+    for name in names {
+        let (left, right) = (a.get(name), b.get(name));
+        let same = match (left, right) {
+            (Some(left), Some(right)) => same_value(name, left, right),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !same {
+            out.push((name.clone(), left.map(str::to_owned), right.map(str::to_owned)));
+        }
+    }
+    out
+}

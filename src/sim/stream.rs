@@ -1,0 +1,267 @@
+//! A streamed answer: the engine's events as server-sent events in vLLM's shape, with the faults that were asked for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::answer::{Answer, Delta};
+use super::engine::{EngineHandle, StreamEvent};
+use super::fault::{Fault, FaultKind};
+use super::request::{ApiError, Endpoint, Generation};
+use super::scheduler::SeqId;
+use super::truth::{Record, Truth};
+
+/// `system_fingerprint` of every answer.
+pub(super) const FINGERPRINT: &str = "vllm-0.32.0-sim";
+
+/// What a response says about itself in every chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) id: String,
+    pub(super) created: i64,
+    pub(super) model: String,
+}
+
+/// What an answer cost.
+pub(super) fn usage(generation: &Generation, deltas: &[Delta], cached: Option<usize>, nulls: bool) -> Json {
+    let (prompt, completion) = (generation.prompt.len(), deltas.len());
+    let mut usage = json!({
+        "prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion,
+    });
+    match cached {
+        Some(cached) => usage["prompt_tokens_details"] = json!({"cached_tokens": cached}),
+        None if nulls => usage["prompt_tokens_details"] = Json::Null,
+        None => {}
+    }
+    if generation.endpoint == Endpoint::Chat {
+        let reasoning = deltas.iter().filter(|d| matches!(d, Delta::Reasoning(_))).count();
+        usage["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
+    }
+    usage
+}
+
+/// Gives the engine's request up when the client goes away before its end: dropping the body is all that hyper tells.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) engine: EngineHandle,
+    pub(super) id: SeqId,
+    pub(super) done: bool,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.done {
+            self.engine.abort(self.id);
+        }
+    }
+}
+
+/// Everything that a stream needs.
+pub(super) struct Stream {
+    pub(super) generation: Generation,
+    pub(super) answer: Answer,
+    pub(super) identity: Identity,
+    pub(super) events: UnboundedReceiver<StreamEvent>,
+    pub(super) claim: Claim,
+    pub(super) record: Record,
+    pub(super) truth: Arc<Truth>,
+    pub(super) tokens_details: bool,
+    pub(super) fault: Option<Fault>,
+    /// Number of the request, from 0: which ones a fault strikes.
+    pub(super) number: u64,
+}
+
+/// What goes out next.
+enum Piece {
+    Data(Bytes),
+    /// Ends the connection in the middle of the body.
+    Cut,
+    /// Lets the writer send what it has before more comes.
+    Flush,
+}
+
+/// A stream on its way.
+struct State {
+    stream: Stream,
+    sent: usize,
+    out: VecDeque<Piece>,
+    over: bool,
+    random: u64,
+}
+
+impl Stream {
+    /// The response's body.
+    pub(super) fn into_body(self) -> Body {
+        let random = self.number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let state = State { stream: self, sent: 0, out: VecDeque::new(), over: false, random };
+        Body::from_stream(stream::unfold(state, |mut state| async move {
+            let piece = state.next().await?;
+            Some((piece, state))
+        }))
+    }
+
+    fn strikes(&self, kind: FaultKind) -> bool {
+        Fault::strikes(self.fault, kind, self.number)
+    }
+
+    /// An event whose `choices` hold `choice` (nothing for the usage chunk).
+    fn event(&self, choice: Option<String>, upto: usize, cached: usize, last: bool) -> String {
+        let object = match self.generation.endpoint {
+            Endpoint::Chat => "chat.completion.chunk",
+            Endpoint::Completions => "text_completion",
+        };
+        let Identity { id, created, model } = &self.identity;
+        let mut text = format!(
+            "data: {{\"id\":{},\"object\":\"{object}\",\"created\":{created},\"model\":{},\"choices\":[{}]",
+            json!(id),
+            json!(model),
+            choice.unwrap_or_default()
+        );
+        if last || self.generation.continuous_usage && !self.strikes(FaultKind::NoUsage) {
+            let cached = self.tokens_details.then_some(cached);
+            let usage = usage(&self.generation, &self.answer.deltas[..upto], cached, false);
+            text.push_str(&format!(",\"usage\":{usage}"));
+        }
+        if last {
+            text.push_str(&format!(",\"system_fingerprint\":\"{FINGERPRINT}\""));
+        }
+        text.push_str("}\n\n");
+        text
+    }
+
+    /// The choice that carries the token at `index`; `None` when the client sees nothing of it.
+    fn choice(&self, index: usize) -> Option<String> {
+        let last = index + 1 == self.answer.deltas.len();
+        let finish = if last { json!(self.answer.finish_reason) } else { Json::Null };
+        let delta = &self.answer.deltas[index];
+        if self.generation.endpoint == Endpoint::Completions {
+            let text = match delta {
+                Delta::Content(text) | Delta::Reasoning(text) => text.as_str(),
+                Delta::Silent | Delta::ToolStart { .. } | Delta::ToolArguments { .. } => "",
+            };
+            return Some(format!(
+                "{{\"index\":0,\"text\":{},\"logprobs\":null,\"finish_reason\":{finish},\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}",
+                json!(text)
+            ));
+        }
+        let delta = match delta {
+            Delta::Silent if last => json!({}),
+            Delta::Silent => return None,
+            Delta::Reasoning(text) => json!({"reasoning": text}),
+            Delta::Content(text) => json!({"content": text}),
+            Delta::ToolStart { index, id, name } => json!({"content": null, "tool_calls": [
+                {"id": id, "type": "function", "index": index, "function": {"name": name}}]}),
+            Delta::ToolArguments { index, text } => {
+                json!({"content": null, "tool_calls": [{"index": index, "function": {"arguments": text}}]})
+            }
+        };
+        let stop = if last { ",\"stop_reason\":null" } else { "" };
+        Some(format!(
+            "{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}{stop},\"token_ids\":null}}"
+        ))
+    }
+}
+
+impl State {
+    async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+        loop {
+            match self.out.pop_front() {
+                Some(Piece::Data(bytes)) => return Some(Ok(bytes)),
+                Some(Piece::Cut) => return Some(Err(std::io::Error::other("the stream is cut on request"))),
+                Some(Piece::Flush) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                None if self.over => return None,
+                None => {}
+            }
+            match self.stream.events.recv().await {
+                Some(StreamEvent::Tokens { emitted, cached_tokens }) => self.tokens(emitted, cached_tokens),
+                Some(StreamEvent::Died) | None => {
+                    self.error(&ApiError::engine_dead());
+                    self.done();
+                }
+            }
+        }
+    }
+
+    /// Puts out the events of the tokens up to `emitted`.
+    fn tokens(&mut self, emitted: usize, cached: usize) {
+        let half = self.stream.answer.deltas.len().div_ceil(2);
+        while self.sent < emitted && !self.over {
+            let index = self.sent;
+            let mut text = String::new();
+            if index == 0 && self.stream.generation.endpoint == Endpoint::Chat {
+                let role = "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}";
+                text.push_str(&self.stream.event(Some(role.to_owned()), 0, cached, false));
+            }
+            if let Some(choice) = self.stream.choice(index) {
+                text.push_str(&self.stream.event(Some(choice), index + 1, cached, false));
+                let now = self.stream.truth.offset_ms(Instant::now());
+                self.stream.record.edit().written_ms.push(now);
+            }
+            self.sent += 1;
+            self.put(text);
+            if self.sent == half && self.stream.strikes(FaultKind::ErrorEvent) {
+                self.error(&ApiError::engine_dead());
+                self.done();
+            } else if self.sent == half && self.stream.strikes(FaultKind::StreamCut) {
+                self.out.push_back(Piece::Flush);
+                self.out.push_back(Piece::Cut);
+                self.over = true;
+            }
+        }
+        if self.sent == self.stream.answer.deltas.len() && !self.over {
+            self.stream.claim.done = true;
+            if self.stream.generation.include_usage && !self.stream.strikes(FaultKind::NoUsage) {
+                let usage = self.stream.event(None, self.sent, cached, true);
+                self.put(usage);
+            }
+            self.done();
+        }
+    }
+
+    fn error(&mut self, error: &ApiError) {
+        let text = format!("data: {}\n\n", error.body());
+        self.put(text);
+    }
+
+    fn done(&mut self) {
+        if !self.stream.strikes(FaultKind::MissingDone) {
+            self.put("data: [DONE]\n\n".to_owned());
+        }
+        self.over = true;
+    }
+
+    /// Puts text out, whole or in random pieces. Neighbours are joined: one write serves them.
+    fn put(&mut self, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        if !self.stream.strikes(FaultKind::Fragment) {
+            if let Some(Piece::Data(last)) = self.out.back_mut() {
+                let mut joined = Vec::with_capacity(last.len() + text.len());
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(text.as_bytes());
+                *last = Bytes::from(joined);
+                return;
+            }
+            self.out.push_back(Piece::Data(Bytes::from(text)));
+            return;
+        }
+        let mut bytes = Bytes::from(text);
+        while !bytes.is_empty() {
+            self.random ^= self.random << 13;
+            self.random ^= self.random >> 7;
+            self.random ^= self.random << 17;
+            let length = (self.random % 23 + 1).min(bytes.len() as u64) as usize;
+            self.out.push_back(Piece::Data(bytes.split_to(length)));
+            self.out.push_back(Piece::Flush);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The sweep lock: at most one living vgrid per database and deployment.
+//!
+//! An advisory lock of the operating system on a file beside the database. It goes when its process goes, however that ends, so
+//! holding it proves that every open attempt of this deployment in this database belongs to a dead process. Two databases
+//! do not know of each other; the launcher's labels do.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::rows::now;
+
+/// Who holds, or last held, a sweep lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id; None when the lock file does not say.
+    pub pid: Option<u32>,
+    /// When it took the lock, RFC 3339, UTC.
+    pub since: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, &self.since) {
+            (Some(pid), Some(since)) => write!(f, "process {pid}, since {since}"),
+            (Some(pid), None) => write!(f, "process {pid}"),
+            (None, Some(_) | None) => write!(f, "process unknown"),
+        }
+    }
+}
+
+/// The lock, held until it is dropped or the process ends. The file stays; only the lock on it counts.
+#[derive(Debug)]
+pub struct SweepLock {
+    file: File,
+    deployment: String,
+    database: PathBuf,
+}
+
+impl SweepLock {
+    /// Takes the lock of `deployment` (the identity that is stored with a sweep) for the database at `path`, or says who holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another vgrid holds it; [`StoreError::Lock`] when the file cannot be made or locked.
+    pub fn acquire(path: &Path, deployment: &str) -> Result<Self, StoreError> {
+        let lock_path = lock_path(path, deployment);
+        let failed = |source| StoreError::Lock { path: lock_path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { path: path.to_owned(), holder: holder_in(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let text = format!("{}\n{}\n{deployment}\n", std::process::id(), now());
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
+        Ok(Self { file, deployment: deployment.to_owned(), database: path.to_owned() })
+    }
+
+    /// Who holds the lock now, for `status`; `None` when nobody does.
+    #[must_use]
+    pub fn holder(path: &Path, deployment: &str) -> Option<Holder> {
+        let mut file = File::open(lock_path(path, deployment)).ok()?;
+        let holder = holder_in(&mut file);
+        // The holder empties the file when it ends in order; after a kill the process is gone. Probing the lock itself could
+        // make a vgrid that starts at this moment believe that it is taken.
+        holder.pid.filter(|pid| Path::new("/proc").join(pid.to_string()).exists())?;
+        Some(holder)
+    }
+
+    /// The deployment that is locked.
+    #[must_use]
+    pub fn deployment(&self) -> &str {
+        &self.deployment
+    }
+
+    /// The database that is locked.
+    #[must_use]
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
+}
+
+impl Drop for SweepLock {
+    fn drop(&mut self) {
+        // Only tells readers; a failure changes nothing, the lock goes with the file handle.
+        let _ = self.file.set_len(0);
+    }
+}
+
+fn holder_in(file: &mut File) -> Holder {
+    let mut text = String::new();
+    // An unreadable holder is an unknown holder.
+    let _ = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let mut lines = text.lines();
+    Holder { pid: lines.next().and_then(|l| l.parse().ok()), since: lines.next().map(str::to_owned) }
+}
+
+/// `runs.db-<hash of the deployment>.lock`: covered by the `runs.db-*` that users already ignore for the write-ahead log.
+fn lock_path(database: &Path, deployment: &str) -> PathBuf {
+    let digest = crate::domain::ConfigKey::of(deployment.as_bytes());
+    let mut name = database.as_os_str().to_owned();
+    name.push(format!("-{}.lock", digest.0.get(..8).unwrap_or_default()));
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_vgrid_on_the_same_deployment_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("runs.db");
+        let held = SweepLock::acquire(&db, "host/vllm").unwrap();
+        let error = SweepLock::acquire(&db, "host/vllm").unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        assert_eq!(SweepLock::holder(&db, "host/vllm").unwrap().pid, Some(std::process::id()));
+        assert!(SweepLock::acquire(&db, "host/other").is_ok(), "another deployment is free");
+        drop(held);
+        assert_eq!(SweepLock::holder(&db, "host/vllm"), None);
+        assert!(SweepLock::acquire(&db, "host/vllm").is_ok(), "the lock goes with its holder");
+    }
+
+    #[test]
+    fn a_lock_file_left_by_a_dead_process_does_not_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("runs.db");
+        std::fs::write(lock_path(&db, "d"), "4294967294\n2026-01-01T00:00:00Z\nd\n").unwrap();
+        assert_eq!(SweepLock::holder(&db, "d"), None);
+        assert!(SweepLock::acquire(&db, "d").is_ok());
+    }
+}

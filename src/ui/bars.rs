@@ -1,0 +1,153 @@
+//! Bars for the sweep and the trial, what the engine does now, best so far, time left.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use owo_colors::OwoColorize;
+
+use crate::domain::{Event, TrialProgress};
+
+use super::format::{duration, gain, number};
+use super::sentence::{doing, sentence};
+
+/// Three lines at the bottom of the terminal; finished things scroll above them.
+pub(crate) struct Bars {
+    all: MultiProgress,
+    sweep: ProgressBar,
+    trial: ProgressBar,
+    best: ProgressBar,
+    counts: Counts,
+    /// Seconds that finished trials of this run took, for the time left.
+    took_s: Vec<f64>,
+}
+
+#[derive(Default)]
+struct Counts {
+    measured: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Bars {
+    /// Empty bars; they appear with the first event.
+    pub(crate) fn new() -> Self {
+        let all = MultiProgress::new();
+        let sweep = all.add(ProgressBar::new(0));
+        let trial = all.add(ProgressBar::new(100));
+        let best = all.add(ProgressBar::new_spinner());
+        sweep.set_style(style("{prefix:.bold} {bar:24.cyan/dim} {pos}/{len} {wide_msg}"));
+        trial.set_style(style("{spinner:.cyan} {prefix:.bold} {bar:20.green/dim} {wide_msg}"));
+        best.set_style(style("  {wide_msg}"));
+        Self { all, sweep, trial, best, counts: Counts::default(), took_s: Vec::new() }
+    }
+
+    /// Moves the bars; prints what deserves a line of its own above them.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        match event {
+            Event::SweepStarted { grid, trials, settled, .. } => {
+                self.sweep.set_length(*trials as u64);
+                self.sweep.set_position(*settled as u64);
+                self.sweep.set_prefix(grid.clone());
+                self.sweep.enable_steady_tick(Duration::from_millis(500));
+                self.show_counts();
+                self.print(event);
+            }
+            Event::TrialStarted { trial } => {
+                self.trial.reset();
+                self.trial.set_length(100);
+                self.trial.set_prefix(trial.name.clone());
+                self.trial.set_message("starting");
+                self.trial.enable_steady_tick(Duration::from_millis(120));
+            }
+            Event::TrialProgressed { progress, .. } => self.progress(progress),
+            Event::TrialFinished { outcome, elapsed_s, .. } => {
+                match outcome.as_str() {
+                    "measured" => self.counts.measured += 1,
+                    "failed" => self.counts.failed += 1,
+                    _ => {}
+                }
+                self.took_s.push(*elapsed_s);
+                self.sweep.inc(1);
+                self.show_counts();
+                self.print(event);
+            }
+            Event::TrialSkipped { .. } => {
+                self.counts.skipped += 1;
+                self.show_counts();
+                self.print(event);
+            }
+            Event::BestSoFar { name, metric, value, gain_percent } => {
+                let against = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
+                self.best.set_message(format!("best so far {} {metric} = {}{against}", name.bold(), number(*value)));
+            }
+            Event::SweepFinished { .. } => {
+                self.trial.finish_and_clear();
+                self.best.finish_and_clear();
+                self.sweep.finish_and_clear();
+                self.print(event);
+            }
+            Event::Restoring { .. } => {
+                self.trial.set_prefix("restore");
+                self.trial.set_message(sentence(event).unwrap_or_default());
+                self.print(event);
+            }
+            Event::Notice { .. }
+            | Event::Warning { .. }
+            | Event::ScenarioFinished { .. }
+            | Event::Restored { .. }
+            | Event::RestoreFailed { .. } => self.print(event),
+        }
+    }
+
+    fn progress(&self, progress: &TrialProgress) {
+        self.trial.set_message(doing(progress));
+        match progress {
+            TrialProgress::Booting { percent, .. } => self.trial.set_position(percent.unwrap_or(0.0) as u64),
+            TrialProgress::Measuring { requests_done, requests_total: Some(total), .. } if *total > 0 => {
+                self.trial.set_position(100 * requests_done / total);
+            }
+            TrialProgress::Preparing
+            | TrialProgress::Creating
+            | TrialProgress::WarmingUp
+            | TrialProgress::Measuring { .. }
+            | TrialProgress::Stopping => self.trial.set_position(0),
+        }
+    }
+
+    fn show_counts(&self) {
+        let Counts { measured, failed, skipped } = self.counts;
+        let mut text = format!("trials · {measured} measured, {failed} failed, {skipped} skipped");
+        let left = self.sweep.length().unwrap_or(0).saturating_sub(self.sweep.position());
+        if !self.took_s.is_empty() && left > 0 {
+            let mean_s = self.took_s.iter().sum::<f64>() / self.took_s.len() as f64;
+            text.push_str(&format!(" · about {} left", duration(mean_s * left as f64)));
+        }
+        self.sweep.set_message(text);
+    }
+
+    fn print(&self, event: &Event) {
+        let Some(line) = sentence(event) else { return };
+        let line = match event {
+            Event::TrialFinished { outcome, .. } if outcome == "measured" => line.green().to_string(),
+            Event::TrialFinished { .. } | Event::RestoreFailed { .. } => line.red().to_string(),
+            Event::Warning { .. } => line.yellow().to_string(),
+            Event::Restored { .. } => line.cyan().to_string(),
+            Event::TrialSkipped { .. } => line.dimmed().to_string(),
+            Event::SweepStarted { .. }
+            | Event::Notice { .. }
+            | Event::TrialStarted { .. }
+            | Event::TrialProgressed { .. }
+            | Event::ScenarioFinished { .. }
+            | Event::BestSoFar { .. }
+            | Event::Restoring { .. }
+            | Event::SweepFinished { .. } => line,
+        };
+        // A terminal that is gone must not end the sweep.
+        let _ = self.all.println(line);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants of this file; a wrong one falls back to the plain bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
+}

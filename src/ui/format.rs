@@ -1,0 +1,100 @@
+//! Numbers and durations as a person reads them.
+
+/// A duration in at most two units: `850 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`.
+pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 1.0 {
+        return format!("{:.0} ms", seconds * 1000.0);
+    }
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours > 0 { format!("{hours} h {minutes:02} min") } else { format!("{minutes} min {rest:02} s") }
+}
+
+/// A number with three significant digits and thousands separated: `0.0312`, `35.2`, `1,230`.
+pub(crate) fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    let digits_before = value.abs().log10().floor() as i32 + 1;
+    let decimals = (3 - digits_before).clamp(0, 6) as usize;
+    let fixed = format!("{value:.decimals$}");
+    let (whole, fraction) = match fixed.split_once('.') {
+        Some((whole, fraction)) => (whole, fraction.trim_end_matches('0')),
+        None => (fixed.as_str(), ""),
+    };
+    let grouped = thousands(whole);
+    if fraction.is_empty() { grouped } else { format!("{grouped}.{fraction}") }
+}
+
+fn thousands(whole: &str) -> String {
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |d| ("-", d));
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    format!("{sign}{out}")
+}
+
+/// A figure with its unit: `35.2 ms`, `1,230 tokens/s`, `98.5 %` for a ratio named a rate.
+pub(crate) fn figure(value: f64, unit: &str) -> String {
+    match unit {
+        "tokens_per_s" => format!("{} tokens/s", number(value)),
+        "requests_per_s" => format!("{} requests/s", number(value)),
+        "ratio" => format!("x{}", number(value)),
+        "count" => number(value),
+        other => format!("{} {other}", number(value)),
+    }
+}
+
+/// A signed gain in percent: `+12.3 %`, `−4.5 %`.
+pub(crate) fn gain(percent: f64) -> String {
+    let sign = if percent < 0.0 { "−" } else { "+" };
+    format!("{sign}{} %", number(percent.abs()))
+}
+
+/// `text` shortened to `width` characters, with an ellipsis in the place of what was cut.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        assert_eq!(duration(0.85), "850 ms");
+        assert_eq!(duration(4.21), "4.2 s");
+        assert_eq!(duration(185.0), "3 min 05 s");
+        assert_eq!(duration(7800.0), "2 h 10 min");
+    }
+
+    #[test]
+    fn numbers_keep_three_significant_digits_and_group_thousands() {
+        assert_eq!(number(0.031_249), "0.0312");
+        assert_eq!(number(35.24), "35.2");
+        assert_eq!(number(1_229.6), "1,230");
+        assert_eq!(number(-1_234_567.0), "-1,234,567");
+        assert_eq!(number(2.0), "2");
+    }
+
+    #[test]
+    fn a_long_text_ends_in_an_ellipsis() {
+        assert_eq!(shorten("abcdef", 4), "abc…");
+        assert_eq!(shorten("abc", 4), "abc");
+    }
+}
