@@ -141,9 +141,9 @@ fn rules(grid: &Grid, found: &mut Diagnostics) {
     for index in 0..count {
         let Some(origin) = grid.origin(index) else { continue };
         let mut out = false;
-        for number in 0..grid.exclude.len() {
+        for (number, held) in holds.iter_mut().enumerate() {
             match judge.holds(number, &origin) {
-                Ok(true) => (out, holds[number]) = (true, holds[number] + 1),
+                Ok(true) => (out, *held) = (true, *held + 1),
                 Ok(false) => {}
                 // A rule that cannot be decided at one point stops the sweep; one message is enough.
                 Err(error) => return found.0.extend(error.0),

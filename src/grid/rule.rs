@@ -35,11 +35,11 @@ impl Rule {
 
     /// The settings that it looks at; none when it looks at the point's name, which stands for all of them.
     pub(super) fn targets(&self) -> Option<Vec<&Target>> {
-        let target = |subject| match subject {
-            &Subject::Setting(ref target) => Some(target),
+        let targets = self.program.variables.iter().map(|subject| match subject {
+            Subject::Setting(target) => Some(target),
             Subject::Name => None,
-        };
-        self.program.variables.iter().map(target).collect()
+        });
+        targets.collect()
     }
 
     /// Whether it holds for a point whose settings `text_of` gives as text.

@@ -101,7 +101,7 @@ fn rules_take_points_out_and_say_why() {
 #[test]
 fn a_rule_over_the_name_is_asked_at_every_point() {
     let g = grid(
-        "axes: { max-num-seqs: [1, 2], seed: [1, 2] }\nexclude:\n  - when: name == \"seqs1_seed2\" or (flags[\"seed\"] == 1 and model == \"default\" and flags[\"max-num-seqs\"] == 2) }]\n",
+        "axes: { max-num-seqs: [1, 2], seed: [1, 2] }\nexclude:\n  - when: name == \"seqs1_seed2\" or (flags[\"seed\"] == 1 and model == \"default\" and flags[\"max-num-seqs\"] == 2)\n",
     );
     let kept: Vec<String> =
         all_points(&g).into_iter().filter(|p| p.excluded.is_none()).map(|p| p.config.name).collect();
