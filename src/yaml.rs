@@ -354,6 +354,7 @@ impl Builder {
     fn mapping(&mut self, events: &mut Events<'_>) -> Result<Vec<(Node, Node)>, Diagnostics> {
         let mut own: Vec<(Node, Node)> = Vec::new();
         let mut merged: Vec<(Node, Node)> = Vec::new();
+        let mut merge_key: Option<Span> = None;
         loop {
             let (event, span) = self.next(events)?;
             if event == Event::MappingEnd {
@@ -367,6 +368,13 @@ impl Builder {
                 continue;
             };
             if name == "<<" && matches!(key.value, Value::Scalar { plain: true, .. }) {
+                if let Some(first) = merge_key.replace(key.span.clone()) {
+                    self.problems.push(
+                        key.span
+                            .error("duplicate-key", format!("the key `<<` is already set on line {}", first.line))
+                            .help("merge several anchors with one key: `<<: [*a, *b]`"),
+                    );
+                }
                 self.merge(&mut merged, &value);
             } else if let Some((first, _)) = own.iter().find(|(k, _)| k.text() == Some(name)) {
                 let line = first.span.line;
@@ -472,6 +480,12 @@ mod tests {
         let z = t.get("z").unwrap();
         let get = |k: &str| z.get(k).and_then(Node::text).map(str::to_owned);
         assert_eq!((get("a"), get("b"), get("c")), (Some("9".into()), Some("1".into()), Some("2".into())));
+    }
+
+    #[test]
+    fn a_second_merge_key_is_a_duplicate() {
+        let text = errors("x: &x {a: 1}\ny: &y {b: 1}\nz:\n  <<: *x\n  <<: *y\n");
+        assert!(text.contains("t.yaml:5:3") && text.contains("<<: [*a, *b]"), "{text}");
     }
 
     #[test]
