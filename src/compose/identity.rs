@@ -81,7 +81,8 @@ mod tests {
         Service {
             image: Some("i".into()),
             command: Some(vec!["serve".into(), "m".into(), "--api-key".into(), "s3cret".into(), "--x=1".into()]),
-            environment: [("HF_TOKEN".to_owned(), Some("hf_abc".to_owned())), ("A".to_owned(), Some("1".to_owned()))].into(),
+            environment: [("HF_TOKEN".to_owned(), Some("hf_abc".to_owned())), ("A".to_owned(), Some("1".to_owned()))]
+                .into(),
             ..Service::default()
         }
     }

@@ -175,7 +175,10 @@ pub(super) fn strip_extensions(tree: &mut Tree, path: &mut Path, warnings: &mut 
                     warnings.extend(map.iter().filter(|(key, _)| key.starts_with("x-")).map(|(key, value)| {
                         let place = value.key.as_ref().unwrap_or(&value.span);
                         place
-                            .warning("dropped-name", format!("Compose takes `{key}` in `{}` for a note", path.join(".")))
+                            .warning(
+                                "dropped-name",
+                                format!("Compose takes `{key}` in `{}` for a note", path.join(".")),
+                            )
                             .help(format!("write the list form to set it: - {key}=..."))
                     }));
                 }

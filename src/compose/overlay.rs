@@ -226,9 +226,7 @@ fn spell(name: &FlagName, value: &FlagValue, inline: bool) -> Result<Vec<String>
             let reads_as_flag = v.starts_with('-') && v.parse::<f64>().is_err();
             if inline || reads_as_flag { vec![format!("--{name}={v}")] } else { vec![format!("--{name}"), v.clone()] }
         }
-        (FlagValue::Many(values), _) => {
-            std::iter::once(format!("--{name}")).chain(values.iter().cloned()).collect()
-        }
+        (FlagValue::Many(values), _) => std::iter::once(format!("--{name}")).chain(values.iter().cloned()).collect(),
     })
 }
 
@@ -269,7 +267,9 @@ mod tests {
 
     #[test]
     fn a_toggle_has_three_states() {
-        for line in ["m --enable-prefix-caching --x", "m --no-enable-prefix-caching --x", "m --enable_prefix_caching true --x"] {
+        for line in
+            ["m --enable-prefix-caching --x", "m --no-enable-prefix-caching --x", "m --enable_prefix_caching true --x"]
+        {
             assert_eq!(command(line, &[("enable-prefix-caching", "on")]), "m --enable-prefix-caching --x");
             assert_eq!(command(line, &[("enable-prefix-caching", "off")]), "m --no-enable-prefix-caching --x");
             assert_eq!(command(line, &[("enable-prefix-caching", "default")]), "m --x");
@@ -286,7 +286,10 @@ mod tests {
             ("serve --x 1", "serve new --x 1"),
             ("serve --enforce-eager old", "serve --enforce-eager new"),
             ("old --x 1", "new --x 1"),
-            ("python3 -m vllm.entrypoints.openai.api_server --x 1", "python3 -m vllm.entrypoints.openai.api_server --x 1 --model new"),
+            (
+                "python3 -m vllm.entrypoints.openai.api_server --x 1",
+                "python3 -m vllm.entrypoints.openai.api_server --x 1 --model new",
+            ),
         ] {
             let settings = Settings { model: Some("new".into()), ..Settings::default() };
             let result = overlay(&service(None, Some(line)), &settings).unwrap();
