@@ -354,6 +354,7 @@ impl Builder {
     fn mapping(&mut self, events: &mut Events<'_>) -> Result<Vec<(Node, Node)>, Diagnostics> {
         let mut own: Vec<(Node, Node)> = Vec::new();
         let mut merged: Vec<(Node, Node)> = Vec::new();
+        let mut merge_key: Option<Span> = None;
         loop {
             let (event, span) = self.next(events)?;
             if event == Event::MappingEnd {
@@ -367,6 +368,13 @@ impl Builder {
                 continue;
             };
             if name == "<<" && matches!(key.value, Value::Scalar { plain: true, .. }) {
+                if let Some(first) = merge_key.replace(key.span.clone()) {
+                    self.problems.push(
+                        key.span
+                            .error("duplicate-key", format!("the key `<<` is already set on line {}", first.line))
+                            .help("merge several anchors with one key: `<<: [*a, *b]`"),
+                    );
+                }
                 self.merge(&mut merged, &value);
             } else if let Some((first, _)) = own.iter().find(|(k, _)| k.text() == Some(name)) {
                 let line = first.span.line;
@@ -481,6 +489,12 @@ mod tests {
         );
         assert_eq!(t.get("a").and_then(|a| a.get("b")).and_then(Node::seq).map(<[Node]>::len), Some(2));
         assert_eq!(t.get("c").and_then(|c| c.get("x")).and_then(Node::text), Some("1"));
+    }
+
+    #[test]
+    fn a_second_merge_key_is_a_duplicate() {
+        let text = errors("x: &x {a: 1}\ny: &y {b: 1}\nz:\n  <<: *x\n  <<: *y\n");
+        assert!(text.contains("t.yaml:5:3") && text.contains("<<: [*a, *b]"), "{text}");
     }
 
     #[test]

@@ -10,14 +10,24 @@ use super::tree::Tree;
 use super::{blank, dotenv};
 use crate::domain::{Diagnostic, Diagnostics, Redactor, Severity, did_you_mean};
 
+/// What the services are judged in.
+pub(super) struct Surroundings<'s> {
+    /// What was asked for.
+    pub request: &'s LoadRequest,
+    /// The whole document.
+    pub root: &'s Tree,
+    /// All variables.
+    pub environment: &'s BTreeMap<String, String>,
+}
+
 /// Fills the project with the enabled services, checked and complete.
 pub(super) fn finish(
-    request: &LoadRequest,
+    surroundings: &Surroundings<'_>,
     loader: &mut Loader<'_>,
     mut all: AllServices,
-    environment: &BTreeMap<String, String>,
     project: &mut Project,
 ) -> Result<(), Diagnostics> {
+    let Surroundings { request, root, environment } = surroundings;
     let mut profiles = request.profiles.clone();
     if profiles.is_empty() {
         let listed = environment.get("COMPOSE_PROFILES").map_or("", String::as_str);
@@ -28,6 +38,9 @@ pub(super) fn finish(
         scale(&mut decoded.service);
     }
     check(&all, &profiles, project, &mut problems);
+    for decoded in all.services.iter().filter(|d| enabled(&d.service, &profiles)) {
+        check_file_mounts(decoded, root, &mut problems);
+    }
     if let Some(target) = &request.service {
         match all.services.iter().find(|d| d.name == *target) {
             Some(decoded) if !enabled(&decoded.service, &profiles) => {
@@ -156,6 +169,25 @@ fn check_service(decoded: &Decoded, project: &Project, problems: &mut Vec<Diagno
                 .key_error("exclusive-keys", format!("`{name}` has a `container_name` and more than one replica"))
                 .help("remove one of the two"),
         );
+    }
+}
+
+/// Secrets and configs must be declared.
+fn check_file_mounts(decoded: &Decoded, root: &Tree, problems: &mut Vec<Diagnostic>) {
+    for section in ["secrets", "configs"] {
+        for mount in decoded.tree.get(section).and_then(Tree::seq).unwrap_or_default() {
+            let Some(source) = mount.get("source").and_then(Tree::str) else { continue };
+            if root.get(section).is_none_or(|declared| declared.get(source).is_none()) {
+                problems.push(
+                    mount
+                        .error(
+                            "unknown-file",
+                            format!("`{}` uses `{section}.{source}`, which is not declared", decoded.name),
+                        )
+                        .help(format!("add `{source}:` below `{section}:` at the top level")),
+                );
+            }
+        }
     }
 }
 

@@ -140,9 +140,8 @@ pub(super) fn networks(tree: &Tree, out: &mut Out<'_>) {
     let mut networks = JsonMap::new();
     for (name, entry) in tree.map().into_iter().flatten() {
         let value = out.inner(name, entry, |o, m| {
-            for key in ["priority", "gw_priority"] {
-                o.int(m, key);
-            }
+            // Compose 2.26 reads `gw_priority` and loses it.
+            o.int(m, "priority");
             for key in ["aliases", "link_local_ips"] {
                 if let Some(list) = m.get(key) {
                     o.put_list(key, list);

@@ -119,7 +119,8 @@ pub fn load(request: &LoadRequest, read: &dyn Fn(&Path) -> io::Result<String>) -
     let decoded = decode::services(&root)?;
     decode::resources(&root, &mut project)?;
     loader.warnings.extend(decoded.warnings.iter().cloned());
-    consistency::finish(request, &mut loader, decoded, &environment, &mut project)?;
+    let surroundings = consistency::Surroundings { request, root: &root, environment: &environment };
+    consistency::finish(&surroundings, &mut loader, decoded, &mut project)?;
     project.warnings = loader.warnings;
     Ok(project)
 }

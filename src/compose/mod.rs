@@ -13,6 +13,8 @@ mod identity;
 mod include;
 mod interpolate;
 mod load;
+#[cfg(test)]
+mod load_tests;
 mod merge;
 mod normalize;
 #[cfg(test)]

@@ -120,7 +120,11 @@ fn has_kind(tree: &Tree, kind: Kind) -> bool {
             Data::Float(n) => n.fract() == 0.0,
             _ => false,
         },
-        Kind::Num => matches!(tree.data, Data::Int(_) | Data::Float(_)),
+        Kind::Num => match tree.data {
+            Data::Int(_) => true,
+            Data::Float(n) => n.is_finite(),
+            _ => false,
+        },
         Kind::Bool => matches!(tree.data, Data::Bool(_)),
         Kind::Null => tree.is_null(),
     }

@@ -355,9 +355,6 @@ pub struct ServiceNetwork {
     /// Order in which networks are joined, highest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
-    /// Which network gives the default gateway, highest first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gw_priority: Option<i64>,
 }
 
 /// A published port.
