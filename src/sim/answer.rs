@@ -308,10 +308,15 @@ pub(super) fn message(answer: &Answer) -> Json {
     }
     let some = |text: String| if text.is_empty() { Json::Null } else { Json::String(text) };
     let content = if calls.is_empty() && reasoning.is_empty() { Json::String(content) } else { some(content) };
-    json!({
+    let mut message = json!({
         "role": "assistant", "content": content, "refusal": null, "annotations": null, "audio": null,
-        "function_call": null, "tool_calls": calls, "reasoning": some(reasoning),
-    })
+        "function_call": null, "reasoning": some(reasoning),
+    });
+    // vLLM leaves the key out where there is no call.
+    if !calls.is_empty() {
+        message["tool_calls"] = Json::Array(calls);
+    }
+    message
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::engine::{EngineHandle, StreamEvent, Submission};
 use super::fault::{Fault, FaultKind};
 use super::metrics::{self, MetricsInfo};
 use super::request::{self, ApiError, Endpoint, Generation};
-use super::stream::{Claim, FINGERPRINT, Identity, Stream, usage};
+use super::stream::{Claim, FINGERPRINT, Identity, Nulls, Stream, usage};
 use super::tokenizer;
 use super::truth::Truth;
 
@@ -295,12 +295,25 @@ async fn whole(mut stream: Stream) -> Result<Response, ApiError> {
     let usage = if Fault::strikes(stream.fault, FaultKind::NoUsage, stream.number) {
         Json::Null
     } else {
-        usage(generation, &answer.deltas, stream.tokens_details.then_some(cached), true)
+        usage(generation, &answer.deltas, stream.tokens_details.then_some(cached), Nulls::Shown)
     };
-    Ok(axum::Json(json!({
+    let mut body = json!({
         "id": identity.id, "object": object, "created": identity.created, "model": identity.model,
         "choices": [choice], "service_tier": null, "system_fingerprint": FINGERPRINT, "usage": usage,
-        "prompt_logprobs": null, "prompt_token_ids": null, "kv_transfer_params": null,
-    }))
-    .into_response())
+    });
+    let more: &[&str] = match generation.endpoint {
+        Endpoint::Chat => &[
+            "prompt_logprobs",
+            "prompt_token_ids",
+            "prompt_text",
+            "kv_transfer_params",
+            "ec_transfer_params",
+            "metrics",
+        ],
+        Endpoint::Completions => &["kv_transfer_params"],
+    };
+    for key in more {
+        body[*key] = Json::Null;
+    }
+    Ok(axum::Json(body).into_response())
 }

@@ -134,7 +134,7 @@ pub(super) async fn boot(
         "core.py:402",
         &format!("init engine (profile, create kv cache, warmup model) took {:.2} s", boot.seconds(0.5)),
     );
-    boot.spend(0.05).await?;
+    boot.spend(0.1).await?;
     routes(&boot);
     Ok(Booted { memory, max_model_len })
 }

@@ -404,6 +404,11 @@ impl Engine {
 
     /// Tells every stream that nothing more will come.
     fn close(&mut self, end: EngineEnd) {
+        if end == EngineEnd::Killed {
+            // A killed process says nothing: the streams' senders must not even be dropped.
+            std::mem::forget(std::mem::take(&mut self.live));
+            return;
+        }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.take(command);

@@ -94,8 +94,11 @@ async fn a_killed_server_has_exit_code_137_and_no_last_words() {
     let server = spawn(&["m", "--sim-speed=20", "--sim-fail=killed:0"]).await.unwrap();
     let log = server.console.clone();
     let body = json!({"prompt": "go", "max_tokens": 400, "ignore_eos": true});
-    post(server.address(), "/v1/completions", &body).await;
-    assert_eq!(server.wait().await, 137);
+    let at = server.address();
+    let asked = tokio::time::timeout(Duration::from_millis(300), post(at, "/v1/completions", &body));
+    let (asked, code) = tokio::join!(asked, server.wait());
+    assert!(asked.is_err(), "no answer");
+    assert_eq!(code, 137);
     assert!(!log.lines().join("\n").contains("Shutting down"));
 }
 
@@ -141,4 +144,38 @@ async fn an_orderly_stop_says_so_and_ends_with_code_0() {
     let (asked, gone) =
         (log.find("shutdown triggered").unwrap(), log.find("INFO:     Finished server process").unwrap());
     assert!(asked < gone);
+}
+
+/// The command of the shipped deployment, as words.
+fn quickstart_command() -> Vec<String> {
+    let text = include_str!("../../compose/quickstart.yml");
+    let (_, rest) = text.split_once("command: >-\n").unwrap();
+    let (command, _) = rest.split_once("    ports:").unwrap();
+    command.split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_shipped_quickstart_starts_and_its_two_bad_configs_fail_for_memory() {
+    let start = async |more: &[&str]| {
+        let command = quickstart_command();
+        let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+        words.extend(more);
+        words.push("--sim-boot-seconds=0");
+        spawn(&words).await.map(|running| running.url())
+    };
+    assert!(start(&[]).await.is_ok());
+    for seqs in ["4", "32"] {
+        for caching in ["--enable-prefix-caching", "--no-enable-prefix-caching"] {
+            for chunked in ["--enable-chunked-prefill", "--no-enable-chunked-prefill"] {
+                start(&["--max-num-seqs", seqs, caching, chunked]).await.unwrap();
+            }
+        }
+    }
+    start(&["--kv-cache-dtype", "fp8", "--max-num-seqs", "32"]).await.unwrap();
+    let (code, log) = start(&["--gpu-memory-utilization", "0.7", "--max-num-seqs", "32"]).await.unwrap_err();
+    assert_eq!(code, 1);
+    assert!(log.contains("(1.0 GiB KV cache is needed, which is larger than the available KV cache memory (0.61 GiB)"));
+    let (code, log) = start(&["--gpu-memory-utilization", "0.98", "--max-num-seqs", "32"]).await.unwrap_err();
+    assert_eq!(code, 1);
+    assert!(log.contains("torch.AcceleratorError: CUDA error: out of memory"));
 }

@@ -133,7 +133,11 @@ impl Page<'_> {
     /// One sample; labels stand in alphabetical order.
     fn sample(&mut self, name: &str, extra: &Extra<'_>, value: f64) {
         let mut labels: Vec<(&str, &str)> = extra.to_vec();
-        labels.extend([("engine", "0"), ("model_name", self.info.model_name.as_str())]);
+        labels.push(("model_name", self.info.model_name.as_str()));
+        // The API server counts its parsers' work; everything else comes from an engine.
+        if !name.starts_with("vllm:tool_call_parser") {
+            labels.push(("engine", "0"));
+        }
         self.line(name, &mut labels, value);
     }
 

@@ -31,9 +31,13 @@ mod truth;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod scheduler_tests;
+#[cfg(test)]
 mod serving_tests;
 #[cfg(test)]
 mod test_client;
+#[cfg(test)]
+mod vllm_tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -167,6 +167,12 @@ impl Scheduler {
         self.waiting.len()
     }
 
+    /// Tokens that a slice computes, by request: for tests.
+    #[cfg(test)]
+    pub(super) fn plan(step: &Step) -> Vec<(SeqId, usize)> {
+        step.slices.clone()
+    }
+
     /// Share of the KV cache that requests hold, 0 to 1.
     pub(super) fn kv_usage(&self) -> f64 {
         self.pool.usage()

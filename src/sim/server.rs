@@ -130,7 +130,10 @@ async fn serve(
                 let _ = engine_task.await;
             }
         }
-        Some(EngineEnd::Killed) => return LifeEnd::Killed,
+        Some(EngineEnd::Killed) => {
+            server_task.abort();
+            return LifeEnd::Killed;
+        }
         Some(EngineEnd::Died) => {
             failures::engine_dead(&console);
             tokio::time::sleep(AFTER_DEATH.div_f64(speed.max(1.0))).await;

@@ -2,6 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
+use super::args::SimArgs;
+use super::model::{Memory, Speed, StepLoad};
+use super::scheduler::{ChunkedPrefill, Limits, PrefixCaching, Scheduler};
 use super::test_client::{get, post, post_with};
 use super::{Running, spawn};
 
@@ -139,17 +142,20 @@ async fn the_same_prefix_is_a_hit_in_usage_in_counters_and_in_time() {
     let prompt = "every word counts here ".repeat(700);
     let body = json!({"prompt": prompt, "max_tokens": 1, "stream": true, "stream_options": {"include_usage": true}});
     let mut cached = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..5 {
         let events = post(at, "/v1/completions", &body).await.events();
         cached.push(events.last().unwrap()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap());
     }
     let truth = server.truth();
     let prompt_tokens = truth[0].prompt_tokens as u64;
-    assert_eq!(cached, [0, (prompt_tokens - 1) / 16 * 16]);
-    assert!((metric(&server, "vllm:prefix_cache_queries_total").await - 2.0 * prompt_tokens as f64).abs() < 1e-9);
-    assert!((metric(&server, "vllm:prefix_cache_hits_total").await - cached[1] as f64).abs() < 1e-9);
+    let all_but_the_end = (prompt_tokens - 1) / 16 * 16;
+    assert_eq!(cached, [0, all_but_the_end, all_but_the_end, all_but_the_end, all_but_the_end]);
+    assert!((metric(&server, "vllm:prefix_cache_queries_total").await - 5.0 * prompt_tokens as f64).abs() < 1e-9);
+    assert!((metric(&server, "vllm:prefix_cache_hits_total").await - 4.0 * all_but_the_end as f64).abs() < 1e-9);
     let ttft = |i: usize| truth[i].token_ms[0] - truth[i].arrival_ms;
-    assert!(ttft(0) > 3.0 * ttft(1), "miss {} ms, hit {} ms", ttft(0), ttft(1));
+    // A step never ends early, and on a busy machine it may end late: the quickest hit is compared.
+    let hit = (1..5).map(ttft).fold(f64::MAX, f64::min);
+    assert!(ttft(0) > 2.0 * hit, "miss {} ms, hit {hit} ms", ttft(0));
 }
 
 #[tokio::test]
@@ -165,29 +171,44 @@ async fn without_prefix_caching_nothing_is_queried_or_hit() {
     assert!(page.contains("enable_prefix_caching=\"False\""), "{page}");
 }
 
-/// The largest gap between two tokens of a stream while another request's long prompt is computed, ms.
-async fn largest_gap_beside_a_long_prefill(flags: &str) -> f64 {
-    let flags = format!("m --max-model-len 16384 --sim-noise 0 --sim-first-request-ms 0 --sim-speed 5 {flags}");
-    let server = server(&flags).await;
-    let at = server.address();
-    let stream = json!({"prompt": "short", "max_tokens": 60, "ignore_eos": true, "stream": true});
-    let long = json!({"prompt": "some very long text ".repeat(2_400), "max_tokens": 1});
-    let (reply, ()) = tokio::join!(post(at, "/v1/completions", &stream), async {
-        while server.truth().first().is_none_or(|t| t.token_ms.len() < 5) {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(post(at, "/v1/completions", &long).await.status, 200);
+/// The longest step of a stream while a prompt of 12,000 tokens is computed beside it, ms by the model: no clock, no noise.
+fn largest_gap_beside_a_long_prefill(chunked_prefill: ChunkedPrefill) -> f64 {
+    let max_num_batched_tokens = match chunked_prefill {
+        ChunkedPrefill::On => 1_024,
+        ChunkedPrefill::Off => 16_384,
+    };
+    let args = SimArgs::parse(vec!["m".to_owned()]).unwrap();
+    let speed = Speed::of(&args, &Memory::plan(&args));
+    let mut scheduler = Scheduler::new(Limits {
+        max_num_seqs: 8,
+        max_num_batched_tokens,
+        block_size: 16,
+        blocks: 2_000,
+        chunked_prefill,
+        prefix_caching: PrefixCaching::On,
     });
-    assert!(reply.has_done());
-    let truth = server.truth();
-    truth[0].token_ms.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max)
+    scheduler.add(1, (0..40).collect(), 8, 0);
+    let first = scheduler.schedule();
+    scheduler.finish(&first);
+    scheduler.add(2, (1_000..13_001).collect(), 12_000, 0);
+    let mut largest_ms = 0.0_f64;
+    loop {
+        let step = scheduler.schedule();
+        if step.is_empty() {
+            return largest_ms;
+        }
+        if scheduler.finish(&step).iter().any(|output| output.id == 1) {
+            largest_ms = largest_ms.max(speed.step(&step.load).as_secs_f64() * 1e3);
+        }
+    }
 }
 
-#[tokio::test]
-async fn chunked_prefill_bounds_the_gap_that_a_long_prompt_tears_into_a_stream() {
-    let chunked = largest_gap_beside_a_long_prefill("--max-num-batched-tokens 1024").await;
-    let whole = largest_gap_beside_a_long_prefill("--no-enable-chunked-prefill").await;
-    assert!(whole > 4.0 * chunked, "chunked {chunked} ms, whole {whole} ms");
+#[test]
+fn chunked_prefill_bounds_the_gap_that_a_long_prompt_tears_into_a_stream() {
+    let chunked = largest_gap_beside_a_long_prefill(ChunkedPrefill::On);
+    let whole = largest_gap_beside_a_long_prefill(ChunkedPrefill::Off);
+    // 12,000 tokens at 10,000 a second, against 1,024 of them and the attention to what stands before.
+    assert!(whole > 1_200.0 && chunked < 150.0, "chunked {chunked} ms, whole {whole} ms");
 }
 
 #[tokio::test]
@@ -221,12 +242,13 @@ async fn a_full_cache_throws_the_last_request_out_and_finishes_it_later() {
 async fn the_first_request_after_boot_is_slow_and_the_second_is_not() {
     let server = server("m --sim-first-request-ms 3000 --sim-speed 20 --no-enable-prefix-caching").await;
     let body = json!({"prompt": "go", "max_tokens": 1});
-    for _ in 0..2 {
+    for _ in 0..5 {
         post(server.address(), "/v1/completions", &body).await;
     }
     let truth = server.truth();
     let ttft = |i: usize| truth[i].token_ms[0] - truth[i].arrival_ms;
-    assert!(ttft(0) > ttft(1) + 100.0, "{} {}", ttft(0), ttft(1));
+    let later = (1..5).map(ttft).fold(f64::MAX, f64::min);
+    assert!(ttft(0) >= 150.0 && later < 150.0, "{} {later}", ttft(0));
 }
 
 #[tokio::test]
@@ -257,13 +279,11 @@ async fn the_truth_page_agrees_with_what_the_client_saw() {
     assert_eq!((tokens.len(), written.len()), (10, 10));
     assert!(tokens.iter().zip(&written).all(|(t, w)| w >= t));
     let seen_ms = (reply.last.unwrap() - reply.first.unwrap()).as_secs_f64() * 1e3;
-    assert!((seen_ms - (written[9] - written[0])).abs() < 50.0, "{seen_ms} {written:?}");
+    assert!((seen_ms - (written[9] - written[0])).abs() < 200.0, "{seen_ms} {written:?}");
 }
 
 #[tokio::test]
 async fn the_same_seed_gives_the_same_plan_of_steps() {
-    use super::args::SimArgs;
-    use super::model::{Memory, Speed, StepLoad};
     let args = SimArgs::parse(vec!["m".to_owned()]).unwrap();
     let speed = Speed::of(&args, &Memory::plan(&args));
     let load = StepLoad { decode_seqs: 3, decode_context_tokens: 900, ..StepLoad::default() };

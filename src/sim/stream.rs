@@ -27,18 +27,33 @@ pub(super) struct Identity {
     pub(super) model: String,
 }
 
-/// What an answer cost.
-pub(super) fn usage(generation: &Generation, deltas: &[Delta], cached: Option<usize>, nulls: bool) -> Json {
+/// Streamed objects leave nulls out, whole ones show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nulls {
+    LeftOut,
+    Shown,
+}
+
+/// What an answer cost; `cached` where the server was told to say it.
+pub(super) fn usage(generation: &Generation, deltas: &[Delta], cached: Option<usize>, nulls: Nulls) -> Json {
     let (prompt, completion) = (generation.prompt.len(), deltas.len());
+    let chat = generation.endpoint == Endpoint::Chat;
     let mut usage = json!({
         "prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion,
     });
-    match cached {
-        Some(cached) => usage["prompt_tokens_details"] = json!({"cached_tokens": cached}),
-        None if nulls => usage["prompt_tokens_details"] = Json::Null,
-        None => {}
+    if let Some(cached) = cached {
+        let mut details = json!({"cached_tokens": cached});
+        if chat {
+            details["created_cache_tokens"] = json!(0);
+        }
+        if nulls == Nulls::Shown {
+            details["multimodal_tokens"] = Json::Null;
+        }
+        usage["prompt_tokens_details"] = details;
+    } else if nulls == Nulls::Shown {
+        usage["prompt_tokens_details"] = Json::Null;
     }
-    if generation.endpoint == Endpoint::Chat {
+    if chat {
         let reasoning = deltas.iter().filter(|d| matches!(d, Delta::Reasoning(_))).count();
         usage["completion_tokens_details"] = json!({"reasoning_tokens": reasoning});
     }
@@ -76,6 +91,19 @@ pub(super) struct Stream {
     pub(super) number: u64,
 }
 
+/// The first choice of a chat.
+const ROLE: &str = r#"{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}"#;
+
+/// What an event is for.
+enum EventKind {
+    /// The chat's first event, which says who speaks.
+    Role,
+    /// A token's choice.
+    Token(String),
+    /// The last event before `[DONE]`, without a choice.
+    Usage,
+}
+
 /// What goes out next.
 enum Piece {
     Data(Bytes),
@@ -109,27 +137,31 @@ impl Stream {
         Fault::strikes(self.fault, kind, self.number)
     }
 
-    /// An event whose `choices` hold `choice` (nothing for the usage chunk).
-    fn event(&self, choice: Option<String>, upto: usize, cached: usize, last: bool) -> String {
+    /// An event of this kind after `upto` tokens.
+    fn event(&self, kind: EventKind, upto: usize, cached: usize) -> String {
         let object = match self.generation.endpoint {
             Endpoint::Chat => "chat.completion.chunk",
             Endpoint::Completions => "text_completion",
         };
         let Identity { id, created, model } = &self.identity;
+        let (choice, with_usage, tail) = match kind {
+            EventKind::Role => (ROLE.to_owned(), false, ",\"prompt_token_ids\":null,\"prompt_text\":null".to_owned()),
+            EventKind::Token(choice) => (choice, false, String::new()),
+            EventKind::Usage => (String::new(), true, format!(",\"system_fingerprint\":\"{FINGERPRINT}\"")),
+        };
         let mut text = format!(
             "data: {{\"id\":{},\"object\":\"{object}\",\"created\":{created},\"model\":{},\"choices\":[{}]",
             json!(id),
             json!(model),
-            choice.unwrap_or_default()
+            choice
         );
-        if last || self.generation.continuous_usage && !self.strikes(FaultKind::NoUsage) {
-            let cached = self.tokens_details.then_some(cached);
-            let usage = usage(&self.generation, &self.answer.deltas[..upto], cached, false);
+        if with_usage || self.generation.continuous_usage && !self.strikes(FaultKind::NoUsage) {
+            // Details of the prompt come with the last usage only.
+            let cached = (with_usage && self.tokens_details).then_some(cached);
+            let usage = usage(&self.generation, &self.answer.deltas[..upto], cached, Nulls::LeftOut);
             text.push_str(&format!(",\"usage\":{usage}"));
         }
-        if last {
-            text.push_str(&format!(",\"system_fingerprint\":\"{FINGERPRINT}\""));
-        }
+        text.push_str(&tail);
         text.push_str("}\n\n");
         text
     }
@@ -197,11 +229,10 @@ impl State {
             let index = self.sent;
             let mut text = String::new();
             if index == 0 && self.stream.generation.endpoint == Endpoint::Chat {
-                let role = "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}";
-                text.push_str(&self.stream.event(Some(role.to_owned()), 0, cached, false));
+                text.push_str(&self.stream.event(EventKind::Role, 0, cached));
             }
             if let Some(choice) = self.stream.choice(index) {
-                text.push_str(&self.stream.event(Some(choice), index + 1, cached, false));
+                text.push_str(&self.stream.event(EventKind::Token(choice), index + 1, cached));
                 let now = self.stream.truth.offset_ms(Instant::now());
                 self.stream.record.edit().written_ms.push(now);
             }
@@ -219,7 +250,7 @@ impl State {
         if self.sent == self.stream.answer.deltas.len() && !self.over {
             self.stream.claim.done = true;
             if self.stream.generation.include_usage && !self.stream.strikes(FaultKind::NoUsage) {
-                let usage = self.stream.event(None, self.sent, cached, true);
+                let usage = self.stream.event(EventKind::Usage, self.sent, cached);
                 self.put(usage);
             }
             self.done();
