@@ -145,3 +145,25 @@ proptest! {
         prop_assert!(diff(&once, &once).is_empty());
     }
 }
+
+#[test]
+fn every_healthy_log_of_the_shared_corpus_says_its_version_and_length() {
+    for up in ["../shared/corpus", "../../shared/corpus"] {
+        let Ok(entries) = std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(up)) else {
+            continue;
+        };
+        for path in entries.map(|e| e.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // An excerpt without start-up lines says nothing.
+            if !name.starts_with("healthy__") || !name.ends_with(".log") || name == "healthy__09.log" {
+                continue;
+            }
+            let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            let config = read(&Sources { log: &log, ..Sources::default() });
+            assert!(config.get("engine_version").is_some(), "{name}");
+            let length = config.get("max-model-len").unwrap_or_else(|| panic!("{name}: {:?}", config.facts));
+            assert!(length.parse::<u32>().is_ok(), "{name}: {length}");
+            assert!(["on", "off"].contains(&config.get("enable-prefix-caching").unwrap_or("on")), "{name}");
+        }
+    }
+}
