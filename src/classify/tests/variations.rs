@@ -11,8 +11,11 @@ use crate::domain::Cause;
 
 /// The project's own samples, with the cause each gets unchanged.
 static SAMPLES: LazyLock<Vec<(Sample, Cause)>> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs");
-    samples(&folder).into_iter().map(|s| (cause_of(&s, &s.log), s)).map(|(cause, s)| (s, cause)).collect()
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The shared samples where they are at hand.
+    let folders = ["tests/fixtures/logs", "../shared/corpus", "../../shared/corpus"];
+    let all = folders.iter().flat_map(|f| samples(&root.join(f)));
+    all.map(|s| (cause_of(&s, &s.log), s)).map(|(cause, s)| (s, cause)).collect()
 });
 
 fn cause_of(sample: &Sample, log: &str) -> Cause {
