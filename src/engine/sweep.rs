@@ -162,20 +162,23 @@ impl Sweep {
         self.recall()?;
         let todos = self.outstanding()?;
         let settled = self.plan.iter().filter(|p| p.skip.is_none()).count().saturating_sub(todos.len());
-        self.teller.tell(Event::SweepStarted {
+        self.record(Event::SweepStarted {
             sweep: self.id,
             grid: self.planner.grid.name.clone(),
             trials: settled + todos.len(),
             settled,
             resumed: self.resumed,
-        });
-        for planned in self.plan.iter().filter(|_| !self.resumed) {
-            if let Some((_, why)) = &planned.skip {
-                self.teller.tell(Event::TrialSkipped { name: planned.config.name.clone(), why: why.clone() });
+        })?;
+        if !self.resumed {
+            let skipped = |p: &PlannedConfig| Some((p.config.name.clone(), p.skip.clone()?.1));
+            for (name, why) in self.plan.iter().filter_map(skipped).collect::<Vec<_>>() {
+                self.record(Event::TrialSkipped { name, why })?;
             }
         }
         if todos.is_empty() && self.resumed {
-            self.teller.notice("nothing is left to measure in this sweep; `--new` starts another");
+            self.record(Event::Notice {
+                text: "nothing is left to measure in this sweep; `--new` starts another".to_owned(),
+            })?;
         }
         let worked = self.work(todos).await;
         let restored = restore::put_back(&mut self).await;
@@ -191,14 +194,14 @@ impl Sweep {
         restored?;
         finished?;
         let summary = self.summary(ended)?;
-        self.teller.tell(Event::SweepFinished {
+        self.record(Event::SweepFinished {
             sweep: self.id,
             measured: summary.measured,
             failed: summary.failed,
             skipped: summary.skipped,
             left: summary.left,
             elapsed_s: self.began.elapsed().as_secs_f64(),
-        });
+        })?;
         Ok(summary)
     }
 
@@ -216,7 +219,7 @@ impl Sweep {
                 return Ok(Ended::Interrupted);
             }
             if let Some(until) = self.too_late(&took_s) {
-                self.teller.warning(format!("stopping before {until}, so that what served before is back in time"));
+                self.warn(format!("stopping before {until}, so that what served before is back in time"))?;
                 return Ok(Ended::Incomplete);
             }
             let Attempted { outcome, elapsed_s, twin_of } = self.attempt(&todo).await?;
@@ -230,10 +233,10 @@ impl Sweep {
                     }
                     if let Some(n) = breaker.trips_on(failure) {
                         let cause = failure.cause;
-                        self.teller.warning(format!(
-                            "{n} trials in a row failed alike ({cause}); stopping. {} `vgrid run` again goes on",
-                            failure.remedy
-                        ));
+                        let remedy = &failure.remedy;
+                        self.warn(format!(
+                            "stopping, {n} trials in a row failed alike ({cause}): {remedy}; then run again"
+                        ))?;
                         return Ok(Ended::Incomplete);
                     }
                     continue;
@@ -263,9 +266,21 @@ impl Sweep {
         let only = (!self.plan[todo.item].is_baseline).then_some(self.trial_ids[todo.item]);
         score::judge_gates(&self.planner, &mut self.store, self.id, only)?;
         if let Some(best) = score::best_so_far(&self.planner, &self.store, self.id)? {
-            self.teller.tell(best);
+            self.record(best)?;
         }
         Ok(())
+    }
+
+    /// Keeps an event in the database, then tells it.
+    pub(super) fn record(&mut self, event: Event) -> Result<(), EngineError> {
+        self.store.save_event(self.id, &event)?;
+        self.teller.tell(event);
+        Ok(())
+    }
+
+    /// Records a warning.
+    pub(super) fn warn(&mut self, text: impl Into<String>) -> Result<(), EngineError> {
+        self.record(Event::Warning { text: text.into() })
     }
 
     /// What is still to be run, in the plan's order.

@@ -38,12 +38,34 @@ pub(super) struct Attempted {
 enum Measured {
     /// Every missing scenario was run and stored.
     All,
-    /// It stopped with this failure.
-    Failed(Failure),
+    /// It went wrong; why is said when the server is stopped and its log complete.
+    Trouble(Trouble),
     /// We were told to stop.
     Cancelled,
     /// It resolves to the same engine as this config.
     Twin(String),
+}
+
+/// What was seen when it went wrong, before the server was stopped.
+struct Trouble {
+    seen: Seen,
+    /// The server's state at that moment.
+    exit: ExitFacts,
+}
+
+enum Seen {
+    /// It could not be created or started, or it died.
+    Death,
+    /// Our own race gave it up.
+    GaveUp(WaitVerdict),
+    /// It stopped being usable in the middle of a scenario.
+    Unusable(String),
+    /// It answers, and not what it must.
+    BadAnswer(String),
+    /// Somebody else restarted or replaced it.
+    Replaced(String),
+    /// The smoke scenario did not pass; what failed in it.
+    SmokeFailed(String),
 }
 
 /// One attempt, from its row in the database to its end. The server is stopped and removed in every case.
@@ -72,7 +94,7 @@ impl<'s> Attempt<'s> {
         let trial = TrialRef { attempt: number, ..trial };
         let log_path = sweep.log_path(&trial)?;
         sweep.store.set_attempt_log(attempt, &log_path)?;
-        sweep.teller.tell(Event::TrialStarted { trial: trial.clone() });
+        sweep.record(Event::TrialStarted { trial: trial.clone() })?;
         Ok(Self {
             sweep,
             planned,
@@ -104,39 +126,70 @@ impl<'s> Attempt<'s> {
             () = cancel.cancelled() => None,
             started = launcher.start(&spec) => Some(started),
         };
-        let measured = match started {
+        let (measured, stopped) = match started {
             // A container that was being created carries our labels and is removed at the end of the sweep.
-            None => Measured::Cancelled,
+            None => (Measured::Cancelled, None),
             Some(Err(error)) if error.daemon_unreachable => return Err(error.into()),
-            Some(Err(error)) => Measured::Failed(self.classified(error.exit_facts(), None)),
+            Some(Err(error)) => (trouble(Seen::Death, error.exit_facts()), None),
             Some(Ok(running)) => {
                 self.timings.create_s = Some(running.create_s + running.start_s);
                 let image = (!self.sweep.planner.is_process()).then_some(spec.image.as_str());
                 self.sweep.store.set_attempt_container(self.attempt, &running.id, image)?;
                 let measured = self.measure(&running).await;
                 let stopped = self.stop(&running).await;
-                let measured = measured?;
-                let exit = stopped?;
-                // What the container's end adds (exit code, OOM kill) belongs to the failure's facts.
-                match measured {
-                    Measured::Failed(mut failure) => {
-                        if failure.exit.exit_code.is_none() && !exit.asked_to_stop {
-                            failure.exit = exit;
-                        }
-                        Measured::Failed(failure)
-                    }
-                    other => other,
-                }
+                (measured?, Some(stopped?))
             }
         };
-        self.finish(measured)
+        self.finish(measured, stopped)
     }
 
-    fn finish(self, measured: Measured) -> Result<Attempted, EngineError> {
+    /// Why it went wrong, from everything that is known once the server is gone and its log complete.
+    fn failure(&self, trouble: Trouble, stopped: Option<ExitFacts>) -> Failure {
+        // The news of a death may come before its exit code and OOM kill; the look after the stop has both.
+        let exit = match (&trouble.seen, stopped) {
+            (Seen::Death | Seen::Unusable(_), Some(stopped)) if !stopped.asked_to_stop => stopped,
+            (_, _) => trouble.exit,
+        };
+        let own =
+            |text: &str| Evidence { line_number: None, text: self.sweep.planner.redactor.apply(text).into_owned() };
+        match trouble.seen {
+            Seen::Death => self.classified(exit, None),
+            Seen::GaveUp(verdict) => self.classified(exit, Some(verdict)),
+            Seen::Unusable(what) => {
+                let mut failure = self.classified(exit, None);
+                failure.evidence.push(own(&what));
+                failure
+            }
+            Seen::BadAnswer(what) => {
+                let mut failure = self.classified(exit, None);
+                if matches!(failure.cause, Cause::Healthy | Cause::Unknown | Cause::Stopped) {
+                    failure = bad_responses(failure.exit);
+                }
+                failure.evidence.insert(0, own(&what));
+                failure
+            }
+            Seen::SmokeFailed(what) => {
+                let mut failure = bad_responses(exit);
+                failure.evidence.push(own(&what));
+                failure
+            }
+            Seen::Replaced(what) => {
+                let mut failure = self.classified(exit, None);
+                failure.cause = Cause::Stopped;
+                failure.transient = true;
+                failure.evidence.insert(0, own(&what));
+                failure.remedy =
+                    "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
+                failure
+            }
+        }
+    }
+
+    fn finish(self, measured: Measured, stopped: Option<ExitFacts>) -> Result<Attempted, EngineError> {
         let elapsed_s = self.began.elapsed().as_secs_f64();
         let (outcome, twin_of) = match measured {
             Measured::All => (Outcome::Measured, None),
-            Measured::Failed(failure) => (Outcome::Failed(failure), None),
+            Measured::Trouble(trouble) => (Outcome::Failed(self.failure(trouble, stopped)), None),
             Measured::Cancelled => (Outcome::Interrupted, None),
             Measured::Twin(of) => (Outcome::Interrupted, Some(of)),
         };
@@ -146,7 +199,7 @@ impl<'s> Attempt<'s> {
             let why = format!("resolves to the same engine as {of}, which was measured");
             let id = crate::store::TrialId(self.trial.trial_id);
             self.sweep.store.skip_trial(id, SkipReason::Twin, &why)?;
-            self.sweep.teller.tell(Event::TrialSkipped { name: self.trial.name, why });
+            self.sweep.record(Event::TrialSkipped { name: self.trial.name, why })?;
             return Ok(Attempted { outcome, elapsed_s, twin_of });
         }
         let (cause, detail, remedy) = match &outcome {
@@ -157,7 +210,7 @@ impl<'s> Attempt<'s> {
             }
             Outcome::Interrupted => (None, String::new(), None),
         };
-        self.sweep.teller.tell(Event::TrialFinished {
+        self.sweep.record(Event::TrialFinished {
             trial: self.trial,
             outcome: outcome.as_str().to_owned(),
             cause,
@@ -165,7 +218,7 @@ impl<'s> Attempt<'s> {
             remedy,
             elapsed_s,
             ready_s: self.ready_s,
-        });
+        })?;
         Ok(Attempted { outcome, elapsed_s, twin_of: None })
     }
 
@@ -195,11 +248,15 @@ impl<'s> Attempt<'s> {
         self.enter(Phase::Startup)?;
         let ready = match self.wait_ready(running).await {
             launch::Readiness::Ready(ready) => ready,
-            launch::Readiness::Exited(exit) => return Ok(Measured::Failed(self.classified(exit, None))),
-            launch::Readiness::Stalled(_) => return Ok(self.gave_up(running, WaitVerdict::Stalled).await),
-            launch::Readiness::Deadline(_) => return Ok(self.gave_up(running, WaitVerdict::Timeout).await),
-            launch::Readiness::Refused { why, .. } => return Ok(self.bad_responses(running, why).await),
-            launch::Readiness::Replaced(why) => return Ok(self.replaced(running, why).await),
+            launch::Readiness::Exited(exit) => return Ok(trouble(Seen::Death, exit)),
+            launch::Readiness::Stalled(_) => {
+                return Ok(self.trouble(running, Seen::GaveUp(WaitVerdict::Stalled)).await);
+            }
+            launch::Readiness::Deadline(_) => {
+                return Ok(self.trouble(running, Seen::GaveUp(WaitVerdict::Timeout)).await);
+            }
+            launch::Readiness::Refused { why, .. } => return Ok(self.trouble(running, Seen::BadAnswer(why)).await),
+            launch::Readiness::Replaced(why) => return Ok(self.trouble(running, Seen::Replaced(why)).await),
             launch::Readiness::Cancelled => return Ok(Measured::Cancelled),
         };
         self.ready_s = Some(ready.ready_s);
@@ -207,7 +264,7 @@ impl<'s> Attempt<'s> {
         self.enter(Phase::Serving)?;
         let client = match self.client(&ready).await {
             Ok(client) => client,
-            Err(error) => return Ok(self.bad_responses(running, error.to_string()).await),
+            Err(error) => return Ok(self.trouble(running, Seen::BadAnswer(error.to_string())).await),
         };
         let resolved = self.read_back(running, &client).await?;
         if let Some(of) = self.sweep.twin_of(self.planned, &resolved) {
@@ -282,10 +339,10 @@ impl<'s> Attempt<'s> {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
             }
             self.sweep.store.save_scenario(self.attempt, key, &result)?;
-            self.tell_scenario(&result);
+            self.tell_scenario(&result)?;
             self.timings.measure_s = Some(began.elapsed().as_secs_f64());
-            if let Some(failure) = self.smoke_failure(&result) {
-                return Ok(Measured::Failed(failure));
+            if let Some(what) = smoke_failure(&result) {
+                return Ok(self.trouble(running, Seen::SmokeFailed(what)).await);
             }
         }
         Ok(Measured::All)
@@ -311,12 +368,12 @@ impl<'s> Attempt<'s> {
                 biased;
                 exit = &mut death => {
                     abandon.cancel();
-                    return Ok(Err(Measured::Failed(self.classified(exit, None))));
+                    return Ok(Err(trouble(Seen::Death, exit)));
                 }
                 ended = &mut run => break ended,
                 () = &mut deadline => {
                     abandon.cancel();
-                    return Ok(Err(self.gave_up(running, WaitVerdict::Timeout).await));
+                    return Ok(Err(self.trouble(running, Seen::GaveUp(WaitVerdict::Timeout)).await));
                 }
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
@@ -331,7 +388,7 @@ impl<'s> Attempt<'s> {
                 Ok(Err(self.unusable(running, how, evidence).await))
             }
             Err(error @ (BenchError::Setup { .. } | BenchError::Internal(_))) => {
-                Ok(Err(self.bad_responses(running, error.to_string()).await))
+                Ok(Err(self.trouble(running, Seen::BadAnswer(error.to_string())).await))
             }
         }
     }
@@ -339,69 +396,16 @@ impl<'s> Attempt<'s> {
     /// The server stopped being usable: dead a moment later, or alive and hung.
     async fn unusable(&self, running: &Running, how: Unusable, evidence: String) -> Measured {
         // An engine that died takes a moment to end its container; its exit says more than a refused connection.
-        let exit = tokio::time::timeout(DEATH_AFTER_TROUBLE, running.watch_death()).await;
-        let (exit, wait) = match (exit, how) {
-            (Ok(exit), _) => (exit, None),
-            (Err(_), Unusable::Hung) => (self.state(running).await, Some(WaitVerdict::Hung)),
-            (Err(_), Unusable::Gone | Unusable::EngineDead) => (self.state(running).await, None),
-        };
-        let mut failure = self.classified(exit, wait);
-        failure.evidence.push(Evidence { line_number: None, text: evidence });
-        Measured::Failed(failure)
-    }
-
-    async fn gave_up(&self, running: &Running, verdict: WaitVerdict) -> Measured {
-        Measured::Failed(self.classified(self.state(running).await, Some(verdict)))
-    }
-
-    async fn bad_responses(&self, running: &Running, why: String) -> Measured {
-        let mut failure = self.classified(self.state(running).await, None);
-        if matches!(failure.cause, Cause::Healthy | Cause::Unknown) {
-            failure.cause = Cause::BadResponses;
-            failure.remedy =
-                "look at the answer and the engine's log; check model id, API key and chat template".to_owned();
-            failure.transient = false;
-            failure.evidence.clear();
+        match (tokio::time::timeout(DEATH_AFTER_TROUBLE, running.watch_death()).await, how) {
+            (Ok(exit), _) => trouble(Seen::Unusable(evidence), exit),
+            (Err(_), Unusable::Hung) => self.trouble(running, Seen::GaveUp(WaitVerdict::Hung)).await,
+            (Err(_), Unusable::Gone | Unusable::EngineDead) => self.trouble(running, Seen::Unusable(evidence)).await,
         }
-        let text = self.sweep.planner.redactor.apply(&why).into_owned();
-        failure.evidence.insert(0, Evidence { line_number: None, text });
-        Measured::Failed(failure)
     }
 
-    /// Somebody else restarted or replaced the container: says nothing about the config.
-    async fn replaced(&self, running: &Running, why: String) -> Measured {
-        let mut failure = self.classified(self.state(running).await, None);
-        failure.cause = Cause::Stopped;
-        failure.transient = true;
-        failure.evidence.insert(0, Evidence { line_number: None, text: why });
-        failure.remedy =
-            "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
-        Measured::Failed(failure)
-    }
-
-    fn smoke_failure(&self, result: &ScenarioResult) -> Option<Failure> {
-        if result.spec.kind() != ScenarioKind::Smoke {
-            return None;
-        }
-        let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
-        if passed.value >= 1.0 {
-            return None;
-        }
-        let wrong = result.requests.iter().find(|r| !r.end.is_complete());
-        let what = wrong.map_or_else(
-            || result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
-            |r| format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()),
-        );
-        Some(Failure {
-            phase: Phase::Serving,
-            stage: None,
-            cause: Cause::BadResponses,
-            evidence: vec![Evidence { line_number: None, text: what.trim().to_owned() }],
-            numbers: Default::default(),
-            remedy: "the server starts and does not answer as it must; look at the answer and at its log".to_owned(),
-            transient: false,
-            exit: ExitFacts { status: Some("running".to_owned()), ..ExitFacts::default() },
-        })
+    /// Trouble with the server's state of now.
+    async fn trouble(&self, running: &Running, seen: Seen) -> Measured {
+        trouble(seen, self.state(running).await)
     }
 
     async fn state(&self, running: &Running) -> ExitFacts {
@@ -439,26 +443,62 @@ impl<'s> Attempt<'s> {
         self.sweep.teller.progress(&self.trial, progress);
     }
 
-    fn tell_scenario(&self, result: &ScenarioResult) {
+    fn tell_scenario(&mut self, result: &ScenarioResult) -> Result<(), EngineError> {
         let failed = result.requests.iter().filter(|r| !r.end.is_complete()).count() as u64;
         let headline = bench::headline(result);
-        self.sweep.teller.tell(Event::ScenarioFinished {
+        self.sweep.record(Event::ScenarioFinished {
             trial: self.trial.clone(),
             scenario: result.spec.kind(),
             elapsed_s: result.elapsed_s,
             requests: result.requests.len() as u64,
             failed,
             headline: headline.into_iter().map(|m| (m.path.to_string(), m.value, m.unit.clone())).collect(),
-        });
+        })?;
         for (reason, why) in result.validity.reasons.iter().filter(|_| result.validity.verdict == Verdict::Invalid) {
             let kind = result.spec.kind();
-            self.sweep.teller.warning(format!("{}: {kind} is invalid ({reason}): {why}", self.trial.name));
+            self.sweep.warn(format!("{}: {kind} is invalid ({reason}): {why}", self.trial.name))?;
         }
+        Ok(())
     }
 }
 
 /// How long a server in trouble gets to show that it is dead.
 const DEATH_AFTER_TROUBLE: Duration = Duration::from_secs(5);
+
+fn trouble(seen: Seen, exit: ExitFacts) -> Measured {
+    Measured::Trouble(Trouble { seen, exit })
+}
+
+fn bad_responses(exit: ExitFacts) -> Failure {
+    Failure {
+        phase: Phase::Serving,
+        stage: None,
+        cause: Cause::BadResponses,
+        evidence: Vec::new(),
+        numbers: Default::default(),
+        remedy: "the server starts and does not answer as it must: look at the answer and at the engine's log; check model id, \
+                 API key and chat template"
+            .to_owned(),
+        transient: false,
+        exit,
+    }
+}
+
+/// What of the smoke scenario did not pass; None when all did.
+fn smoke_failure(result: &ScenarioResult) -> Option<String> {
+    if result.spec.kind() != ScenarioKind::Smoke {
+        return None;
+    }
+    let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
+    if passed.value >= 1.0 {
+        return None;
+    }
+    let wrong = result.requests.iter().find(|r| !r.end.is_complete());
+    Some(match wrong {
+        Some(r) => format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()).trim().to_owned(),
+        None => result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
+    })
+}
 
 fn doing(scenario: ScenarioKind, now: bench::Progress) -> TrialProgress {
     match now.activity {
