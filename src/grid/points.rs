@@ -110,7 +110,7 @@ impl Grid {
     /// # Errors
     /// As [`Grid::points`]; an index out of range is an error too.
     pub fn point_at(&self, index: usize) -> Result<Point, Diagnostics> {
-        self.point_by(&mut Judge::new(self), index)
+        self.point_by(&mut Judge::once(self), index)
     }
 
     fn point_by(&self, judge: &mut Judge<'_>, index: usize) -> Result<Point, Diagnostics> {
