@@ -74,7 +74,7 @@ impl Readiness {
 /// Whether an image that is missing may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SimImage {
-    /// Make the simulated engine's image when it is named.
+    /// Make the simulated engine's image when it is named; `vgrid run` says so before.
     Build,
     /// Touch nothing.
     Leave,
