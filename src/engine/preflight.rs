@@ -214,6 +214,7 @@ fn spec_for_check(planner: &Planner, image: String) -> LaunchSpec {
         image,
         container_name: "vgrid-check".to_owned(),
         log_path: std::path::PathBuf::new(),
+        redactor: planner.redactor.clone(),
         server_port: None,
     }
 }
