@@ -51,7 +51,10 @@ install_tools() {
 
 # debootstrap that was killed leaves /proc mounted in its folder, and that must not be deleted.
 remove() {
-    awk -v under="$(realpath -m "$1")/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount
+    local mounted
+    for mounted in "$1"/{,rootfs.part/}{proc,sys}; do
+        if mountpoint -q "$mounted"; then umount "$mounted"; fi
+    done
     rm -rf --one-file-system "$1"
 }
 
@@ -118,12 +121,12 @@ import_image() {
         - "$image" >/dev/null
 }
 
-docker version >/dev/null 2>&1 || die "no Docker engine answers. Start it, or point DOCKER_HOST to it; see: docker version"
-old=$(docker image inspect --format '{{.Id}} {{index .Config.Labels "vgrid.inputs"}}' "$image" 2>/dev/null || true)
+answer=$(docker version 2>&1) || die "no Docker engine answers: ${answer##*$'\n'}"
+old=$(docker image inspect --format '{{.Id}} {{json .Config.Labels}}' "$image" 2>/dev/null || true)
 case $old in
-    "") ;;
-    *" $inputs") echo "$image is up to date." && exit 0 ;;
-    *" ") echo "$image is not from this script: it is used as it is." && exit 0 ;;
+    *"\"vgrid.inputs\":\"$inputs\""*) echo "$image is up to date." && exit 0 ;;
+    "" | *'"vgrid.inputs"'*) ;; # none, or an older one of ours
+    *) echo "$image is not from this script: it is used as it is." && exit 0 ;;
 esac
 trap 'die "line $LINENO: \"$BASH_COMMAND\" failed. The same command goes on with this step."' ERR
 check_machine
@@ -148,7 +151,7 @@ step "byte code, tiny model"
 complete_rootfs
 step "import into Docker"
 import_image
-if [ -n "$old" ]; then docker image rm "${old% *}" >/dev/null 2>&1 || true; fi # stays when a container still uses it
+if [ -n "$old" ]; then docker image rm "${old%% *}" >/dev/null 2>&1 || true; fi # stays when a container still uses it
 cd /
 remove "$work"
 step "done: $(docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}' "$image")"

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Planner, Teller};
-use crate::launch::{self, DockerLauncher, Launcher};
+use crate::launch::{self, DockerLauncher, Launcher, ProcessLauncher};
 use crate::store::Store;
 
 use super::args::{CleanArgs, RestoreArgs};
@@ -15,16 +15,16 @@ use super::{drive, print};
 
 /// Removes what is ours, puts back what served before, verifies it.
 pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop> {
-    let launcher = launcher().await?;
+    let taken_aside = Store::open_read_only(db).map_err(store_stop)?.open_restorations(None).map_err(store_stop)?;
+    let launchers = launchers(db, !taken_aside.is_empty()).await?;
     let planner_of = |sweep| {
         let store = Store::open_read_only(db).ok()?;
         let row = store.sweep(Some(sweep)).ok()?;
         Planner::from_text(&row.grid_path, store.grid_text(sweep).ok()?).ok()
     };
-    Store::open_read_only(db).map_err(store_stop)?;
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let teller = Teller::new(sender);
-    let work = engine::recover(&launcher, db, planner_of, &teller);
+    let work = engine::recover(&launchers, db, planner_of, &teller);
     let recovered = drive::drive(work, events, &CancellationToken::new()).await?.map_err(engine_stop)?;
     if args.json {
         print::json(&recovered)?;
@@ -34,12 +34,15 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
     Ok(Exit::Ok)
 }
 
-/// Removes leftover trial containers of this database, and nothing else.
+/// Removes leftover trial servers of this database, and nothing else.
 pub(crate) async fn clean(args: &CleanArgs, db: &Path) -> Result<Exit, Stop> {
-    let launcher = launcher().await?;
     let label = launch::database_label(db);
-    let found = if args.dry_run { launcher.leftovers(&label).await } else { launcher.remove_leftovers(&label).await };
-    let found = found.map_err(|e| Stop::preflight(e.to_string()))?;
+    let mut found = Vec::new();
+    for launcher in launchers(db, false).await? {
+        let some =
+            if args.dry_run { launcher.leftovers(&label).await } else { launcher.remove_leftovers(&label).await };
+        found.extend(some.map_err(|e| Stop::preflight(e.to_string()))?);
+    }
     if args.json {
         print::json(&serde_json::json!({ "removed": !args.dry_run, "leftovers": found }))?;
         return Ok(Exit::Ok);
@@ -54,6 +57,14 @@ pub(crate) async fn clean(args: &CleanArgs, db: &Path) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-async fn launcher() -> Result<Launcher, Stop> {
-    DockerLauncher::connect().await.map(Launcher::Docker).map_err(|e| Stop::preflight(e.to_string()))
+/// Docker where it answers (or must), and local processes.
+async fn launchers(db: &Path, docker_must_answer: bool) -> Result<Vec<Launcher>, Stop> {
+    let mut launchers = Vec::new();
+    match DockerLauncher::connect().await {
+        Ok(docker) => launchers.push(Launcher::Docker(docker)),
+        Err(error) if docker_must_answer => return Err(Stop::preflight(error.to_string())),
+        Err(error) => print::err(format!("warning: containers were not looked at: {error}")),
+    }
+    launchers.push(Launcher::Process(ProcessLauncher::new(engine::state_folder(db))));
+    Ok(launchers)
 }

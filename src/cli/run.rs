@@ -53,6 +53,9 @@ async fn sweep(planner: Planner, db: &Path, options: SweepOptions, dry_run: bool
         print::err(warning.to_string());
     }
     let sim = if dry_run { SimImage::Leave } else { SimImage::Build };
+    if sim == SimImage::Build && planner.images().iter().any(|image| image == engine::SIM_IMAGE) {
+        print::err(format!("packing this binary into the image {} where it has changed", engine::SIM_IMAGE));
+    }
     let ready = engine::inspect(&planner, db, sim).await;
     if ready.failures().next().is_some() {
         let wrong: Vec<_> = ready.findings.iter().filter(|f| f.kind != FindingKind::Ok).collect();

@@ -67,7 +67,7 @@ fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
         "sweep {} of {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
         sweep.id,
         sweep.grid_name,
-        sweep.state,
+        state,
         sweep.trials,
         sweep.measured,
         sweep.failed,

@@ -8,7 +8,7 @@ use super::canonical::{self, Base};
 use super::interpolate::Interpolation;
 use super::service::Project;
 use super::tree::{self, Data, Document, Map, Tree};
-use super::{consistency, decode, dotenv, merge, normalize, paths, schema, schema_rules};
+use super::{consistency, decode, dotenv, merge, normalize, paths, schema, schema_file};
 use crate::domain::{Diagnostic, Diagnostics};
 use crate::yaml;
 
@@ -320,7 +320,7 @@ impl<'l> Loader<'l> {
 
     fn validate(&mut self, root: &mut Tree) -> Result<(), Diagnostics> {
         let mut problems = Vec::new();
-        schema::check(&schema_rules::FILE, root, &mut Vec::new(), &mut problems);
+        schema::check(&schema_file::FILE, root, &mut Vec::new(), &mut problems);
         if !problems.is_empty() {
             return Err(Diagnostics(problems));
         }

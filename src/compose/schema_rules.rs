@@ -1,24 +1,25 @@
-//! The keys of a compose file and what each may hold (Compose specification, as Compose 2.26 of Debian 13 enforces it).
+//! The keys of a service and what each may hold (Compose specification, as Compose 2.26 of Debian 13 enforces it).
 
 use super::schema::{Items, Keys, Kind, Object, Others, Rule};
 
 use Kind::{Bool, Int, Null, Num, Str};
 
-const STR: Rule = Rule::Type(&[Str]);
-const BOOL: Rule = Rule::Type(&[Bool, Str]);
+pub(super) const STR: Rule = Rule::Type(&[Str]);
+pub(super) const BOOL: Rule = Rule::Type(&[Bool, Str]);
 const INT: Rule = Rule::Type(&[Int, Str]);
 const NUM: Rule = Rule::Type(&[Num, Str]);
 const STRS: Rule = Rule::List(&STR, Items::Unique);
 const STRS_REPEATED: Rule = Rule::List(&STR, Items::Any);
-const STR_OR_STRS: Rule = Rule::Either(&[STR, STRS]);
-const PAIRS: Rule =
+pub(super) const STR_OR_STRS: Rule = Rule::Either(&[STR, STRS]);
+pub(super) const PAIRS: Rule =
     Rule::Either(&[Rule::Dict(Keys::Any, &Rule::Type(&[Str, Num, Bool, Null])), Rule::List(&STR, Items::Unique)]);
-const OPTIONS: Rule = Rule::Dict(Keys::Any, &Rule::Type(&[Str, Num]));
+pub(super) const OPTIONS: Rule = Rule::Dict(Keys::Any, &Rule::Type(&[Str, Num]));
 const COMMAND: Rule = Rule::Either(&[Rule::Type(&[Null, Str]), STRS_REPEATED]);
 const EXTRA_HOSTS: Rule =
     Rule::Either(&[Rule::Dict(Keys::Any, &Rule::Either(&[STR, STRS_REPEATED])), Rule::List(&STR, Items::Unique)]);
 
-const fn object(keys: &'static [(&'static str, Rule)]) -> Object {
+/// A mapping with these keys and `x-...`.
+pub(super) const fn object(keys: &'static [(&'static str, Rule)]) -> Object {
     Object { keys, required: &[], others: Others::Extensions }
 }
 
@@ -417,99 +418,3 @@ pub(super) const SERVICE: Object = object(&[
     ("volumes_from", STRS),
     ("working_dir", STR),
 ]);
-
-const EXTERNAL: Rule = Rule::Either(&[BOOL, Rule::Object(&object(&[("name", STR)]))]);
-
-const NETWORK: Rule = Rule::Either(&[
-    Rule::Type(&[Null]),
-    Rule::Object(&object(&[
-        ("name", STR),
-        ("driver", STR),
-        ("driver_opts", OPTIONS),
-        (
-            "ipam",
-            Rule::Object(&object(&[
-                ("driver", STR),
-                (
-                    "config",
-                    Rule::List(
-                        &Rule::Object(&object(&[
-                            ("subnet", STR),
-                            ("ip_range", STR),
-                            ("gateway", STR),
-                            ("aux_addresses", Rule::Dict(Keys::Any, &STR)),
-                        ])),
-                        Items::Any,
-                    ),
-                ),
-                ("options", Rule::Dict(Keys::Any, &STR)),
-            ])),
-        ),
-        ("external", EXTERNAL),
-        ("internal", BOOL),
-        ("enable_ipv4", BOOL),
-        ("enable_ipv6", BOOL),
-        ("attachable", BOOL),
-        ("labels", PAIRS),
-    ])),
-]);
-
-const VOLUME: Rule = Rule::Either(&[
-    Rule::Type(&[Null]),
-    Rule::Object(&object(&[
-        ("name", STR),
-        ("driver", STR),
-        ("driver_opts", OPTIONS),
-        ("external", EXTERNAL),
-        ("labels", PAIRS),
-    ])),
-]);
-
-const EXTERNAL_FILE: Rule =
-    Rule::Either(&[BOOL, Rule::Object(&Object { keys: &[("name", STR)], required: &[], others: Others::Ignored })]);
-
-const SECRET: Rule = Rule::Object(&object(&[
-    ("name", STR),
-    ("environment", STR),
-    ("file", STR),
-    ("external", EXTERNAL_FILE),
-    ("labels", PAIRS),
-    ("driver", STR),
-    ("driver_opts", OPTIONS),
-    ("template_driver", STR),
-]));
-
-const CONFIG: Rule = Rule::Object(&object(&[
-    ("name", STR),
-    ("content", STR),
-    ("environment", STR),
-    ("file", STR),
-    ("external", EXTERNAL_FILE),
-    ("labels", PAIRS),
-    ("template_driver", STR),
-]));
-
-/// A whole compose file.
-pub(super) const FILE: Rule = Rule::Object(&object(&[
-    ("version", STR),
-    ("name", STR),
-    (
-        "include",
-        Rule::List(
-            &Rule::Either(&[
-                STR,
-                Rule::Object(&Object {
-                    keys: &[("path", STR_OR_STRS), ("env_file", STR_OR_STRS), ("project_directory", STR)],
-                    required: &[],
-                    others: Others::Refused,
-                }),
-            ]),
-            Items::Any,
-        ),
-    ),
-    ("services", Rule::Dict(Keys::Name, &Rule::Object(&SERVICE))),
-    ("networks", Rule::Dict(Keys::NameElseIgnored, &NETWORK)),
-    ("volumes", Rule::Dict(Keys::Name, &VOLUME)),
-    ("secrets", Rule::Dict(Keys::Name, &SECRET)),
-    ("configs", Rule::Dict(Keys::Name, &CONFIG)),
-]));

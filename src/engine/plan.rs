@@ -126,8 +126,9 @@ impl Planner {
     ) -> impl Iterator<Item = Result<PlannedConfig, Diagnostics>> + 'p {
         let baseline = self.grid.baseline_index();
         let mut seen: HashMap<ConfigKey, usize> = HashMap::new();
-        self.grid.run_order().map(move |index| {
-            let point = self.grid.point_at(index)?;
+        self.grid.points_in_run_order().map(move |point| {
+            let point = point?;
+            let index = point.index;
             let service = compose::overlay(&self.service, &point.config.settings)?;
             let key = self.key(&service, image_ids);
             let excluded = point.excluded.map(|e| (SkipReason::Excluded, format!("{} ({})", e.because, e.when)));

@@ -74,7 +74,7 @@ impl Readiness {
 /// Whether an image that is missing may be made now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SimImage {
-    /// Make the simulated engine's image when it is named.
+    /// Make the simulated engine's image when it is named; `vgrid run` says so before.
     Build,
     /// Touch nothing.
     Leave,
@@ -214,6 +214,7 @@ fn spec_for_check(planner: &Planner, image: String) -> LaunchSpec {
         image,
         container_name: "vgrid-check".to_owned(),
         log_path: std::path::PathBuf::new(),
+        redactor: planner.redactor.clone(),
         server_port: None,
     }
 }

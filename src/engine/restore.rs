@@ -81,7 +81,7 @@ pub(crate) struct Recovered {
 /// # Errors
 /// A sweep is running; Docker or the database is gone; something could not be put back.
 pub(crate) async fn recover(
-    launcher: &Launcher,
+    launchers: &[Launcher],
     db: &Path,
     planner_of: impl Fn(SweepId) -> Option<Planner>,
     teller: &Teller,
@@ -95,8 +95,15 @@ pub(crate) async fn recover(
     for lock in &locks {
         store.close_open_attempts(lock)?;
     }
-    let leftovers = remove_leftovers(launcher, &launch::database_label(db), teller).await?;
+    let mut leftovers = Vec::new();
+    for launcher in launchers {
+        leftovers.extend(remove_leftovers(launcher, &launch::database_label(db), teller).await?);
+    }
     let mut restored = Vec::new();
+    // Only containers are ever taken aside.
+    let Some(launcher) = launchers.iter().find(|l| l.docker().is_some()).filter(|_| !open.is_empty()) else {
+        return Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored });
+    };
     for restoration in &open {
         let planner =
             restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);

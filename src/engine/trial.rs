@@ -239,6 +239,7 @@ impl<'s> Attempt<'s> {
             image: self.sweep.image_ids.get(reference).cloned().unwrap_or_else(|| reference.to_owned()),
             container_name: self.sweep.container_name(),
             log_path: self.log_path.clone(),
+            redactor: planner.redactor.clone(),
             server_port: self.sweep.server_port(),
         }
     }

@@ -93,6 +93,15 @@ impl Grid {
         std::iter::once(first).filter(move |_| count > 0).chain((0..count).map(nth).filter(move |i| *i != first))
     }
 
+    /// The points in the order in which they run, made when asked for.
+    ///
+    /// # Errors
+    /// As [`Grid::points`].
+    pub fn points_in_run_order(&self) -> impl Iterator<Item = Result<Point, Diagnostics>> + '_ {
+        let mut judge = Judge::new(self);
+        self.run_order().map(move |index| self.point_by(&mut judge, index))
+    }
+
     /// The index of the baseline: the point that `baseline` names, else the first.
     #[must_use]
     pub fn baseline_index(&self) -> usize {

@@ -26,6 +26,7 @@ fn spec(service: Value) -> LaunchSpec {
         image: "sha256:abc".into(),
         container_name: "vgrid-x".into(),
         log_path: "/nowhere".into(),
+        redactor: crate::domain::Redactor::default(),
         server_port: None,
     }
 }

@@ -101,7 +101,7 @@ impl DockerLauncher {
         let plan = create_plan(spec, &self.context(&service_ids))?;
         self.refuse_a_taken_host_port(spec).await?;
         prerequisites::ensure_networks_and_volumes(self, spec).await?;
-        let (writer, attempt_log) = log::open(&spec.log_path).map_err(|error| {
+        let (writer, attempt_log) = log::open(&spec.log_path, spec.redactor.clone()).map_err(|error| {
             LaunchError::new(LaunchStep::Prepare, format!("cannot write the log {}: {error}", spec.log_path.display()))
                 .help("check the disk and the permissions of the database's folder")
         })?;

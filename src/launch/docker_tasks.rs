@@ -23,12 +23,11 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// Follows both streams into the log until the container has ended or the task is cancelled. After a broken connection it goes on
 /// where it was: Docker's log is read from its beginning again and the part that was written is skipped.
 pub(super) async fn follow_log(docker: Docker, id: String, mut writer: LogWriter, cancel: CancellationToken) {
-    let before = writer.written();
     loop {
         let options =
             LogsOptions { follow: true, stdout: true, stderr: true, tail: "all".to_owned(), ..LogsOptions::default() };
         let mut stream = Box::pin(docker.logs(&id, Some(options)));
-        let mut skip = writer.written() - before;
+        let mut skip = writer.received();
         loop {
             let piece = tokio::select! {
                 () = cancel.cancelled() => return,

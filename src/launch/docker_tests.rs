@@ -74,6 +74,7 @@ impl Scene {
             image: self.image.id.clone(),
             container_name: format!("{}-trial", self.project),
             log_path: self.dir.path().join("1.log"),
+            redactor: crate::domain::Redactor::default(),
             server_port: None,
         }
     }

@@ -22,13 +22,16 @@ fn now_ms() -> u128 {
 
 /// Not a test: the program of the other tests. Settings: `FAKE_PORT`, `FAKE_MODEL`, `FAKE_BOOT_MS`, `FAKE_EXIT_MS` and
 /// `FAKE_EXIT_CODE`, `FAKE_SILENT` (hangs at start), `FAKE_TOKENLESS` (hangs while serving), `FAKE_KEY`, `FAKE_STUBBORN` (ignores SIGTERM),
-/// `FAKE_CHILD` (leaves a child process in the group), `FAKE_EAT_MIB` (takes memory).
+/// `FAKE_CHILD` (leaves a child process in the group), `FAKE_EAT_MIB` (takes memory), `FAKE_SAY`.
 #[test]
 #[ignore = "the program that other tests launch"]
 fn serves_when_it_is_asked_to() {
     let Some(port) = setting("PORT") else { return };
     println!("fake server boots, pid {}", std::process::id());
     eprintln!("and says so on stderr");
+    if let Some(words) = setting("SAY") {
+        println!("{words}");
+    }
     let _stubborn = setting("STUBBORN").map(|_| ignore_term());
     if setting("CHILD").is_some() {
         #[allow(clippy::zombie_processes)] // that it is left behind is what the test is about

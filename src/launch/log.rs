@@ -1,10 +1,12 @@
-//! The log of one attempt: raw bytes of both streams in one file, and readers of its lines that never slow the writer.
+//! The log of one attempt: both streams in one file, secrets taken out, and readers of its lines that never slow the writer.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
+
+use crate::domain::Redactor;
 
 /// A line without an end is handed out when it has grown to this many bytes.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -24,6 +26,9 @@ struct LogState {
 pub(super) struct LogWriter {
     file: File,
     state: watch::Sender<LogState>,
+    redactor: Redactor,
+    pending: Vec<u8>,
+    received: u64,
 }
 
 /// Handle on a log: where it is, how far it is, and readers.
@@ -34,38 +39,64 @@ pub struct AttemptLog {
     state: watch::Receiver<LogState>,
 }
 
-/// Opens the file for appending, with its folder made if absent.
-pub(super) fn open(path: &Path) -> std::io::Result<(LogWriter, AttemptLog)> {
+/// Opens the file for appending, with its folder made if absent. vLLM prints its arguments, an API key among them; `redactor` takes
+/// such secrets out before anything is written.
+pub(super) fn open(path: &Path, redactor: Redactor) -> std::io::Result<(LogWriter, AttemptLog)> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let file = File::options().create(true).append(true).open(path)?;
     let start = file.metadata()?.len();
     let (sender, state) = watch::channel(LogState { bytes: start, ..LogState::default() });
-    Ok((LogWriter { file, state: sender }, AttemptLog { path: path.to_path_buf(), start, state }))
+    Ok((
+        LogWriter { file, state: sender, redactor, pending: Vec::new(), received: 0 },
+        AttemptLog { path: path.to_path_buf(), start, state },
+    ))
 }
 
 impl LogWriter {
-    /// Appends; unbuffered, so that what was written survives the death of vgrid. A full disk is remembered and told, and
-    /// never stops the server from being watched.
+    /// Takes what the server printed. Whole lines (a progress bar's `\r` ends one too) are written at once and unbuffered, so that
+    /// they survive the death of vgrid; a part of a line waits for its end, because a secret could stand across the cut.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        let result = self.file.write_all(bytes);
+        self.received += bytes.len() as u64;
+        self.pending.extend_from_slice(bytes);
+        let end = self.pending.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r').map(|last| last + 1);
+        let too_long = (self.pending.len() >= LONGEST_LINE).then_some(self.pending.len());
+        if let Some(end) = end.or(too_long) {
+            let rest = self.pending.split_off(end);
+            let whole = std::mem::replace(&mut self.pending, rest);
+            self.put(&whole);
+        }
+    }
+
+    /// Writes, secrets replaced. A full disk is remembered and told, and never stops the server from being watched.
+    fn put(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let clean = match self.redactor.apply(&text) {
+            std::borrow::Cow::Borrowed(_) => std::borrow::Cow::Borrowed(bytes),
+            std::borrow::Cow::Owned(redacted) => std::borrow::Cow::Owned(redacted.into_bytes()),
+        };
+        let result = self.file.write_all(&clean);
         self.state.send_modify(|state| match &result {
-            Ok(()) => state.bytes += bytes.len() as u64,
+            Ok(()) => state.bytes += clean.len() as u64,
             Err(error) => {
                 state.problem.get_or_insert_with(|| error.to_string());
             }
         });
     }
 
-    /// Bytes in the file.
-    pub(super) fn written(&self) -> u64 {
-        self.state.borrow().bytes
+    /// Bytes that the server has printed so far, secrets and unfinished lines counted.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
+        let rest = std::mem::take(&mut self.pending);
+        if !rest.is_empty() {
+            self.put(&rest);
+        }
         self.state.send_modify(|state| state.ended = true);
     }
 }
@@ -182,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn readers_get_every_line_whole_however_the_bytes_come() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut writer, log) = open(&dir.path().join("deep/er/1.log")).unwrap();
+        let (mut writer, log) = open(&dir.path().join("deep/er/1.log"), Redactor::default()).unwrap();
         let mut reader = log.reader();
         let task = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -206,7 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("1.log");
         std::fs::write(&path, "old\n").unwrap();
-        let (mut writer, log) = open(&path).unwrap();
+        let (mut writer, log) = open(&path, Redactor::default()).unwrap();
         writer.write(b"new\n");
         assert_eq!(log.reader().next().await, Some(vec!["new".to_owned()]));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
@@ -215,9 +246,26 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_an_end_does_not_grow_for_ever() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut writer, log) = open(&dir.path().join("1.log")).unwrap();
+        let (mut writer, log) = open(&dir.path().join("1.log"), Redactor::default()).unwrap();
         writer.write(&vec![b'x'; LONGEST_LINE * 2 + 10]);
         let lines = log.reader().next().await.unwrap();
         assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE, LONGEST_LINE]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_never_reaches_the_file_however_the_bytes_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.log");
+        let (mut writer, log) = open(&path, Redactor::new(["sk-secret".to_owned()])).unwrap();
+        let pieces = ["args: {'api_key': ['sk-", "secret']}\n10%\r", "bad \u{fffd} sk-sec", "ret at the end"];
+        for piece in pieces {
+            writer.write(piece.as_bytes());
+        }
+        assert_eq!(writer.received(), pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
+        drop(writer);
+        log.ended().await;
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "args: {'api_key': ['***']}\n10%\rbad \u{fffd} *** at the end");
+        assert_eq!(log.bytes(), text.len() as u64);
     }
 }

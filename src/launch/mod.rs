@@ -1,6 +1,7 @@
 //! A running server: create, ready, exit, logs, stop, restore; in Docker or as a local process.
 
 mod address;
+mod boot;
 mod connect;
 mod create;
 mod docker;

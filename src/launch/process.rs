@@ -88,7 +88,7 @@ impl ProcessLauncher {
         let failed = |step: LaunchStep, what: &str, error: &dyn std::fmt::Display| {
             LaunchError::new(step, format!("{what}: {error}"))
         };
-        let (writer, attempt_log) = log::open(&spec.log_path).map_err(|error| {
+        let (writer, attempt_log) = log::open(&spec.log_path, spec.redactor.clone()).map_err(|error| {
             failed(LaunchStep::Prepare, &format!("cannot write the log {}", spec.log_path.display()), &error)
         })?;
         let argv = argv(&spec.service)?;

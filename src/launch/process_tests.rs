@@ -44,6 +44,7 @@ impl Scene {
             image: String::new(),
             container_name: "trial-2".into(),
             log_path: self.dir.path().join("2.log"),
+            redactor: crate::domain::Redactor::new(["hf_quite_secret".to_owned()]),
             server_port: Some(self.port),
         }
     }
@@ -104,11 +105,16 @@ async fn a_process_serves_its_death_is_noticed_and_its_log_is_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_death_has_its_exit_code_and_last_words() {
     let scene = Scene::new();
-    let running = scene.launcher.start(&scene.spec(&[("EXIT_MS", "50"), ("EXIT_CODE", "3")])).await.unwrap();
+    let running = scene
+        .launcher
+        .start(&scene.spec(&[("EXIT_MS", "50"), ("EXIT_CODE", "3"), ("SAY", "token hf_quite_secret")]))
+        .await
+        .unwrap();
     let Readiness::Exited(facts) = scene.wait(&running, &quick()).await else { panic!("it must exit") };
     assert_eq!(facts.exit_code, Some(3));
     scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
-    assert!(std::fs::read_to_string(running.log().path()).unwrap().contains("last words"));
+    let log = std::fs::read_to_string(running.log().path()).unwrap();
+    assert!(log.contains("last words") && log.contains("token ***") && !log.contains("hf_quite"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,8 @@ use bollard::query_parameters::{CreateContainerOptions, RenameContainerOptions};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::Redactor;
+
 use super::docker::{DockerLauncher, facts_of, is_running, name_of};
 use super::endpoints::base_urls;
 use super::error::{LaunchError, LaunchStep};
@@ -248,7 +250,7 @@ impl DockerLauncher {
             let inspect = self.inspect(id).await?;
             if !is_running(&inspect) && (serving.restart_policy.name.is_empty() || serving.restart_policy.name == "no")
             {
-                return Err(self.died(id, &inspect).await);
+                return Err(self.died(id, &inspect, plan).await);
             }
             // The address of a port without a number may change with every start, so it is asked for anew.
             let urls = base_urls(self, &inspect, plan.server_port).await;
@@ -293,13 +295,15 @@ impl DockerLauncher {
         }
     }
 
-    async fn died(&self, id: &str, inspect: &ContainerInspectResponse) -> LaunchError {
+    async fn died(&self, id: &str, inspect: &ContainerInspectResponse, plan: &RestorePlan) -> LaunchError {
         let facts = facts_of(inspect);
         let lines = self.last_lines(id, QUOTED_LINES).await;
+        let redactor = Redactor::new(plan.secrets.values().cloned());
+        let lines = redactor.apply(lines.trim_end());
         let code = facts.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
         LaunchError::new(
             LaunchStep::Restore,
-            format!("{} was started and exited{code}; its last lines:\n{}", name_of(inspect), lines.trim_end()),
+            format!("{} was started and exited{code}; its last lines:\n{}", name_of(inspect), lines),
         )
         .help("correct what they say, then run `vgrid restore`")
     }

@@ -134,6 +134,12 @@ impl Serving {
         format!("{}{DISPLACED}", self.name)
     }
 
+    /// Whether it must be displaced before a trial of that container name can start: a stopped one only for its name's sake.
+    #[must_use]
+    pub fn is_in_the_way_of(&self, trial_container_name: &str) -> bool {
+        self.running || self.name == trial_container_name
+    }
+
     /// It in a few words: `container qwen (vllm/vllm-openai:v0.10, serving Qwen3-32B)`.
     #[must_use]
     pub fn describe(&self) -> String {

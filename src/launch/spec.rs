@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use sha2::Digest;
 
 use crate::compose::{Project, ProjectNetwork, ProjectVolume, Service};
-use crate::domain::{ConfigKey, SweepId};
+use crate::domain::{ConfigKey, Redactor, SweepId};
 
 /// Label with the role of a container of vgrid's; the only value is `trial`.
 pub const LABEL_ROLE: &str = "io.vgrid.role";
@@ -113,6 +113,8 @@ pub struct LaunchSpec {
     pub container_name: String,
     /// The file that both output streams go to; appended when it exists.
     pub log_path: PathBuf,
+    /// Takes secrets out of the log before it is written.
+    pub redactor: Redactor,
     /// The port the server listens on inside; `None` takes it from the command, see [`server_port`].
     pub server_port: Option<u16>,
 }

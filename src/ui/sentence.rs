@@ -83,7 +83,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
 pub(crate) fn doing(progress: &TrialProgress) -> String {
     match progress {
         TrialProgress::Preparing => "checking image, mounts and port".to_owned(),
-        TrialProgress::Creating => "creating the container".to_owned(),
+        TrialProgress::Creating => "starting the server".to_owned(),
         TrialProgress::Booting { milestone, percent, .. } => {
             let percent = percent.map(|p| format!(" {p:.0} %")).unwrap_or_default();
             format!("{}{percent}", milestone_words(*milestone))
