@@ -1,4 +1,5 @@
 //! The rules of the house that a reader of the sources can check.
+#![allow(clippy::unwrap_used)] // a file of tests
 
 use std::fs;
 use std::path::{Path, PathBuf};
