@@ -220,6 +220,10 @@ pub struct Slope {
 /// Theil-Sen slope of points (x, y) with Sen's interval at 95 % (Sen 1968, from the normal approximation of Kendall's
 /// statistic); `None` below five points or where fewer than five pairs differ in x.
 #[must_use]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for trends over a trial, once telemetry is sampled; proven on Sen's own example")
+)]
 pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
     const Z_95: f64 = 1.959_963_984_540_054;
     if points.len() < MIN_SAMPLES_FOR_INTERVAL {

@@ -30,12 +30,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// The file that the node came from.
-    #[must_use]
-    pub fn file(&self) -> &Path {
-        &self.source.file
-    }
-
     /// The place, for a diagnostic.
     #[must_use]
     pub fn place(&self) -> Place {

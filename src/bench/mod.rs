@@ -29,12 +29,11 @@ mod stream_tests;
 #[cfg(test)]
 mod testserver;
 
-pub use chat::{Answer, AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts, ToolCall};
-pub use client::{CallError, Client, TokenCount};
+pub use chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts};
+pub use client::Client;
 pub use clock::RunClock;
 pub use context::{Activity, Context, Progress};
 pub use error::{BenchError, Unusable};
 pub use headline::headline;
-pub use prometheus::{Sample, Scrape};
 pub use run::{data_sha256_of, run_scenario};
 pub use target::{ApiKey, Target};

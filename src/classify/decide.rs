@@ -2,21 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Cause, Failure, Stage};
-
-/// Whether and when a failed config is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryPolicy {
-    /// The same config fails again.
-    Never,
-    /// Try again at most `times` times; wait `first_wait_s` before the first, doubled before each next.
-    Again {
-        /// How many more attempts.
-        times: u32,
-        /// Wait before the first of them, s.
-        first_wait_s: u32,
-    },
-}
+use crate::domain::{Cause, Stage};
 
 /// Whether the same config may succeed when tried again, by cause alone. A rule that knows more overrides it.
 #[must_use]
@@ -54,38 +40,32 @@ pub const fn is_transient(cause: Cause, stage: Option<Stage>) -> bool {
     }
 }
 
-/// What to do after this failure: never again for what is sure to come back, soon for what passes.
+/// How long to wait before a config that failed for this cause is tried once more, s; to be doubled before each next try. Whether
+/// it is tried again is for the retry policy to say.
 #[must_use]
-pub const fn retry_policy(failure: &Failure) -> RetryPolicy {
-    if !failure.transient {
-        return RetryPolicy::Never;
-    }
-    match failure.cause {
-        // Somebody else holds a thing: give them time.
-        Cause::GpuMemoryBusy | Cause::PortInUse => RetryPolicy::Again { times: 3, first_wait_s: 30 },
-        Cause::Docker | Cause::ModelUnavailable => RetryPolicy::Again { times: 3, first_wait_s: 20 },
-        Cause::Stopped => RetryPolicy::Again { times: 2, first_wait_s: 5 },
-        // Once more tells a coincidence from a habit, at the price of a whole start.
+pub const fn first_wait_s(cause: Cause) -> u32 {
+    match cause {
+        // Somebody else holds the thing, or took the memory: give them time.
+        Cause::GpuMemoryBusy | Cause::PortInUse | Cause::GpuOom | Cause::HostOom | Cause::KvCacheTooSmall => 30,
+        Cause::Docker | Cause::ModelUnavailable => 20,
+        Cause::Stopped => 5,
         Cause::Communication
+        | Cause::NoGpu
         | Cause::GpuFault
         | Cause::EngineDead
         | Cause::Hung
         | Cause::Stalled
         | Cause::BadResponses
         | Cause::ModelBroken
-        | Cause::Unknown => RetryPolicy::Again { times: 1, first_wait_s: 10 },
-        // A whole deadline was spent; the next one would be spent too.
-        Cause::Timeout => RetryPolicy::Never,
-        Cause::Healthy
-        | Cause::GpuOom
-        | Cause::KvCacheTooSmall
-        | Cause::HostOom
+        | Cause::CompileFailed
+        | Cause::Unknown => 10,
+        // A whole deadline was spent already, or waiting changes nothing.
+        Cause::Timeout
+        | Cause::Healthy
         | Cause::ShmTooSmall
         | Cause::BadArgument
         | Cause::Unsupported
-        | Cause::NoGpu
-        | Cause::CompileFailed
-        | Cause::Environment => RetryPolicy::Never,
+        | Cause::Environment => 0,
     }
 }
 
@@ -235,6 +215,13 @@ mod tests {
             let text = remedy(*cause, None, &BTreeMap::new());
             assert!(!text.is_empty() && !text.contains('{'), "{cause}: {text}");
         }
+    }
+
+    #[test]
+    fn who_holds_a_thing_gets_longer_than_a_coincidence_and_a_spent_deadline_nothing() {
+        assert!(first_wait_s(Cause::PortInUse) > first_wait_s(Cause::EngineDead));
+        assert!(first_wait_s(Cause::EngineDead) > 0);
+        assert_eq!(first_wait_s(Cause::Timeout), 0);
     }
 
     #[test]

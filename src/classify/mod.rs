@@ -19,7 +19,7 @@ mod tests;
 mod verdict;
 mod view;
 
-pub use decide::{RetryPolicy, is_transient, remedy, retry_policy};
+pub use decide::first_wait_s;
 pub use diagnosis::{Diagnosis, diagnose};
-pub use milestone::{milestone, percent_of};
+pub use milestone::milestone;
 pub use verdict::{EvidenceInput, Observer, WaitVerdict, classify};

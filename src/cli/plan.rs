@@ -82,6 +82,7 @@ fn diff(planner: &Planner, baseline: &[String], planned: &PlannedConfig) -> Stri
 fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usize) -> Result<(), Stop> {
     let head = serde_json::json!({
         "grid": planner.grid.name,
+        "description": planner.grid.description,
         "configs": planner.grid.count(),
         "baseline": planner.baseline_name(),
         "images": image_ids,
@@ -96,6 +97,7 @@ fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usi
         let argv: Vec<String> = planned.argv.iter().map(|w| planner.redactor.apply(w).into_owned()).collect();
         print::json_line(&serde_json::json!({
             "name": planned.config.name,
+            "description": planned.description,
             "key": planned.key,
             "baseline": planned.is_baseline,
             "axis_values": planned.config.axis_values,
@@ -112,6 +114,7 @@ fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usi
 pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>, limit: usize) -> Result<(), Stop> {
     let mut counts = Counts::default();
     let mut baseline: Option<Vec<String>> = None;
+    let deployed = compose::argv(&planner.service);
     let mut table = print::table(&["#", "config", "key", "changes against the baseline"]);
     for planned in planner.configs(image_ids) {
         let planned = planned.map_err(|d: Diagnostics| d)?;
@@ -122,7 +125,10 @@ pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>
         let baseline = baseline.get_or_insert_with(|| planned.argv.clone());
         let what = match &planned.skip {
             Some((reason, why)) => format!("skipped ({reason}): {why}").dimmed().to_string(),
-            None if planned.is_baseline => "the baseline".to_owned(),
+            None if planned.is_baseline => {
+                let as_deployed = compose::argv_diff(&deployed, &planned.argv).is_empty();
+                if as_deployed { "the baseline, as deployed" } else { "the baseline" }.to_owned()
+            }
             None => diff(planner, baseline, &planned),
         };
         let name = shorten(&planned.config.name, 60);

@@ -1,11 +1,13 @@
 //! `vgrid run` and `vgrid resume`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::SweepId;
 use crate::engine::{self, Ended, EngineError, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
+use crate::launch::Launcher;
 use crate::store::Store;
 
 use super::args::{ResumeArgs, RunArgs};
@@ -30,12 +32,12 @@ pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
         until,
         measure_twins: args.measure_twins,
     };
-    sweep(planner, db, options, args.dry_run).await
+    sweep(planner, db, options, Images::new(), args.dry_run).await
 }
 
 /// Continues a sweep from the database: the grid's text is the registered one.
 pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
-    let (id, planner) = {
+    let (id, images, planner) = {
         let store = Store::open_read_only(db).map_err(store_stop)?;
         let row = match args.sweep {
             Some(id) => store.sweep(Some(SweepId(id))),
@@ -43,12 +45,45 @@ pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
         }
         .map_err(store_stop)?;
         let text = store.grid_text(row.id).map_err(store_stop)?;
-        (row.id, Planner::from_text(&row.grid_path, text)?)
+        let images = store.images(row.id).map_err(store_stop)?;
+        (row.id, images, Planner::from_text(&row.grid_path, text)?)
     };
-    sweep(planner, db, SweepOptions { resume: Some(id), ..SweepOptions::default() }, false).await
+    let options = SweepOptions { resume: Some(id), ..SweepOptions::default() };
+    sweep(planner, db, options, images, false).await
 }
 
-async fn sweep(planner: Planner, db: &Path, options: SweepOptions, dry_run: bool) -> Result<Exit, Stop> {
+/// Ids of images by reference.
+type Images = BTreeMap<String, String>;
+
+/// The images that the sweep began with, for what the grid still names, instead of what their references mean today: a
+/// config is the same only on the same image.
+async fn pin(image_ids: &mut HashMap<String, String>, began_with: Images, launcher: &Launcher) -> Result<(), Stop> {
+    let Some(docker) = launcher.docker() else { return Ok(()) };
+    for (reference, id) in began_with {
+        if image_ids.get(&reference).is_none_or(|now| *now == id) {
+            continue;
+        }
+        match docker.image_info(&id).await {
+            Ok(image) => image_ids.insert(reference, image.id),
+            Err(error) if error.is_not_found() => {
+                return Err(Stop::preflight(format!(
+                    "the sweep began with {reference} = {id}, and that image is gone from this Docker engine\n  = help: \
+                     load it again, or measure the {reference} of today with `vgrid run --new GRID`"
+                )));
+            }
+            Err(error) => return Err(Stop::preflight(error.to_string())),
+        };
+    }
+    Ok(())
+}
+
+async fn sweep(
+    planner: Planner,
+    db: &Path,
+    options: SweepOptions,
+    began_with: Images,
+    dry_run: bool,
+) -> Result<Exit, Stop> {
     for warning in &planner.warnings {
         print::err(warning.to_string());
     }
@@ -56,7 +91,7 @@ async fn sweep(planner: Planner, db: &Path, options: SweepOptions, dry_run: bool
     if sim == SimImage::Build && planner.images().iter().any(|image| image == engine::SIM_IMAGE) {
         print::err(format!("packing this binary into the image {} where it has changed", engine::SIM_IMAGE));
     }
-    let ready = engine::inspect(&planner, db, sim).await;
+    let mut ready = engine::inspect(&planner, db, sim).await;
     if ready.failures().next().is_some() {
         let wrong: Vec<_> = ready.findings.iter().filter(|f| f.kind != FindingKind::Ok).collect();
         print::err(check::lines(&wrong));
@@ -70,6 +105,7 @@ async fn sweep(planner: Planner, db: &Path, options: SweepOptions, dry_run: bool
     let Some(launcher) = ready.launcher else {
         return Err(Stop::preflight("no launcher; run `vgrid check` on the grid"));
     };
+    pin(&mut ready.image_ids, began_with, &launcher).await?;
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let cancel = CancellationToken::new();
     let control = (Teller::new(sender), cancel.clone());

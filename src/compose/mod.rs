@@ -34,7 +34,7 @@ mod tree;
 mod units;
 mod volume;
 
-pub use argv::{ArgvDiff, FlagChange, argv, argv_diff};
+pub use argv::{argv, argv_diff};
 pub use identity::canonical_identity;
 pub use load::{LoadRequest, Purpose, load};
 pub use overlay::overlay;

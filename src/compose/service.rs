@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use super::service_parts::{BindOptions, Port, TmpfsOptions, Ulimit, Volume, VolumeOptions};
+pub use super::service_parts::{BindOptions, Port, Ulimit, Volume, VolumeOptions};
 
 /// A fully resolved service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 mod config;
 mod diagnostic;
-mod engine_log;
+pub(crate) mod engine_log;
 mod event;
 mod flag;
 mod metric;
@@ -18,9 +18,9 @@ pub(crate) mod text_enum;
 
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
-pub use engine_log::{LogLevel, LogLine, clean, count_lines, last_boot, log_lines};
+pub use engine_log::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, TrialProgress};
-pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, KnownFlag, known_flag};
+pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, known_flag};
 pub(crate) use metric::STATISTICS;
 pub use metric::{Metric, MetricPath, MetricPathError, Validity, ValidityReason, Verdict};
 pub use objective::{Direction, Objective};

@@ -1,7 +1,7 @@
 //! Facts about this machine that belong beside a sweep's numbers.
 
-/// Host name, kernel, processors and memory, as far as the system says.
-pub(crate) fn facts() -> serde_json::Value {
+/// Host name, kernel, processors and memory, as far as the system says, and what starts the servers, in words.
+pub(crate) fn facts(launcher: &str) -> serde_json::Value {
     let read = |path: &str| std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned());
     let memory_kib = read("/proc/meminfo").and_then(|t| {
         let line = t.lines().find(|l| l.starts_with("MemTotal:"))?.to_owned();
@@ -17,5 +17,6 @@ pub(crate) fn facts() -> serde_json::Value {
         "cpu_model": model,
         "cpu_count": std::thread::available_parallelism().ok().map(usize::from),
         "memory_bytes": memory_kib.map(|kib| kib * 1024),
+        "launcher": launcher,
     })
 }

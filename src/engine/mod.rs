@@ -1,10 +1,12 @@
 //! The plan, the preflight, the sweep loop and one trial: decides and orders, and touches the world only through lower floors.
 
+mod again;
 mod error;
 mod host;
 mod plan;
 mod preflight;
 mod readback;
+mod register;
 mod restore;
 mod score;
 mod sweep;

@@ -45,6 +45,8 @@ pub(crate) struct PlannedConfig {
     pub(crate) is_baseline: bool,
     /// Why it will not run, when the plan alone says so.
     pub(crate) skip: Option<(SkipReason, String)>,
+    /// The author's words on it.
+    pub(crate) description: Option<String>,
     /// Expected figures that the grid states, by metric path.
     pub(crate) expected: BTreeMap<String, f64>,
 }
@@ -150,6 +152,7 @@ impl Planner {
                 is_baseline: index == baseline,
                 skip,
                 expected: point.expected.iter().map(|(path, value)| (path.to_string(), *value)).collect(),
+                description: point.description,
                 config: point.config,
             })
         })

@@ -7,7 +7,7 @@ use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
 use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher};
 
-use super::plan::{PlannedConfig, Planner};
+use super::plan::Planner;
 use super::restore;
 
 /// Name of the image that vgrid makes by itself out of its own binary.
@@ -217,9 +217,4 @@ fn spec_for_check(planner: &Planner, image: String) -> LaunchSpec {
         redactor: planner.redactor.clone(),
         server_port: None,
     }
-}
-
-/// The first config of the plan that needs an image which is not pinned; its reference.
-pub(crate) fn unpinned<'c>(plan: &'c [PlannedConfig], image_ids: &HashMap<String, String>) -> Option<&'c str> {
-    plan.iter().filter_map(|p| p.service.image.as_deref()).find(|reference| !image_ids.contains_key(*reference))
 }

@@ -51,9 +51,9 @@ fn evaluate(gate: &grid::Gate, own: &HashMap<MetricPath, f64>, baseline: &HashMa
 pub(crate) fn best_so_far(planner: &Planner, store: &Store, sweep: SweepId) -> Result<Option<Event>, StoreError> {
     let Some(objective) = planner.grid.objectives.first() else { return Ok(None) };
     let ranking = rank::rank(&store.candidates(sweep)?, objective, planner.baseline_name().as_deref());
-    Ok(ranking.rows.into_iter().find(|row| row.standing.ranks()).and_then(|row| {
+    Ok(ranking.leader().and_then(|row| {
         Some(Event::BestSoFar {
-            name: row.name,
+            name: row.name.clone(),
             metric: objective.metric.to_string(),
             value: row.value?,
             gain_percent: row.gain_percent,

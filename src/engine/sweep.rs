@@ -1,23 +1,24 @@
 //! The sweep loop: trial after trial, whatever fails, until nothing is left, time is over or we are told to stop.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Cause, Event, Outcome, ResolvedConfig, Settings, SkipReason, SweepId, TrialRef};
+use crate::domain::{Event, Outcome, ResolvedConfig, Settings, SweepId, TrialRef};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
-use crate::store::{NewSweep, NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
+use crate::store::{NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
 
+use super::again::{Breaker, Queued};
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
+use super::register::{identity, new_sweep, new_trials};
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, host, restore, score, twins, until};
+use super::{EngineError, Teller, restore, score, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +128,7 @@ impl Sweep {
                 (id, store.register_trials(id, &new)?, true)
             }
             None => {
-                let sweep = new_sweep(&planner, identity, deployment, &image_ids);
+                let sweep = new_sweep(&planner, identity, deployment, &image_ids, &launcher);
                 let (id, ids) = store.register_sweep(&sweep, &new_trials(&planner, &plan, &image_ids))?;
                 (id, ids, false)
             }
@@ -214,10 +215,12 @@ impl Sweep {
         }
         restore::take_aside(self).await?;
         let chosen = self.chosen(&todos);
-        let mut queue: std::collections::VecDeque<Todo> = chosen.iter().cloned().collect();
+        let mut queue: VecDeque<Queued> = chosen.iter().cloned().map(Queued::now).collect();
         let mut breaker = Breaker::new(self.planner.grid.limits.identical_failures);
         let mut took_s: Vec<f64> = Vec::new();
-        while let Some(todo) = queue.pop_front() {
+        while let Some(next) = queue.pop_front() {
+            self.wait_for_its_turn(&next).await?;
+            let todo = next.todo;
             if self.cancel.is_cancelled() {
                 return Ok(Ended::Interrupted);
             }
@@ -232,7 +235,7 @@ impl Sweep {
                 Outcome::Failed(failure) => {
                     if resume::may_retry(failure.cause, failure.transient) {
                         let again = self.outstanding()?.into_iter().find(|t| t.item == todo.item);
-                        queue.extend(again);
+                        queue.extend(again.map(|todo| Queued::after(todo, failure.cause)));
                     }
                     if let Some(n) = breaker.trips_on(failure) {
                         let cause = failure.cause;
@@ -250,6 +253,23 @@ impl Sweep {
             breaker.reset();
         }
         Ok(if chosen.len() < todos.len() { Ended::Incomplete } else { Ended::Complete })
+    }
+
+    /// Gives what made a trial fail the time to pass. A cancel ends the wait.
+    async fn wait_for_its_turn(&mut self, next: &Queued) -> Result<(), EngineError> {
+        let left = next.wait_left();
+        if left.is_zero() {
+            return Ok(());
+        }
+        let name = &self.plan[next.todo.item].config.name;
+        let text = format!("waiting {:.0} s before {name} is tried again", left.as_secs_f64().ceil());
+        self.record(Event::Notice { text })?;
+        let cancel = self.cancel.clone();
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(left) => {}
+        }
+        Ok(())
     }
 
     async fn attempt(&mut self, todo: &Todo) -> Result<Attempted, EngineError> {
@@ -418,149 +438,15 @@ impl Sweep {
     }
 }
 
-/// What makes a sweep this sweep: the grid's text, its suite, the deployment's service and the pinned images.
-fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
-    let mut hash = sha2::Sha256::new();
-    hash.update(planner.grid_text.as_bytes());
-    hash.update(serde_json::to_vec(&planner.suite).unwrap_or_default());
-    for planned in plan {
-        hash.update(planned.key.0.as_bytes());
-    }
-    let images: BTreeMap<&String, &String> = image_ids.iter().collect();
-    for (reference, id) in images {
-        hash.update(format!("\0{reference}={id}").as_bytes());
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn new_sweep(
-    planner: &Planner,
-    grid_sha256: String,
-    deployment: String,
-    image_ids: &HashMap<String, String>,
-) -> NewSweep {
-    let argv: Vec<String> = redacted(planner, &compose::argv(&planner.service));
-    NewSweep {
-        grid_name: planner.grid.name.clone(),
-        grid_path: planner.grid_path.clone(),
-        grid_text: planner.redactor.apply(&planner.grid_text).into_owned(),
-        grid_sha256,
-        deployment,
-        baseline: planner.baseline_name(),
-        suite: planner.suite.clone(),
-        objectives: planner.grid.objectives.clone(),
-        gates: planner.grid.gates.iter().map(|g| g.text().to_owned()).collect(),
-        plan: serde_json::json!({
-            "project": planner.project.name,
-            "service": planner.service_name,
-            "config_files": planner.project.config_files,
-            "working_dir": planner.project.working_dir,
-            "argv": argv,
-        }),
-        images: image_ids.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        host: host::facts(),
-    }
-}
-
-fn new_trials(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> Vec<NewTrial> {
-    let trials = plan.iter().enumerate().map(|(i, p)| NewTrial {
-        position: i + 1,
-        config: redacted_config(planner, p),
-        key: p.key.clone(),
-        is_baseline: p.is_baseline,
-        image_digest: p.service.image.as_ref().and_then(|reference| image_ids.get(reference)).cloned(),
-        argv: redacted(planner, &p.argv),
-        expected: (!p.expected.is_empty()).then(|| serde_json::json!(p.expected).to_string()),
-        skip: p.skip.clone(),
-    });
-    trials.collect()
-}
-
-fn redacted(planner: &Planner, argv: &[String]) -> Vec<String> {
-    argv.iter().map(|word| planner.redactor.apply(word).into_owned()).collect()
-}
-
-/// The config with secret values hidden.
-fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> crate::domain::Config {
-    let mut config = planned.config.clone();
-    for (name, value) in &mut config.settings.env {
-        if let Some(value) = value {
-            let secret = crate::domain::Redactor::is_secret_name(name);
-            *value = if secret {
-                crate::domain::Redactor::mask().to_owned()
-            } else {
-                planner.redactor.apply(value).into_owned()
-            };
-        }
-    }
-    config
-}
-
 /// A figure with about four significant digits, for one line on the screen.
 fn four_digits(value: f64) -> String {
     let decimals = (3 - value.abs().max(1.0).log10().floor() as i32).clamp(0, 3) as usize;
     format!("{value:.decimals$}")
 }
 
-/// Stops a sweep whose trials all fail alike.
-struct Breaker {
-    limit: u32,
-    last: Option<(Cause, String)>,
-    count: u32,
-}
-
-impl Breaker {
-    fn new(limit: u32) -> Self {
-        Self { limit, last: None, count: 0 }
-    }
-
-    fn reset(&mut self) {
-        self.last = None;
-        self.count = 0;
-    }
-
-    /// Counts a failure; how many were alike in a row, when that reaches the limit.
-    fn trips_on(&mut self, failure: &crate::domain::Failure) -> Option<u32> {
-        // Digits differ from trial to trial (pids, times, sizes); what remains is the kind of failure.
-        let text = failure.evidence.first().map(|e| e.text.chars().filter(|c| !c.is_ascii_digit()).collect());
-        let this = (failure.cause, text.unwrap_or_default());
-        self.count = if self.last.as_ref() == Some(&this) { self.count + 1 } else { 1 };
-        self.last = Some(this);
-        (self.limit > 0 && self.count >= self.limit).then_some(self.count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Evidence, ExitFacts, Failure, Phase};
-
-    fn failure(cause: Cause, evidence: &str) -> Failure {
-        Failure {
-            phase: Phase::Startup,
-            stage: None,
-            cause,
-            evidence: vec![Evidence { line_number: None, text: evidence.to_owned() }],
-            numbers: BTreeMap::new(),
-            remedy: String::new(),
-            transient: false,
-            exit: ExitFacts::default(),
-        }
-    }
-
-    #[test]
-    fn the_breaker_trips_on_failures_that_differ_in_digits_alone_and_a_success_resets_it() {
-        let mut breaker = Breaker::new(3);
-        let alike = |pid: u32| failure(Cause::BadArgument, &format!("(APIServer pid={pid}) no such flag"));
-        assert_eq!(breaker.trips_on(&alike(1)), None);
-        assert_eq!(breaker.trips_on(&alike(22)), None);
-        assert_eq!(breaker.trips_on(&failure(Cause::GpuOom, "out of memory")), None);
-        assert_eq!(breaker.trips_on(&alike(3)), None);
-        breaker.reset();
-        assert_eq!(breaker.trips_on(&alike(4)), None);
-        assert_eq!(breaker.trips_on(&alike(5)), None);
-        assert_eq!(breaker.trips_on(&alike(6)), Some(3));
-    }
 
     #[test]
     fn a_figure_has_about_four_digits() {

@@ -130,13 +130,17 @@ impl<'s> Attempt<'s> {
             // A container that was being created carries our labels and is removed at the end of the sweep.
             None => (Measured::Cancelled, None),
             Some(Err(error)) if error.daemon_unreachable => return Err(error.into()),
-            Some(Err(error)) => (trouble(Seen::Death, error.exit_facts()), None),
+            Some(Err(error)) => {
+                self.enter(error.phase())?;
+                (trouble(Seen::Death, error.exit_facts()), None)
+            }
             Some(Ok(running)) => {
                 self.timings.create_s = Some(running.create_s + running.start_s);
                 let image = (!self.sweep.planner.is_process()).then_some(spec.image.as_str());
                 self.sweep.store.set_attempt_container(self.attempt, &running.id, image)?;
                 let measured = self.measure(&running).await;
                 let stopped = self.stop(&running).await;
+                self.tell_log_problem(&running)?;
                 (measured?, Some(stopped?))
             }
         };
@@ -432,6 +436,13 @@ impl<'s> Attempt<'s> {
         let exit = self.sweep.launcher.stop(running, grace).await?;
         self.timings.teardown_s = Some(began.elapsed().as_secs_f64());
         Ok(exit)
+    }
+
+    /// Says when the attempt's log is not whole, e.g. because the disk is full: a cause may then be missing in it.
+    fn tell_log_problem(&mut self, running: &Running) -> Result<(), EngineError> {
+        let Some(problem) = running.log().problem() else { return Ok(()) };
+        let (name, file) = (&self.trial.name, self.log_path.display());
+        self.sweep.warn(format!("{name}: the log {file} is not whole: {problem}"))
     }
 
     fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! The grid: YAML text becomes a plan of points, with a place for everything that is wrong.
 //!
-//! [`parse`] reads the text, [`Grid::interpolated`] puts variables in, [`Grid::points`] makes the points one at a time,
+//! [`parse`] reads the text, [`Grid::interpolated`] puts variables in, [`Grid::points_in_run_order`] makes the points one at a time,
 //! [`lint`](lint::lint) says what is probably not meant. Nothing here touches a file; `docs/grid.md` is the reference.
 
 mod argv;
@@ -29,17 +29,15 @@ use std::path::PathBuf;
 
 pub use argv::lint_argv;
 pub use axes::{Axis, AxisValue};
-pub use deployment::{After, ComposeDeployment, Deployment, DeploymentKind, ProcessDeployment};
-pub use gate::{Gate, GateMetric, GateResult};
-pub use import::{Imported, import_json};
+pub use deployment::{After, Deployment, DeploymentKind};
+pub use gate::{Gate, GateResult};
+pub use import::import_json;
 pub use interpolate::Variables;
-pub use limits::{Limits, TimeOfDay, parse_duration};
-pub use lint::{lint, same_engine};
+pub use limits::{Limits, TimeOfDay};
+pub use lint::lint;
 pub use parse::parse;
-pub use points::{Exclusion, Point, Points};
-pub use reader::Spanned;
 pub use rule::Rule;
-pub use settings::{Assignment, Setting, Target};
+pub use settings::Assignment;
 pub use suite::{SuiteRef, parse_suite};
 
 use crate::domain::{Diagnostics, MetricPath, Objective, Settings};

@@ -1,7 +1,5 @@
 //! The points of a grid, one at a time: the product of the axes (last axis fastest), then the named configs.
 
-use std::ops::Range;
-
 use super::judge::Judge;
 use super::settings::{self, Assignment, Setting, Target};
 use super::{Axis, Grid, NamedConfig, Order};
@@ -33,31 +31,6 @@ pub struct Exclusion {
     pub because: String,
 }
 
-/// The points of a grid from some index on; see [`Grid::points`].
-pub struct Points<'g> {
-    grid: &'g Grid,
-    judge: Judge<'g>,
-    left: Range<usize>,
-}
-
-impl Iterator for Points<'_> {
-    type Item = Result<Point, Diagnostics>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.nth(0)
-    }
-
-    fn nth(&mut self, n: usize) -> Option<Self::Item> {
-        self.left.nth(n).map(|index| self.grid.point_by(&mut self.judge, index))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.left.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Points<'_> {}
-
 /// Name of the only point of a grid without axes and configs.
 const LONE: &str = "base";
 
@@ -74,14 +47,6 @@ impl Grid {
         self.product_count() + self.configs.len()
     }
 
-    /// Every point in the order of the text, made when asked for. `skip` and `nth` cost nothing, so that a plan can go on from any index.
-    ///
-    /// # Errors
-    /// A point whose exclusion cannot be decided gives the rule's error.
-    pub fn points(&self) -> Points<'_> {
-        Points { grid: self, judge: Judge::new(self), left: 0..self.count() }
-    }
-
     /// The indices of the points in the order in which they run: the baseline, then as `order` says.
     pub fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
         let count = self.count();
@@ -96,7 +61,7 @@ impl Grid {
     /// The points in the order in which they run, made when asked for.
     ///
     /// # Errors
-    /// As [`Grid::points`].
+    /// A point whose exclusion cannot be decided gives the rule's error.
     pub fn points_in_run_order(&self) -> impl Iterator<Item = Result<Point, Diagnostics>> + '_ {
         let mut judge = Judge::new(self);
         self.run_order().map(move |index| self.point_by(&mut judge, index))
@@ -117,7 +82,7 @@ impl Grid {
     /// The point with this index.
     ///
     /// # Errors
-    /// As [`Grid::points`]; an index out of range is an error too.
+    /// As [`Grid::points_in_run_order`]; an index out of range is an error too.
     pub fn point_at(&self, index: usize) -> Result<Point, Diagnostics> {
         self.point_by(&mut Judge::once(self), index)
     }

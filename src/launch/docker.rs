@@ -54,14 +54,6 @@ impl DockerLauncher {
         Ok(Self { connection: Arc::new(connect::from_environment().await?) })
     }
 
-    /// Connects to this address.
-    ///
-    /// # Errors
-    /// As [`Self::connect`].
-    pub async fn connect_to(address: super::DockerAddress) -> Result<Self, LaunchError> {
-        Ok(Self { connection: Arc::new(connect::open(address).await?) })
-    }
-
     /// The daemon in words, for messages and the database: `Docker 20.10.24 (API 1.41) at unix:///var/run/docker.sock`.
     #[must_use]
     pub fn describe(&self) -> String {

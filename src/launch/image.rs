@@ -1,9 +1,6 @@
-//! Images: which one a reference means on this engine. Nothing is ever pulled without being asked for.
+//! Images: which one a reference means on this engine. vgrid pulls nothing.
 
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-
-use bollard::query_parameters::CreateImageOptions;
 
 use super::docker::DockerLauncher;
 use super::error::{LaunchError, LaunchStep};
@@ -57,29 +54,5 @@ impl DockerLauncher {
             command: config.cmd.unwrap_or_default(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),
         })
-    }
-
-    /// Pulls an image, because the user asked for it.
-    ///
-    /// # Errors
-    /// The registry refuses or cannot be reached; the daemon does not answer.
-    pub async fn pull(&self, reference: &str) -> Result<ImageInfo, LaunchError> {
-        // Without a tag Docker would fetch every tag of the repository.
-        let last = reference.rsplit('/').next().unwrap_or(reference);
-        let with_tag =
-            if last.contains(':') || last.contains('@') { reference.to_owned() } else { format!("{reference}:latest") };
-        let options = CreateImageOptions { from_image: Some(with_tag), ..CreateImageOptions::default() };
-        let mut steps = Box::pin(self.connection.streams.create_image(Some(options), None, None));
-        while let Some(step) = steps.next().await {
-            step.map_err(|error| match LaunchError::api(LaunchStep::Image, &error) {
-                refused if matches!(error, bollard::errors::Error::DockerStreamError { .. }) => LaunchError {
-                    daemon_unreachable: false,
-                    help: Some("check the name, the network and `docker login`".to_owned()),
-                    ..refused
-                },
-                other => other,
-            })?;
-        }
-        self.image_info(reference).await
     }
 }

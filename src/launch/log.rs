@@ -34,7 +34,7 @@ pub(super) struct LogWriter {
 /// Handle on a log: where it is, how far it is, and readers.
 #[derive(Clone, Debug)]
 pub struct AttemptLog {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     start: u64,
     state: watch::Receiver<LogState>,
 }
@@ -102,18 +102,6 @@ impl Drop for LogWriter {
 }
 
 impl AttemptLog {
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Bytes in the file so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.state.borrow().bytes
-    }
-
     /// Why the log could not be written, e.g. a full disk.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
@@ -229,7 +217,7 @@ mod tests {
         drop(writer);
         assert_eq!(task.await.unwrap(), ["one", "two", "10%", "20%", "done", "no end \u{e9}"]);
         log.ended().await;
-        assert_eq!(log.bytes(), std::fs::metadata(log.path()).unwrap().len());
+        assert_eq!(log.state.borrow().bytes, std::fs::metadata(&log.path).unwrap().len());
     }
 
     #[tokio::test]
@@ -266,6 +254,6 @@ mod tests {
         log.ended().await;
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "args: {'api_key': ['***']}\n10%\rbad \u{fffd} *** at the end");
-        assert_eq!(log.bytes(), text.len() as u64);
+        assert_eq!(log.state.borrow().bytes, text.len() as u64);
     }
 }

@@ -38,20 +38,16 @@ mod fake_server;
 #[cfg(test)]
 mod process_tests;
 
-pub use address::{DockerAddress, Transport};
 pub use docker::DockerLauncher;
-pub use error::{LaunchError, LaunchStep};
+pub use error::LaunchError;
 pub use host::{GpuSupport, free_bytes, stop_grace, wants_gpu};
-pub use image::ImageInfo;
 pub use launcher::Launcher;
-pub use leftovers::{Leftover, Sidecar, SidecarKind};
-pub use log::{AttemptLog, LogReader};
+pub use leftovers::{Leftover, SidecarKind};
 pub use pack::build_sim_image;
-pub use probe::{CompletionSeen, Probe, ProbeError};
 pub use process::ProcessLauncher;
-pub use ready::{BootProgress, MilestoneReader, NotReady, ProgressListener, Readiness, Ready, ReadyPolicy};
-pub use restore::{RestoreAction, RestorePlan, Restored};
+pub use ready::{BootProgress, Readiness, Ready, ReadyPolicy};
+pub use restore::{RestoreAction, RestorePlan};
 pub use running::Running;
 pub use secrets::secrets_of;
-pub use serving::{Displaced, FoundBy, SavedRestartPolicy, Serving, ServingQuery};
+pub use serving::{Serving, ServingQuery};
 pub use spec::{LaunchSpec, ProjectPart, TrialLabels, database_label, server_port};

@@ -78,7 +78,7 @@ async fn a_process_serves_its_death_is_noticed_and_its_log_is_whole() {
     let Readiness::Ready(ready) = scene.wait(&running, &quick()).await else { panic!("not ready") };
     let noticed = now_ms();
     assert_eq!(ready.model_id, "fake-model");
-    let log = std::fs::read_to_string(running.log().path()).unwrap();
+    let log = std::fs::read_to_string(&running.log().path).unwrap();
     println!("process: readiness noticed after {} ms", noticed - stamp(&log, "READY_AT "));
     assert!(log.contains("fake server boots") && log.contains("and says so on stderr"));
     let facts = scene.launcher.inspect_json(&running).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_process_serves_its_death_is_noticed_and_its_log_is_whole() {
     let facts = scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
     assert_eq!((facts.exit_code, facts.asked_to_stop), (Some(7), false));
     scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
-    let log = std::fs::read_to_string(running.log().path()).unwrap();
+    let log = std::fs::read_to_string(&running.log().path).unwrap();
     println!("process: death noticed after {} ms", noticed - stamp(&log, "DIED_AT "));
     assert!(scene.launcher.leftovers("db").await.unwrap().is_empty());
 }
@@ -113,7 +113,7 @@ async fn an_early_death_has_its_exit_code_and_last_words() {
     let Readiness::Exited(facts) = scene.wait(&running, &quick()).await else { panic!("it must exit") };
     assert_eq!(facts.exit_code, Some(3));
     scene.launcher.stop(&running, Duration::from_secs(1)).await.unwrap();
-    let log = std::fs::read_to_string(running.log().path()).unwrap();
+    let log = std::fs::read_to_string(&running.log().path).unwrap();
     assert!(log.contains("last words") && log.contains("token ***") && !log.contains("hf_quite"), "{log}");
 }
 
@@ -122,7 +122,7 @@ async fn the_whole_group_is_killed_when_it_ignores_the_request_to_end() {
     let scene = Scene::new();
     let running = scene.launcher.start(&scene.spec(&[("STUBBORN", "1"), ("CHILD", "1")])).await.unwrap();
     let Readiness::Ready(_) = scene.wait(&running, &quick()).await else { panic!("not ready") };
-    let log = std::fs::read_to_string(running.log().path()).unwrap();
+    let log = std::fs::read_to_string(&running.log().path).unwrap();
     let child = u32::try_from(stamp(&log, "child ")).unwrap();
     assert!(super::procfs::process(child).is_some());
     let began = Instant::now();
@@ -130,7 +130,7 @@ async fn the_whole_group_is_killed_when_it_ignores_the_request_to_end() {
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert_eq!((facts.exit_code, facts.asked_to_stop), (Some(137), true));
     assert!(super::procfs::process(child).is_none_or(|process| process.state == 'Z'), "the child lives on");
-    assert!(std::fs::read_to_string(running.log().path()).unwrap().contains("SIGTERM ignored"));
+    assert!(std::fs::read_to_string(&running.log().path).unwrap().contains("SIGTERM ignored"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

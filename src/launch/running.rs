@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -101,12 +101,6 @@ impl Running {
     #[must_use]
     pub fn lines(&self) -> LogReader {
         self.log.reader()
-    }
-
-    /// Whether the kernel killed a process in it for memory, though it may still run.
-    #[must_use]
-    pub fn oom_seen(&self) -> bool {
-        self.marks.oom_seen.load(Ordering::Relaxed)
     }
 
     /// How it ended, when it has ended.

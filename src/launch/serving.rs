@@ -134,12 +134,6 @@ impl Serving {
         format!("{}{DISPLACED}", self.name)
     }
 
-    /// Whether it must be displaced before a trial of that container name can start: a stopped one only for its name's sake.
-    #[must_use]
-    pub fn is_in_the_way_of(&self, trial_container_name: &str) -> bool {
-        self.running || self.name == trial_container_name
-    }
-
     /// It in a few words: `container qwen (vllm/vllm-openai:v0.10, serving Qwen3-32B)`.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -150,17 +144,6 @@ impl Serving {
         };
         format!("container {} ({}, {state})", self.name, self.image)
     }
-}
-
-/// A container that was moved aside and waits to be put back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Displaced {
-    /// Full id.
-    pub container_id: String,
-    /// The name it bears now.
-    pub name: String,
-    /// The name it had.
-    pub original_name: String,
 }
 
 impl DockerLauncher {
@@ -250,21 +233,6 @@ impl DockerLauncher {
             }
         }
         Ok(())
-    }
-
-    /// Containers that were moved aside and not put back, by the pattern of their names; whether they are ours to put back is for
-    /// the journal to say.
-    ///
-    /// # Errors
-    /// The daemon does not answer.
-    pub async fn displaced(&self) -> Result<Vec<Displaced>, LaunchError> {
-        let all = self.list(&[("name", format!("{DISPLACED}$"))]).await?;
-        let displaced = all.into_iter().filter_map(|container| {
-            let name = container.names?.first()?.trim_start_matches('/').to_owned();
-            let original_name = name.strip_suffix(DISPLACED)?.to_owned();
-            Some(Displaced { container_id: container.id?, name, original_name })
-        });
-        Ok(displaced.collect())
     }
 }
 

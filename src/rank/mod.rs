@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
-pub use critical::{CriticalValue, Spread, critical_factor, critical_table, separated};
+pub use critical::{Spread, critical_table, separated};
 pub use judge::{rank, rank_all};
 
 text_enum! {

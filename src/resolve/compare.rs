@@ -84,6 +84,7 @@ fn engine_facts(config: &ResolvedConfig) -> BTreeMap<&str, String> {
 
 /// The facts in which two configs differ, by name; None where one does not say.
 #[must_use]
+#[cfg_attr(not(test), expect(dead_code, reason = "the report will show in what two configs differ"))]
 pub fn diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
     let names: std::collections::BTreeSet<&String> = a.facts.keys().chain(b.facts.keys()).collect();
     let mut out = Vec::new();

@@ -7,6 +7,5 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use canonical::same_value;
-pub use compare::{diff, mismatches, twins};
+pub use compare::{mismatches, twins};
 pub use read::{Sources, read};

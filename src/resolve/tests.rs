@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::compare::diff;
 use super::*;
 use crate::domain::{FlagName, FlagValue, ResolvedConfig, Settings};
 

@@ -1,6 +1,7 @@
 //! Where the simulated engine's log goes: vLLM's lines to stdout, Python's and uvicorn's to stderr, or into memory.
 
 use std::io::Write;
+#[cfg(test)]
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which process of vLLM a line pretends to come from.
@@ -22,6 +23,7 @@ pub(super) enum Level {
 #[derive(Clone, Debug)]
 enum Sink {
     Standard,
+    #[cfg(test)]
     Memory(Arc<Mutex<Vec<String>>>),
 }
 
@@ -39,11 +41,13 @@ impl Console {
     }
 
     /// Keeps lines in memory, for tests.
+    #[cfg(test)]
     pub(super) fn memory() -> Self {
         Self { sink: Sink::Memory(Arc::default()), pid: 1 }
     }
 
     /// The lines kept so far; empty for the standard console.
+    #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<String> {
         match &self.sink {
             Sink::Standard => Vec::new(),
@@ -91,6 +95,7 @@ impl Console {
                 // A closed pipe is no reason to stop serving.
                 let _ = writeln!(std::io::stdout().lock(), "{line}");
             }
+            #[cfg(test)]
             Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned()),
         }
     }
@@ -101,6 +106,7 @@ impl Console {
             Sink::Standard => {
                 let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
+            #[cfg(test)]
             Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned()),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::spawn;
+use super::in_process::spawn;
 use super::test_client::{Reply, get, post};
 
 /// A server with this fault, and its answer to a streamed request of 8 tokens.

@@ -22,6 +22,7 @@ use super::truth::Truth;
 
 /// What a caller in the same process learns when the server is up.
 #[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests start a server inside their own process"))]
 pub(super) struct Up {
     pub(super) address: SocketAddr,
     pub(super) truth: Arc<Truth>,

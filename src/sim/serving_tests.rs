@@ -3,10 +3,10 @@
 use serde_json::{Value as Json, json};
 
 use super::args::SimArgs;
+use super::in_process::{Running, spawn};
 use super::model::{Memory, Speed, StepLoad};
 use super::scheduler::{ChunkedPrefill, Limits, PrefixCaching, Scheduler};
 use super::test_client::{get, post, post_with};
-use super::{Running, spawn};
 
 async fn server(flags: &str) -> Running {
     let flags: Vec<&str> = flags.split_whitespace().collect();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
+use super::in_process::{Running, spawn};
 use super::test_client::{get, post};
-use super::{Running, spawn};
 
 /// A captured file; `None` where the project has no capture.
 fn captured(name: &str) -> Option<String> {

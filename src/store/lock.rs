@@ -36,7 +36,6 @@ impl fmt::Display for Holder {
 pub struct SweepLock {
     file: File,
     deployment: String,
-    database: PathBuf,
 }
 
 impl SweepLock {
@@ -58,7 +57,7 @@ impl SweepLock {
         }
         let text = format!("{}\n{}\n{deployment}\n", std::process::id(), now());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
-        Ok(Self { file, deployment: deployment.to_owned(), database: path.to_owned() })
+        Ok(Self { file, deployment: deployment.to_owned() })
     }
 
     /// Who holds the lock now, for `status`; `None` when nobody does.
@@ -76,12 +75,6 @@ impl SweepLock {
     #[must_use]
     pub fn deployment(&self) -> &str {
         &self.deployment
-    }
-
-    /// The database that is locked.
-    #[must_use]
-    pub fn database(&self) -> &Path {
-        &self.database
     }
 }
 

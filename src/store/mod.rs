@@ -32,12 +32,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use error::StoreError;
-pub use lock::{Holder, SweepLock};
+pub use lock::SweepLock;
 pub use models::{
-    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RestorationId, RunEnd, RunId,
-    ScenarioResultId, SweepRow, SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
+    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
+    Timings, TrialId, TrialRow, TrialState,
 };
-pub use read::RankingRow;
 pub use show::{AttemptReport, ScenarioReport, TrialReport};
 
 /// An open `runs.db`. `Send`, not `Sync`: one thread at a time.

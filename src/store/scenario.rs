@@ -53,6 +53,10 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the report will draw single requests; tests read back what was stored")
+    )]
     pub fn requests(&self, result: ScenarioResultId) -> Result<Vec<RequestRecord>, StoreError> {
         self.conn
             .prepare_cached("SELECT * FROM request WHERE scenario_result_id = ?1 ORDER BY position")

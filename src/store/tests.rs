@@ -343,17 +343,16 @@ fn history_tells_what_resume_needs_and_attempts_of_a_dead_process_become_interru
 }
 
 #[test]
-fn an_unfinished_sweep_of_the_same_grid_is_found_and_a_finished_one_is_not_resumable() {
+fn the_newest_sweep_of_the_same_grid_and_deployment_is_found_with_its_state() {
     let mut b = bench(1);
-    let found = b.store.find_resumable("abc", "local/vllm").unwrap().unwrap();
+    let found = b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap();
     assert_eq!((found.id, found.state), (b.sweep, SweepState::Running));
-    assert!(b.store.find_resumable("other grid", "local/vllm").unwrap().is_none());
-    assert!(b.store.find_resumable("abc", "elsewhere").unwrap().is_none());
+    assert!(b.store.newest_sweep_of("other grid", "local/vllm").unwrap().is_none());
+    assert!(b.store.newest_sweep_of("abc", "elsewhere").unwrap().is_none());
     b.store.finish_sweep(b.run, RunEnd::Interrupted).unwrap();
-    assert_eq!(b.store.find_resumable("abc", "local/vllm").unwrap().unwrap().state, SweepState::Interrupted);
+    assert_eq!(b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap().state, SweepState::Interrupted);
     let run = b.store.start_run(b.sweep).unwrap();
     b.store.finish_sweep(run, RunEnd::Complete).unwrap();
-    assert!(b.store.find_resumable("abc", "local/vllm").unwrap().is_none());
     assert_eq!(b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap().state, SweepState::Finished);
     assert_eq!(b.store.suite(b.sweep).unwrap(), Suite::quick());
     assert_eq!(b.store.plan(b.sweep).unwrap()["after"], "restore");

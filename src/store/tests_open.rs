@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 
+use super::models::TelemetrySample;
 use super::tests::bench;
 use super::*;
 

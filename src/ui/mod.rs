@@ -9,8 +9,6 @@ use std::io::IsTerminal;
 
 use crate::domain::Event;
 
-pub(crate) use sentence::doing;
-
 /// Where the events of a sweep are shown.
 pub(crate) enum Screen {
     /// Bars for the sweep and the trial, on a terminal.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::*;
-use crate::domain::{Cause, ExitFacts, Phase};
+use crate::domain::Phase;
 
 /// One labelled sample.
 pub struct Sample {
@@ -74,7 +74,7 @@ pub fn misses(sample: &Sample) -> Vec<String> {
         out.push(format!("transient {}", failure.transient));
     }
     if exact && let Some(evidence) = sample.text("evidence") {
-        let wanted = crate::domain::clean(evidence).trim().to_owned();
+        let wanted = crate::domain::engine_log::clean(evidence).trim().to_owned();
         let shown = failure.evidence.iter().any(|e| e.text.contains(&wanted) || wanted.contains(e.text.trim()));
         if !shown {
             out.push(format!("evidence {:?} instead of {wanted:?}", failure.evidence));

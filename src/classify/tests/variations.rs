@@ -62,7 +62,7 @@ impl Variation {
                 Some((head, tail)) if head.starts_with('(') => format!("\u{1b}[1;36m{head})\u{1b}[0;0m{tail}"),
                 _ => l.to_owned(),
             }),
-            Self::NoColours => each(&|_, l| crate::domain::clean(l).into_owned()),
+            Self::NoColours => each(&|_, l| crate::domain::engine_log::clean(l).into_owned()),
             Self::ComposePrefix => each(&|_, l| format!("my-vllm-1  | {l}")),
             Self::DockerTimes => each(&|i, l| format!("2026-11-24T02:38:{:02}.605835428Z {l}", i % 60)),
             Self::OtherProcesses => log

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::{Direction, FlagName, FlagValue, ScenarioKind, ScenarioSpec, Settings, Suite};
+use crate::grid::gate::GateMetric;
 
 fn linted(rest: &str) -> Vec<(String, String)> {
     linted_over(rest, &Settings::default())

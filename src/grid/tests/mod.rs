@@ -9,6 +9,7 @@ mod values;
 
 use std::path::Path;
 
+use super::points::Point;
 use super::*;
 use crate::domain::Diagnostics;
 
@@ -36,7 +37,7 @@ fn help(rest: &str) -> String {
 }
 
 fn all_points(grid: &Grid) -> Vec<Point> {
-    grid.points().collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}"))
+    (0..grid.count()).map(|index| grid.point_at(index)).collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn names(grid: &Grid) -> Vec<String> {

@@ -1,0 +1,110 @@
+//! After a failure: when the trial is tried again, and when the whole sweep had better stop.
+
+use std::time::{Duration, Instant};
+
+use crate::classify;
+use crate::domain::{Cause, Failure};
+use crate::resume::Todo;
+
+/// Beyond this many doublings a longer wait helps nobody: what served before is down meanwhile.
+const MOST_DOUBLINGS: u32 = 3;
+
+/// A trial in the queue of a run, with the moment before which it shall not start.
+pub(super) struct Queued {
+    pub(super) todo: Todo,
+    not_before: Option<Instant>,
+}
+
+impl Queued {
+    /// May start at once.
+    pub(super) fn now(todo: Todo) -> Self {
+        Self { todo, not_before: None }
+    }
+
+    /// To be tried again after a failure of this cause: the more often it was tried, the later.
+    pub(super) fn after(todo: Todo, cause: Cause) -> Self {
+        let doublings = todo.attempt.saturating_sub(2).min(MOST_DOUBLINGS);
+        let wait = Duration::from_secs(u64::from(classify::first_wait_s(cause)) << doublings);
+        Self { todo, not_before: Some(Instant::now() + wait) }
+    }
+
+    /// What is left of its wait.
+    pub(super) fn wait_left(&self) -> Duration {
+        self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Stops a sweep whose trials all fail alike.
+pub(super) struct Breaker {
+    limit: u32,
+    last: Option<(Cause, String)>,
+    count: u32,
+}
+
+impl Breaker {
+    /// Trips at this many; 0 is never.
+    pub(super) fn new(limit: u32) -> Self {
+        Self { limit, last: None, count: 0 }
+    }
+
+    /// A trial that did not fail begins a new count.
+    pub(super) fn reset(&mut self) {
+        self.last = None;
+        self.count = 0;
+    }
+
+    /// Counts a failure; how many were alike in a row, when that reaches the limit.
+    pub(super) fn trips_on(&mut self, failure: &Failure) -> Option<u32> {
+        // Digits differ from trial to trial (pids, times, sizes); what remains is the kind of failure.
+        let text = failure.evidence.first().map(|e| e.text.chars().filter(|c| !c.is_ascii_digit()).collect());
+        let this = (failure.cause, text.unwrap_or_default());
+        self.count = if self.last.as_ref() == Some(&this) { self.count + 1 } else { 1 };
+        self.last = Some(this);
+        (self.limit > 0 && self.count >= self.limit).then_some(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Evidence, ExitFacts, Phase};
+    use crate::resume::Why;
+    use std::collections::BTreeMap;
+
+    fn failure(cause: Cause, evidence: &str) -> Failure {
+        Failure {
+            phase: Phase::Startup,
+            stage: None,
+            cause,
+            evidence: vec![Evidence { line_number: None, text: evidence.to_owned() }],
+            numbers: BTreeMap::new(),
+            remedy: String::new(),
+            transient: false,
+            exit: ExitFacts::default(),
+        }
+    }
+
+    #[test]
+    fn the_breaker_trips_on_failures_that_differ_in_digits_alone_and_a_success_resets_it() {
+        let mut breaker = Breaker::new(3);
+        let alike = |pid: u32| failure(Cause::BadArgument, &format!("(APIServer pid={pid}) no such flag"));
+        assert_eq!(breaker.trips_on(&alike(1)), None);
+        assert_eq!(breaker.trips_on(&alike(22)), None);
+        assert_eq!(breaker.trips_on(&failure(Cause::GpuOom, "out of memory")), None);
+        assert_eq!(breaker.trips_on(&alike(3)), None);
+        breaker.reset();
+        assert_eq!(breaker.trips_on(&alike(4)), None);
+        assert_eq!(breaker.trips_on(&alike(5)), None);
+        assert_eq!(breaker.trips_on(&alike(6)), Some(3));
+    }
+
+    #[test]
+    fn a_failed_trial_waits_longer_each_time_up_to_eight_times_its_first_wait() {
+        let again = |attempt| Todo { item: 0, attempt, missing: vec![0], why: Why::Retry };
+        let wait_s = |cause, attempt| Queued::after(again(attempt), cause).wait_left().as_secs_f64().round();
+        let waits: Vec<f64> = [2, 3, 4, 5, 6, 99].iter().map(|n| wait_s(Cause::PortInUse, *n)).collect();
+        assert_eq!(waits, [30.0, 60.0, 120.0, 240.0, 240.0, 240.0]);
+        assert_eq!(wait_s(Cause::Timeout, 2), 0.0);
+        assert!(Queued::now(again(1)).wait_left().is_zero());
+    }
+}

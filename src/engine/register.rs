@@ -1,0 +1,94 @@
+//! What is written down of a sweep and its configs before the first trial.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::Digest;
+
+use crate::compose;
+use crate::domain::{Config, Redactor};
+use crate::launch::Launcher;
+use crate::store::{NewSweep, NewTrial};
+
+use super::host;
+use super::plan::{PlannedConfig, Planner};
+
+/// What makes a sweep this sweep: the grid's text, its suite, the deployment's service and the pinned images.
+pub(super) fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
+    let mut hash = sha2::Sha256::new();
+    hash.update(planner.grid_text.as_bytes());
+    hash.update(serde_json::to_vec(&planner.suite).unwrap_or_default());
+    for planned in plan {
+        hash.update(planned.key.0.as_bytes());
+    }
+    let images: BTreeMap<&String, &String> = image_ids.iter().collect();
+    for (reference, id) in images {
+        hash.update(format!("\0{reference}={id}").as_bytes());
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What is registered of a sweep, secrets hidden.
+pub(super) fn new_sweep(
+    planner: &Planner,
+    grid_sha256: String,
+    deployment: String,
+    image_ids: &HashMap<String, String>,
+    launcher: &Launcher,
+) -> NewSweep {
+    let argv: Vec<String> = redacted(planner, &compose::argv(&planner.service));
+    NewSweep {
+        grid_name: planner.grid.name.clone(),
+        grid_path: planner.grid_path.clone(),
+        grid_text: planner.redactor.apply(&planner.grid_text).into_owned(),
+        grid_sha256,
+        deployment,
+        baseline: planner.baseline_name(),
+        suite: planner.suite.clone(),
+        objectives: planner.grid.objectives.clone(),
+        gates: planner.grid.gates.iter().map(|g| g.text().to_owned()).collect(),
+        plan: serde_json::json!({
+            "project": planner.project.name,
+            "service": planner.service_name,
+            "config_files": planner.project.config_files,
+            "working_dir": planner.project.working_dir,
+            "argv": argv,
+        }),
+        images: image_ids.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        host: host::facts(&launcher.describe()),
+    }
+}
+
+/// What is registered of each config, secrets hidden.
+pub(super) fn new_trials(
+    planner: &Planner,
+    plan: &[PlannedConfig],
+    image_ids: &HashMap<String, String>,
+) -> Vec<NewTrial> {
+    let trials = plan.iter().enumerate().map(|(i, p)| NewTrial {
+        position: i + 1,
+        config: redacted_config(planner, p),
+        key: p.key.clone(),
+        is_baseline: p.is_baseline,
+        image_digest: p.service.image.as_ref().and_then(|reference| image_ids.get(reference)).cloned(),
+        argv: redacted(planner, &p.argv),
+        expected: (!p.expected.is_empty()).then(|| serde_json::json!(p.expected).to_string()),
+        skip: p.skip.clone(),
+    });
+    trials.collect()
+}
+
+fn redacted(planner: &Planner, argv: &[String]) -> Vec<String> {
+    argv.iter().map(|word| planner.redactor.apply(word).into_owned()).collect()
+}
+
+/// The config with secret values hidden.
+fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> Config {
+    let mut config = planned.config.clone();
+    for (name, value) in &mut config.settings.env {
+        if let Some(value) = value {
+            let secret = Redactor::is_secret_name(name);
+            *value = if secret { Redactor::mask().to_owned() } else { planner.redactor.apply(value).into_owned() };
+        }
+    }
+    config
+}
