@@ -33,7 +33,7 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
         }
         return Ok(());
     }
-    let serving = sweep.launcher.serving_now(&query(&sweep.planner)).await?;
+    let serving = sweep.launcher.serving_now(&query(&sweep.planner, &sweep.db_label)).await?;
     for sidecar in sweep.launcher.sidecars(&sweep.planner.project.name, &sweep.planner.service_name).await? {
         let why = match sidecar.kind {
             SidecarKind::DependsOnService => "depends on the service, and is left alone",
@@ -180,9 +180,11 @@ fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
         .map_err(|e| EngineError::Restore(format!("the journal's record of {} cannot be read: {e}", restoration.what)))
 }
 
-pub(super) fn query(planner: &Planner) -> ServingQuery {
+/// What to look for; `db_label` names the database whose leftovers are removed first.
+pub(super) fn query(planner: &Planner, db_label: &str) -> ServingQuery {
     let api_key = Planner::api_key(&planner.service);
     ServingQuery::of(&planner.project.name, &planner.service_name, &planner.service, api_key)
+        .without_trials_of(db_label.to_owned())
 }
 
 fn restore_plan(service: &Service) -> RestorePlan {
