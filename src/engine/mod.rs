@@ -9,6 +9,7 @@ mod readback;
 mod register;
 mod restore;
 mod score;
+mod settle;
 mod sweep;
 mod tell;
 mod trial;

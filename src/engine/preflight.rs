@@ -107,7 +107,7 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage) -> Read
     images(&mut ready, planner, &docker, sim).await;
     gpu(&mut ready, planner, &docker).await;
     service(&mut ready, planner, &docker).await;
-    match docker.serving_now(&restore::query(planner)).await {
+    match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
         Ok(serving) => {
             for s in serving {
@@ -190,7 +190,7 @@ async fn process(ready: &mut Readiness, planner: &Planner, db: &Path) {
         Ok(()) => ready.ok("program", crate::compose::argv(&planner.service).first().cloned().unwrap_or_default()),
         Err(error) => ready.failed("program", &error),
     }
-    match launcher.serving_now(&restore::query(planner)).await {
+    match launcher.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(_) => ready.ok("port", "the port is free"),
         Err(error) => ready.failed("port", &error),
     }
