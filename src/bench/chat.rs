@@ -70,7 +70,7 @@ impl ChatRequest {
     /// Serializes the body: temperature 0 and, when streamed, usage in the stream and with every chunk.
     ///
     /// # Errors
-    /// [`BenchError::Internal`] when the body cannot be written as JSON.
+    /// `BenchError::Internal` when the body cannot be written as JSON.
     pub fn build(parts: ChatParts<'_>) -> Result<Self, BenchError> {
         let mut body = Map::new();
         body.insert("model".to_owned(), json!(parts.model));

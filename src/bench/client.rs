@@ -68,7 +68,7 @@ impl Client {
     /// Builds the client: HTTP/1.1, no proxy from the environment, no redirects, no retries; resolves the host's name.
     ///
     /// # Errors
-    /// [`BenchError::Setup`] for a URL, a name or a key that cannot be used.
+    /// `BenchError::Setup` for a URL, a name or a key that cannot be used.
     pub async fn new(target: &Target) -> Result<Self, BenchError> {
         let fail = |why: String| BenchError::Setup { base_url: without_credentials(&target.base_url), why };
         let root = root_url(&target.base_url).map_err(fail)?;

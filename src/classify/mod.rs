@@ -2,7 +2,7 @@
 //!
 //! Order of decision: what Docker refused, the kernel's OOM kill, the first specific line of the last boot that no stop
 //! came before, what our own race decided, a stop from outside, likely lines, a dead engine, exit code, nothing.
-//! Nothing known gives [`Cause::Unknown`] with the most specific line, never a guess.
+//! Nothing known gives `Cause::Unknown` with the most specific line, never a guess.
 
 mod decide;
 mod diagnosis;

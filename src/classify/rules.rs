@@ -1,6 +1,6 @@
 //! The rule table: what vLLM, Docker, CUDA and the hub write when something specific is wrong, in order of precedence.
 //!
-//! A log is read from its first line; the first line that a [`Tier::Root`] rule fits decides, and on one line the first
+//! A log is read from its first line; the first line that a `Tier::Root` rule fits decides, and on one line the first
 //! rule of the table. Patterns are plain text: `*` stands for any text, `^` at the start for the start of the message,
 //! `$` at the end for its end. Sources: vLLM 0.6 to 0.32, PyTorch, Triton, NCCL, huggingface_hub, Docker.
 

@@ -11,7 +11,7 @@ use crate::domain::{Diagnostic, Diagnostics, FlagKind, FlagName, Settings, known
 /// A grid made from a foreign file.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The grid's text; [`parse`] reads it.
+    /// The grid's text; [`super::parse()`] reads it.
     pub yaml: String,
     /// What the author should look at.
     pub warnings: Diagnostics,

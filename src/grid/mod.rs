@@ -1,6 +1,6 @@
 //! The grid: YAML text becomes a plan of points, with a place for everything that is wrong.
 //!
-//! [`parse`] reads the text, [`Grid::interpolated`] puts variables in, [`Grid::points_in_run_order`] makes the points one at a time,
+//! [`parse()`] reads the text, [`Grid::interpolated`] puts variables in, [`Grid::points_in_run_order`] makes the points one at a time,
 //! [`lint`](lint::lint) says what is probably not meant. Nothing here touches a file; `docs/grid.md` is the reference.
 
 mod argv;

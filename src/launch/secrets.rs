@@ -82,7 +82,7 @@ fn secret_places(words: &[String]) -> Vec<Place> {
     places
 }
 
-/// The secret values of a service by the name of variable or flag: what [`unmask`] needs.
+/// The secret values of a service by the name of variable or flag: what a stored, masked container needs to be made again.
 #[must_use]
 pub fn secrets_of(service: &Service) -> BTreeMap<String, String> {
     let own = |name: &str| std::env::var(name).ok();

@@ -107,7 +107,7 @@ pub struct LaunchSpec {
     pub service: Service,
     /// Whose trial it is.
     pub labels: TrialLabels,
-    /// The image, pinned: an id (`sha256:...`) from [`super::ImageInfo`]. Ignored by the process launcher.
+    /// The image, pinned: an id (`sha256:...`) from [`super::image::ImageInfo`]. Ignored by the process launcher.
     pub image: String,
     /// Name of the container.
     pub container_name: String,
