@@ -1,7 +1,6 @@
 //! vgrid finds the best way to serve one model with vLLM on the machines you have, and proves it.
 //!
 //! `ARCHITECTURE.md` shows the floors; each module's first line says what it is for.
-#![allow(dead_code, unused_imports)] // until the floors above call everything
 
 mod domain;
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Service;
 use crate::domain::{Event, SweepId};
+use crate::grid::After;
 use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
 use crate::store::{Restoration, RestorationEnd, Store, SweepLock};
 
@@ -60,9 +61,20 @@ pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
     remove_leftovers(&sweep.launcher, &sweep.db_label, &sweep.teller).await?;
     let deployment = sweep.deployment();
     let plan = restore_plan(&sweep.planner.service);
-    for restoration in sweep.store.open_restorations(Some(&deployment))? {
+    for mut restoration in sweep.store.open_restorations(Some(&deployment))? {
+        if sweep.planner.grid.deployment.after == After::Stop {
+            leave_stopped(&mut restoration)?;
+        }
         restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, &sweep.teller).await?;
     }
+    Ok(())
+}
+
+/// `after: stop`: what served gets its name back, and stays stopped.
+fn leave_stopped(restoration: &mut Restoration) -> Result<(), EngineError> {
+    let mut serving = serving_of(restoration)?;
+    serving.iter_mut().for_each(|s| s.running = false);
+    restoration.serving = serde_json::to_value(&serving).unwrap_or_default();
     Ok(())
 }
 
@@ -142,7 +154,9 @@ async fn restore_one(
                     (_, Some((model, _))) => {
                         teller.tell(Event::Restored { what: format!("{what} ({model})"), elapsed_s });
                     }
-                    (RestoreAction::LeftStopped, None) => teller.notice(format!("{what} is back, stopped as it was")),
+                    (RestoreAction::LeftStopped, None) => {
+                        teller.notice(format!("{what} is back under its name, and stopped"))
+                    }
                     (_, None) => teller.warning(format!("{what} runs again; it did not answer before either")),
                 }
             }

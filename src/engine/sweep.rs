@@ -84,6 +84,8 @@ pub(crate) struct Sweep {
     began_at: jiff::ZonedDateTime,
     /// Configs measured in this sweep with what they resolved to.
     measured: Vec<(String, Settings, ResolvedConfig)>,
+    /// What was last told of the best config.
+    best: Option<Event>,
 }
 
 /// Which deployment a sweep belongs to: what the lock, the journal and the sweep's identity name.
@@ -150,6 +152,7 @@ impl Sweep {
             began: Instant::now(),
             began_at: jiff::ZonedDateTime::now(),
             measured: Vec::new(),
+            best: None,
         })
     }
 
@@ -268,8 +271,10 @@ impl Sweep {
     fn after_measured(&mut self, todo: &Todo) -> Result<(), EngineError> {
         let only = (!self.plan[todo.item].is_baseline).then_some(self.trial_ids[todo.item]);
         score::judge_gates(&self.planner, &mut self.store, self.id, only)?;
-        if let Some(best) = score::best_so_far(&self.planner, &self.store, self.id)? {
-            self.record(best)?;
+        let best = score::best_so_far(&self.planner, &self.store, self.id)?;
+        if best != self.best {
+            self.best = best.clone();
+            best.map_or(Ok(()), |best| self.record(best))?;
         }
         Ok(())
     }
@@ -362,7 +367,7 @@ impl Sweep {
         let figures = self.store.figures(TrialId(trial.trial_id))?;
         let shown = self.planner.grid.objectives.iter().filter_map(|objective| {
             let figure = figures.iter().find(|f| f.metric.path == objective.metric)?;
-            Some(format!("{} {:.4}", objective.metric, figure.metric.value))
+            Some(format!("{} {}", objective.metric, four_digits(figure.metric.value)))
         });
         Ok(shown.collect::<Vec<_>>().join(", "))
     }
@@ -499,6 +504,12 @@ fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> crate::domain:
     config
 }
 
+/// A figure with about four significant digits, for one line on the screen.
+fn four_digits(value: f64) -> String {
+    let decimals = (3 - value.abs().max(1.0).log10().floor() as i32).clamp(0, 3) as usize;
+    format!("{value:.decimals$}")
+}
+
 /// Stops a sweep whose trials all fail alike.
 struct Breaker {
     limit: u32,
@@ -524,5 +535,45 @@ impl Breaker {
         self.count = if self.last.as_ref() == Some(&this) { self.count + 1 } else { 1 };
         self.last = Some(this);
         (self.limit > 0 && self.count >= self.limit).then_some(self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Evidence, ExitFacts, Failure, Phase};
+
+    fn failure(cause: Cause, evidence: &str) -> Failure {
+        Failure {
+            phase: Phase::Startup,
+            stage: None,
+            cause,
+            evidence: vec![Evidence { line_number: None, text: evidence.to_owned() }],
+            numbers: BTreeMap::new(),
+            remedy: String::new(),
+            transient: false,
+            exit: ExitFacts::default(),
+        }
+    }
+
+    #[test]
+    fn the_breaker_trips_on_failures_that_differ_in_digits_alone_and_a_success_resets_it() {
+        let mut breaker = Breaker::new(3);
+        let alike = |pid: u32| failure(Cause::BadArgument, &format!("(APIServer pid={pid}) no such flag"));
+        assert_eq!(breaker.trips_on(&alike(1)), None);
+        assert_eq!(breaker.trips_on(&alike(22)), None);
+        assert_eq!(breaker.trips_on(&failure(Cause::GpuOom, "out of memory")), None);
+        assert_eq!(breaker.trips_on(&alike(3)), None);
+        breaker.reset();
+        assert_eq!(breaker.trips_on(&alike(4)), None);
+        assert_eq!(breaker.trips_on(&alike(5)), None);
+        assert_eq!(breaker.trips_on(&alike(6)), Some(3));
+    }
+
+    #[test]
+    fn a_figure_has_about_four_digits() {
+        assert_eq!(four_digits(2657.2023), "2657");
+        assert_eq!(four_digits(20.3796), "20.38");
+        assert_eq!(four_digits(0.98612), "0.986");
     }
 }

@@ -130,8 +130,9 @@ const EVERY_FIELD: &str = r#"{
     "volumes": [{"type": "tmpfs", "target": "/scratch", "tmpfs": {"size": "99", "mode": 448}}], "working_dir": "/w", "container_name": "fixed"
 }"#;
 
-/// Fields that say when or whether to run, not how the container is made.
-const NOT_OF_THE_CONTAINER: [&str; 4] = ["image", "profiles", "pull_policy", "restart"];
+/// Fields that say when or whether to run, or how the image is built, not how the container is made. What stands in `rest` is
+/// refused when the compose files are loaded.
+const NOT_OF_THE_CONTAINER: [&str; 6] = ["build", "image", "profiles", "pull_policy", "rest", "restart"];
 
 #[test]
 fn no_field_of_a_service_is_dropped() {

@@ -19,7 +19,8 @@ use super::ready::{ReadyPolicy, ask_until_completion};
 use super::serving::Serving;
 use super::spec::{LABEL_ROLE, ROLE_TRIAL};
 
-/// A server that did not answer before is given this long to answer now; after that it counts as it was.
+/// A server that did not answer before, and was not booting either, is given this long to answer now; after that it counts as
+/// it was.
 const NEVER_ANSWERED: Duration = Duration::from_secs(60);
 
 /// Between two looks at a container that is being put back.
@@ -238,8 +239,9 @@ impl DockerLauncher {
         plan: &RestorePlan,
         cancel: &CancellationToken,
     ) -> Result<Option<(String, String)>, LaunchError> {
-        let answered_before = !serving.models.is_empty();
-        let limit = if answered_before { plan.deadline } else { plan.deadline.min(NEVER_ANSWERED) };
+        // One that was still booting is expected to serve; a broken one must not hold the end of the sweep.
+        let expected = !serving.models.is_empty() || serving.health.as_deref() == Some("starting");
+        let limit = if expected { plan.deadline } else { plan.deadline.min(NEVER_ANSWERED) };
         let policy = ReadyPolicy {
             model_id: plan.model_id.clone().or_else(|| serving.models.first().cloned()),
             api_key: plan.api_key.clone(),
@@ -262,7 +264,7 @@ impl DockerLauncher {
                 }
                 answer = ask_until_completion(&urls, &policy) => match answer {
                     Ok(ready) => return Ok(Some((ready.model_id, ready.base_url))),
-                    Err(why) if answered_before => {
+                    Err(why) if expected => {
                         return Err(LaunchError::new(LaunchStep::Restore, format!("{} runs, and does not serve as before: {why}", serving.name))
                             .help(format!("look at `docker logs {}`", serving.name)));
                     }
@@ -270,7 +272,7 @@ impl DockerLauncher {
                 },
                 () = self.gone_or_moved(id, &inspect) => {}
                 () = tokio::time::sleep_until(deadline) => {
-                    if !answered_before {
+                    if !expected {
                         return Ok(None);
                     }
                     let text = format!("{} runs, and answers no completion after {} s", serving.name, limit.as_secs());

@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use crate::domain::{FlagKind, FlagName, known_flag};
+
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -288,8 +290,24 @@ fn find(plain: &str) -> Option<(&'static str, Kind, bool)> {
     if let Some((name, _, kind)) = exact {
         return Some((name, *kind, false));
     }
-    let positive = plain.strip_prefix("no-")?;
-    FLAGS.iter().find(|(name, _, kind)| *name == positive && *kind == Kind::Toggle).map(|(n, _, k)| (*n, *k, true))
+    let negative = plain.strip_prefix("no-").and_then(|positive| {
+        FLAGS.iter().find(|(name, _, kind)| *name == positive && *kind == Kind::Toggle).map(|(n, _, k)| (*n, *k, true))
+    });
+    negative.or_else(|| without_effect(plain))
+}
+
+/// A flag of vLLM that the simulation takes and has no model for.
+fn without_effect(plain: &str) -> Option<(&'static str, Kind, bool)> {
+    let (name, negated) = FlagName::parse_negated(plain);
+    let known = known_flag(name.as_str())?;
+    let kind = match known.kind {
+        FlagKind::Toggle => Kind::Toggle,
+        FlagKind::Switch => Kind::Switch,
+        FlagKind::Value => Kind::Text,
+        FlagKind::Many => Kind::Many,
+        FlagKind::Json => Kind::Json,
+    };
+    Some((known.name, kind, negated))
 }
 
 /// The argument as argparse names it in an error.

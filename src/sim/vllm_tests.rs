@@ -116,7 +116,7 @@ async fn streamed_events_have_vllms_keys_in_vllms_order() {
         (
             "chat-tool-call.sse",
             chat(json!({"chat_template_kwargs": quiet, "tools": [tool], "ignore_eos": false,
-            "tool_choice": {"type": "function", "function": {"name": "get_weather"}}, "max_tokens": 26})),
+            "tool_choice": {"type": "function", "function": {"name": "get_weather"}}, "max_tokens": 400})),
         ),
         ("completion-miss.sse", ("/v1/completions", text)),
     ] {

@@ -1,15 +1,18 @@
 //! Opening `runs.db`: for the one writer, and for readers that never block it.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::migrate::{APPLICATION_ID, migrate, newest_version};
 use super::{Store, StoreError};
 
 /// How long a call waits for another program's write lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two tries of what does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 impl Store {
     /// Opens `path` for writing; creates it, and brings its schema up to date.
@@ -24,7 +27,7 @@ impl Store {
         let mut conn = Connection::open_with_flags(path, flags).map_err(explain)?;
         conn.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
         check_identity(&conn, path, true)?;
-        conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(explain)?;
+        patiently(|| conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))).map_err(explain)?;
         conn.pragma_update(None, "synchronous", "full").map_err(explain)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(explain)?;
         conn.set_prepared_statement_cache_capacity(64);
@@ -82,6 +85,22 @@ fn refuse_folder(path: &Path) -> Result<(), StoreError> {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => cannot("its folder does not exist"),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Repeats what SQLite refuses as busy without waiting by itself: switching a new file to write-ahead logging needs the file
+/// alone, and its busy handler is not asked (sqlite.org/pragma.html#pragma_journal_mode).
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 pub(super) fn has_log(path: &Path) -> bool {
