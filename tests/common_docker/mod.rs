@@ -21,7 +21,7 @@ pub use scene::{MODEL, Production, Scene, Service, Stranger, inspected, rows, tr
 pub use vgrid::{Ended, Vgrid};
 
 /// On a loaded machine everything takes long; a wait that is over after this has failed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs the docker command; its output without the line's end. Panics with its words when it fails.
 pub fn docker(arguments: &[&str]) -> String {

@@ -173,25 +173,27 @@ impl Scene {
         Production { name: inspected(&id, ".Name").trim_start_matches('/').to_owned(), restart: restart_of(&id), id }
     }
 
+    /// `docker run` of the service as vgrid resolves it, with the labels by which Compose knows its containers.
     fn production_without_compose(&self) {
-        let file = std::fs::read_to_string(self.path("compose.yml")).unwrap();
-        let value = |key: &str| {
-            let found = file.lines().find_map(|line| line.trim().strip_prefix(key));
-            found.map(|rest| rest.trim().to_owned())
-        };
-        let name = value("container_name:").unwrap_or_else(|| format!("{}-vllm-1", self.project));
-        let label = |name: &str, value: &str| ["--label".to_owned(), format!("com.docker.compose.{name}={value}")];
+        let output = self.command(&["compose", "-f", "compose.yml", "--service", "vllm", "--json"]).output().unwrap();
+        let service: serde_json::Value = serde_json::from_slice(&output.stdout).expect("vgrid compose prints JSON");
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let name = service["container_name"].as_str().map_or(format!("{}-vllm-1", self.project), str::to_owned);
         let mut words: Vec<String> = ["run", "--detach", "--name", &name].map(str::to_owned).to_vec();
-        for (key, text) in
+        for (key, value) in
             [("project", self.project.as_str()), ("service", "vllm"), ("oneoff", "False"), ("container-number", "1")]
         {
-            words.extend(label(key, text));
+            words.extend(["--label".to_owned(), format!("com.docker.compose.{key}={value}")]);
         }
-        words.extend(["--restart".into(), value("restart:").unwrap_or_default()]);
-        words.extend(["--publish".into(), format!("127.0.0.1:{}:8000", self.port)]);
-        words.push(value("image:").unwrap_or_default());
-        let command = file.lines().find(|line| line.contains("--served-model-name")).unwrap_or_default();
-        words.extend(command.split_whitespace().map(str::to_owned));
+        for (key, value) in service["environment"].as_object().into_iter().flatten() {
+            words.extend(["--env".to_owned(), format!("{key}={}", text(value))]);
+        }
+        if !service["mem_limit"].is_null() {
+            words.extend(["--memory".to_owned(), text(&service["mem_limit"])]);
+        }
+        words.extend(["--restart".to_owned(), text(&service["restart"])]);
+        words.extend(["--publish".to_owned(), format!("127.0.0.1:{}:8000", self.port), text(&service["image"])]);
+        words.extend(service["command"].as_array().into_iter().flatten().map(text));
         docker(&words.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
