@@ -8,7 +8,7 @@ use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Cause, Event, Outcome, ResolvedConfig, Settings, SkipReason, SweepId, TrialRef};
+use crate::domain::{Cause, Event, FlagValue, Outcome, ResolvedConfig, Settings, SkipReason, SweepId, TrialRef};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
@@ -483,6 +483,14 @@ fn redacted(planner: &Planner, argv: &[String]) -> Vec<String> {
 /// The config with secret values hidden.
 fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> crate::domain::Config {
     let mut config = planned.config.clone();
+    let hide = |text: &mut String| *text = planner.redactor.apply(text).into_owned();
+    for value in config.settings.flags.values_mut() {
+        match value {
+            FlagValue::Value(value) => hide(value),
+            FlagValue::Many(values) => values.iter_mut().for_each(hide),
+            FlagValue::Default | FlagValue::On | FlagValue::Off => {}
+        }
+    }
     for (name, value) in &mut config.settings.env {
         if let Some(value) = value {
             let secret = crate::domain::Redactor::is_secret_name(name);
