@@ -381,6 +381,13 @@ impl<'c> Case<'c> {
             125..=127 => Cause::Docker,
             _ => Cause::Unknown,
         };
+        if cause == Cause::Stopped {
+            // A signal from outside: the log has nothing to say about it.
+            return Some(Finding::new(
+                cause,
+                std::iter::once(self.state_line()).chain(self.view.last().map(of_line)).collect(),
+            ));
+        }
         Some(Finding::new(cause, self.with_last_line(vec![self.state_line()])))
     }
 
@@ -414,6 +421,7 @@ impl<'c> Case<'c> {
         parts.extend(exit.status.as_ref().map(|s| format!("Status={s}")));
         parts.extend(exit.exit_code.map(|c| format!("ExitCode={c}")));
         parts.extend(exit.oom_killed.map(|o| format!("OOMKilled={o}")));
+        parts.extend(exit.error.clone());
         of_state(format!("container state: {}", parts.join(", ")))
     }
 

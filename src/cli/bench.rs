@@ -25,6 +25,7 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
     let work = async {
         let mut results = Vec::new();
         for spec in &suite.scenarios {
+            print::err(format!("{} ...", spec.kind()));
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let context = bench::Context::new(suite.seed, nonce, cancel.child_token());
             results.push(bench::run_scenario(&client, spec, &context).await?);

@@ -7,6 +7,7 @@ mod preflight;
 mod readback;
 mod restore;
 mod score;
+mod settle;
 mod sweep;
 mod tell;
 mod trial;

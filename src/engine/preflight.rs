@@ -6,10 +6,9 @@ use std::path::Path;
 use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
 use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher};
-use crate::store::{StoreError, SweepLock};
 
 use super::plan::{PlannedConfig, Planner};
-use super::{deployment_identity, restore};
+use super::restore;
 
 /// Name of the image that vgrid makes by itself out of its own binary.
 pub(crate) const SIM_IMAGE: &str = "vgrid-sim:local";
@@ -108,7 +107,7 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage) -> Read
     images(&mut ready, planner, &docker, sim).await;
     gpu(&mut ready, planner, &docker).await;
     service(&mut ready, planner, &docker).await;
-    match docker.serving_now(&restore::query(planner)).await {
+    match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
         Ok(serving) => {
             for s in serving {
@@ -186,40 +185,16 @@ async fn service(ready: &mut Readiness, planner: &Planner, docker: &DockerLaunch
 
 /// The simulated engine or a local `vllm serve`: its program, its fields, its port.
 async fn process(ready: &mut Readiness, planner: &Planner, db: &Path) {
-    let processes = ProcessLauncher::new(state_folder(db));
-    let launcher = Launcher::Process(processes.clone());
+    let launcher = Launcher::Process(ProcessLauncher::new(state_folder(db)));
     match launcher.check(&spec_for_check(planner, String::new())).await {
         Ok(()) => ready.ok("program", crate::compose::argv(&planner.service).first().cloned().unwrap_or_default()),
         Err(error) => ready.failed("program", &error),
     }
-    let query = restore::query(planner);
-    match launcher.serving_now(&query).await {
+    match launcher.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(_) => ready.ok("port", "the port is free"),
-        Err(error) => taken_port(ready, planner, db, (&processes, query.server_port), &error),
-    }
-    ready.launcher = Some(launcher);
-}
-
-/// A taken port is in the way, unless it is one of our own trials that holds it and was left by a crash.
-fn taken_port(
-    ready: &mut Readiness,
-    planner: &Planner,
-    db: &Path,
-    (processes, port): (&ProcessLauncher, u16),
-    error: &launch::LaunchError,
-) {
-    if let Some(holder) = SweepLock::holder(db, &deployment_identity(planner)) {
-        let in_use = StoreError::InUse { path: db.to_owned(), holder };
-        ready.add("port", FindingKind::Failed, in_use.to_string(), None);
-        return;
-    }
-    match processes.leftover_on(&launch::database_label(db), port) {
-        Ok(Some(left)) => {
-            ready.ok("port", format!("{} ({}) was left by an interrupted run; it is ended first", left.name, left.id));
-        }
-        Ok(None) => ready.failed("port", error),
         Err(error) => ready.failed("port", &error),
     }
+    ready.launcher = Some(launcher);
 }
 
 /// The folder beside the database for logs and for what finds processes after a crash.

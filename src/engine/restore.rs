@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Service;
 use crate::domain::{Event, SweepId};
+use crate::grid::After;
 use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
 use crate::store::{Restoration, RestorationEnd, Store, SweepLock};
 
@@ -32,7 +33,7 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
         }
         return Ok(());
     }
-    let serving = sweep.launcher.serving_now(&query(&sweep.planner)).await?;
+    let serving = sweep.launcher.serving_now(&query(&sweep.planner, &sweep.db_label)).await?;
     for sidecar in sweep.launcher.sidecars(&sweep.planner.project.name, &sweep.planner.service_name).await? {
         let why = match sidecar.kind {
             SidecarKind::DependsOnService => "depends on the service, and is left alone",
@@ -60,9 +61,20 @@ pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
     remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label, &sweep.teller).await?;
     let deployment = sweep.deployment();
     let plan = restore_plan(&sweep.planner.service);
-    for restoration in sweep.store.open_restorations(Some(&deployment))? {
+    for mut restoration in sweep.store.open_restorations(Some(&deployment))? {
+        if sweep.planner.grid.deployment.after == After::Stop {
+            leave_stopped(&mut restoration)?;
+        }
         restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, &sweep.teller).await?;
     }
+    Ok(())
+}
+
+/// `after: stop`: what served gets its name back, and stays stopped.
+fn leave_stopped(restoration: &mut Restoration) -> Result<(), EngineError> {
+    let mut serving = serving_of(restoration)?;
+    serving.iter_mut().for_each(|s| s.running = false);
+    restoration.serving = serde_json::to_value(&serving).unwrap_or_default();
     Ok(())
 }
 
@@ -154,7 +166,9 @@ async fn restore_one(
                     (_, Some((model, _))) => {
                         teller.tell(Event::Restored { what: format!("{what} ({model})"), elapsed_s });
                     }
-                    (RestoreAction::LeftStopped, None) => teller.notice(format!("{what} is back, stopped as it was")),
+                    (RestoreAction::LeftStopped, None) => {
+                        teller.notice(format!("{what} is back under its name, and stopped"))
+                    }
                     (_, None) => teller.warning(format!("{what} runs again; it did not answer before either")),
                 }
             }
@@ -178,9 +192,11 @@ fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
         .map_err(|e| EngineError::Restore(format!("the journal's record of {} cannot be read: {e}", restoration.what)))
 }
 
-pub(super) fn query(planner: &Planner) -> ServingQuery {
+/// What to look for; `db_label` names the database whose leftovers are removed first.
+pub(super) fn query(planner: &Planner, db_label: &str) -> ServingQuery {
     let api_key = Planner::api_key(&planner.service);
     ServingQuery::of(&planner.project.name, &planner.service_name, &planner.service, api_key)
+        .without_trials_of(db_label.to_owned())
 }
 
 fn restore_plan(service: &Service) -> RestorePlan {

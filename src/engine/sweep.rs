@@ -17,7 +17,7 @@ use crate::store::{NewSweep, NewTrial, RunEnd, RunId, Store, SweepLock, TrialId}
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, host, restore, score, twins, until};
+use super::{EngineError, Teller, host, restore, score, settle, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -162,7 +162,10 @@ impl Sweep {
     /// The database or the Docker daemon is gone, or what served before could not be put back. Whatever the error, the
     /// restoration was tried.
     pub(crate) async fn run(mut self) -> Result<Summary, EngineError> {
-        self.recall()?;
+        if self.resumed {
+            self.settle_what_is_complete()?;
+            self.recall()?;
+        }
         let todos = self.outstanding()?;
         let settled = self.plan.iter().filter(|p| p.skip.is_none()).count().saturating_sub(todos.len());
         self.record(Event::SweepStarted {
@@ -320,12 +323,17 @@ impl Sweep {
         (until::seconds_left(until, &self.began_at) < typical_s).then_some(until)
     }
 
+    /// What an earlier run did in full and died before it could say so: ends of attempts, gates.
+    fn settle_what_is_complete(&mut self) -> Result<(), EngineError> {
+        let trials: Vec<_> = self.plan.iter().zip(self.trial_ids.iter().copied()).collect();
+        settle::settle_complete(&mut self.store, self.id, &self.planner.suite, &trials)?;
+        score::judge_gates(&self.planner, &mut self.store, self.id, None)?;
+        Ok(())
+    }
+
     /// Loads what earlier runs of this sweep measured, for twins.
     fn recall(&mut self) -> Result<(), EngineError> {
         for (planned, id) in self.plan.iter().zip(&self.trial_ids) {
-            if !self.resumed {
-                break;
-            }
             let report = self.store.show(*id)?;
             let measured = report.attempt_reports.into_iter().rev().find(|a| a.outcome == Some(Outcome::Measured));
             if let Some(attempt) = measured {

@@ -141,7 +141,15 @@ impl Launcher {
     pub async fn serving_now(&self, query: &ServingQuery) -> Result<Vec<Serving>, LaunchError> {
         match self {
             Self::Docker(docker) => docker.serving_now(query).await,
-            Self::Process(_) => refuse_a_taken_port(query.server_port).await.map(|()| Vec::new()),
+            Self::Process(process) => {
+                let leftovers =
+                    query.own_db.as_deref().map(|db| process.leftovers(db)).transpose()?.unwrap_or_default();
+                // What a dead vgrid left holds the port until it is removed, before the first start.
+                if leftovers.is_empty() {
+                    refuse_a_taken_port(query.server_port).await?;
+                }
+                Ok(Vec::new())
+            }
         }
     }
 

@@ -89,15 +89,6 @@ impl ProcessLauncher {
         Ok(self.files()?.into_iter().filter(|(_, file)| file.db == db).map(|(_, file)| leftover(&file)).collect())
     }
 
-    /// The trial's process of this database that listens on `port`, though its vgrid is gone.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn leftover_on(&self, db: &str, port: u16) -> Result<Option<Leftover>, LaunchError> {
-        let files = self.files()?.into_iter().map(|(_, file)| file).filter(|file| file.db == db && file.is_alive());
-        Ok(files.filter(|file| procfs::group_listens(file.pid, port)).map(|file| leftover(&file)).next())
-    }
-
     /// Ends them, whole groups, but for the spared ones, and removes their files.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! What serves now, in enough detail to put exactly that back: noted before anything is touched.
 
+use std::time::{Duration, Instant};
+
 use bollard::models::{
     ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, RestartPolicy, RestartPolicyNameEnum,
 };
@@ -17,6 +19,9 @@ use super::spec::{LABEL_DB, LABEL_ROLE, ROLE_TRIAL, server_port};
 /// A displaced container's name is its own with this behind it, so that it is found without the database too.
 const DISPLACED: &str = "-vgrid-displaced";
 
+/// While a container starts or stops, its port is held and not listed yet or no longer: it is Docker's until it stays so for this long.
+const PROXY_OF_A_MOVING_CONTAINER: Duration = Duration::from_secs(10);
+
 /// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServingQuery {
@@ -32,6 +37,8 @@ pub struct ServingQuery {
     pub server_port: u16,
     /// Key for asking which models it serves.
     pub api_key: Option<String>,
+    /// Trials of this database are no obstacle: their vgrid is dead, and they are removed before anything is moved aside.
+    pub own_db: Option<String>,
 }
 
 impl ServingQuery {
@@ -45,7 +52,14 @@ impl ServingQuery {
             host_ports: service.ports.iter().filter_map(|port| port.published.as_deref()).flat_map(ports_of).collect(),
             server_port: server_port(service),
             api_key,
+            own_db: None,
         }
+    }
+
+    /// The query of a vgrid that removes the leftovers of this database, by its label, before it moves anything aside.
+    #[must_use]
+    pub fn without_trials_of(self, db: String) -> Self {
+        Self { own_db: Some(db), ..self }
     }
 }
 
@@ -174,7 +188,11 @@ impl DockerLauncher {
         let mut found = Vec::new();
         for container in &all {
             let Some(found_by) = why_it_counts(container, query) else { continue };
-            refuse_a_trial(container)?;
+            match trial_of(container) {
+                Some(db) if query.own_db.as_deref() == Some(db) => continue,
+                Some(db) => return Err(another_trial(container, db)),
+                None => {}
+            }
             let Some(id) = &container.id else { continue };
             found.push(self.note(id, found_by, query).await?);
         }
@@ -192,7 +210,7 @@ impl DockerLauncher {
                 query.project, query.service_name
             )));
         }
-        self.refuse_a_process_on_the_port(query, &all).await?;
+        self.refuse_a_process_on_the_port(query).await?;
         found.sort_by_key(|serving| (serving.found_by as u8, !serving.running));
         Ok(found)
     }
@@ -230,26 +248,33 @@ impl DockerLauncher {
     }
 
     /// A server that is no container cannot be stopped and put back by vgrid.
-    async fn refuse_a_process_on_the_port(
-        &self,
-        query: &ServingQuery,
-        all: &[ContainerSummary],
-    ) -> Result<(), LaunchError> {
+    async fn refuse_a_process_on_the_port(&self, query: &ServingQuery) -> Result<(), LaunchError> {
         if !self.connection.address.is_local() {
             return Ok(());
         }
         for port in &query.host_ports {
-            let is_docker = all.iter().flat_map(|c| c.ports.iter().flatten()).any(|p| p.public_port == Some(*port));
-            if !is_docker && tokio::net::TcpStream::connect(("127.0.0.1", *port)).await.is_ok() {
+            let until = Instant::now() + PROXY_OF_A_MOVING_CONTAINER;
+            while !self.is_dockers_or_free(*port).await? {
                 let who = super::procfs::describe_listeners(*port);
-                return Err(LaunchError::new(
-                    LaunchStep::Prepare,
-                    format!("port {port} is already in use{who}, outside Docker"),
-                )
-                .help("stop that server, or publish the service on another port"));
+                let may_be_dockers = who.is_empty() || who.contains("docker-proxy");
+                if !may_be_dockers || Instant::now() > until {
+                    let text = format!("port {port} is already in use{who}, outside Docker");
+                    return Err(LaunchError::new(LaunchStep::Prepare, text)
+                        .help("stop that server, or publish the service on another port"));
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing listens on a port of this host, or a container that runs.
+    async fn is_dockers_or_free(&self, port: u16) -> Result<bool, LaunchError> {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            return Ok(true);
+        }
+        let running = self.list(&[]).await?;
+        Ok(running.iter().flat_map(|c| c.ports.iter().flatten()).any(|p| p.public_port == Some(port)))
     }
 
     /// Containers that were moved aside and not put back, by the pattern of their names; whether they are ours to put back is for
@@ -303,22 +328,23 @@ fn why_it_counts(container: &ContainerSummary, query: &ServingQuery) -> Option<F
     (running && publishes).then_some(FoundBy::Port)
 }
 
-/// A trial in the way is either a leftover, to be removed first, or belongs to another database's sweep that runs now.
-fn refuse_a_trial(container: &ContainerSummary) -> Result<(), LaunchError> {
-    let label = |name: &str| container.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
-    if label(LABEL_ROLE) != Some(ROLE_TRIAL) {
-        return Ok(());
-    }
+/// The database, by its label, of which the container is a trial.
+fn trial_of(container: &ContainerSummary) -> Option<&str> {
+    let labels = container.labels.as_ref()?;
+    let is_trial = labels.get(LABEL_ROLE).is_some_and(|role| role == ROLE_TRIAL);
+    is_trial.then(|| labels.get(LABEL_DB).map_or("?", String::as_str))
+}
+
+/// Another database's sweep runs now, or its vgrid died; only its own may remove what it left.
+fn another_trial(container: &ContainerSummary, db: &str) -> LaunchError {
     let name =
         container.names.iter().flatten().next().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default();
-    let text = format!(
-        "container {name} is a trial of a sweep in another database (io.vgrid.db={}) and is in the way",
-        label(LABEL_DB).unwrap_or("?")
-    );
+    let text =
+        format!("container {name} is a trial of a sweep in another database (io.vgrid.db={db}) and is in the way");
     let id = container.id.as_deref().map(short).unwrap_or_default();
-    Err(LaunchError::new(LaunchStep::Displace, text).help(format!(
+    LaunchError::new(LaunchStep::Displace, text).help(format!(
         "wait for that sweep or end it; if it is dead, run `vgrid clean` with its database, or `docker rm -f {id}`"
-    )))
+    ))
 }
 
 /// The models that answer at one of the addresses.
@@ -345,6 +371,7 @@ mod tests {
             host_ports: vec![5002],
             server_port: 8000,
             api_key: None,
+            own_db: None,
         }
     }
 
@@ -373,7 +400,9 @@ mod tests {
         let container =
             json!({"Names": ["/qwen"], "State": "running", "Labels": {"io.vgrid.role": "trial", "io.vgrid.db": "abc"}});
         let container: ContainerSummary = serde_json::from_value(container).unwrap();
-        let error = refuse_a_trial(&container).unwrap_err();
+        let db = trial_of(&container).unwrap();
+        assert_eq!(db, "abc");
+        let error = another_trial(&container, db);
         assert!(error.message.contains("io.vgrid.db=abc") && error.help.is_some());
     }
 

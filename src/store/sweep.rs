@@ -143,6 +143,24 @@ impl Store {
         .map_err(explain)
     }
 
+    /// Counts a trial's last attempt as measured when it was interrupted: every result is stored, and only its end was not written.
+    /// Whether there was such an attempt.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn settle_as_measured(&mut self, trial: TrialId) -> Result<bool, StoreError> {
+        let explain = self.explain("settle a trial");
+        self.write(|tx| {
+            let changed = tx.execute(
+                "UPDATE attempt SET outcome = 'measured' WHERE outcome = 'interrupted' AND id =
+                   (SELECT id FROM attempt WHERE trial_id = ?1 ORDER BY number DESC LIMIT 1)",
+                [trial.0],
+            )?;
+            Ok(changed == 1)
+        })
+        .map_err(explain)
+    }
+
     /// Settles a trial without an attempt, or after one that found out that it need not be measured (a twin).
     ///
     /// # Errors

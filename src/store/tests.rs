@@ -343,6 +343,21 @@ fn history_tells_what_resume_needs_and_attempts_of_a_dead_process_become_interru
 }
 
 #[test]
+fn only_an_interrupted_last_attempt_can_be_settled_as_measured() {
+    let mut b = bench(3);
+    let failed = b.begin(0);
+    b.store.finish_attempt(failed, &end(Outcome::Failed(oom()))).unwrap();
+    let interrupted = b.begin(1);
+    b.store.finish_attempt(interrupted, &end(Outcome::Interrupted)).unwrap();
+    let settled = b.trials.clone().into_iter().map(|trial| b.store.settle_as_measured(trial).unwrap());
+    assert_eq!(settled.collect::<Vec<_>>(), [false, true, false]);
+    let history = b.store.history(b.sweep).unwrap();
+    assert_eq!(history[1].attempts[0].outcome, Some(PastOutcome::Measured));
+    assert!(matches!(history[0].attempts[0].outcome, Some(PastOutcome::Failed { .. })));
+    assert!(!b.store.settle_as_measured(b.trials[1]).unwrap(), "it is settled already");
+}
+
+#[test]
 fn an_unfinished_sweep_of_the_same_grid_is_found_and_a_finished_one_is_not_resumable() {
     let mut b = bench(1);
     let found = b.store.find_resumable("abc", "local/vllm").unwrap().unwrap();

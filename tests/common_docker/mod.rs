@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    unused_imports,
     reason = "each test file uses a part of it, and in a test a failure is what these are for"
 )]
 

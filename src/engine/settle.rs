@@ -1,0 +1,28 @@
+//! What a dead vgrid measured in full, and could not say so any more.
+
+use std::collections::BTreeSet;
+
+use crate::domain::{Suite, SweepId};
+use crate::store::{Store, StoreError, TrialId};
+
+use super::plan::PlannedConfig;
+
+/// Counts each trial as measured whose every result is stored, though its last attempt was cut short: vgrid died between the last
+/// result and the attempt's end. Without this it would be neither run again nor ranked. The number of such trials.
+pub(super) fn settle_complete(
+    store: &mut Store,
+    sweep: SweepId,
+    suite: &Suite,
+    trials: &[(&PlannedConfig, TrialId)],
+) -> Result<usize, StoreError> {
+    let history = store.history(sweep)?;
+    let finished: BTreeSet<_> = history.iter().flat_map(|t| &t.attempts).flat_map(|a| &a.finished).collect();
+    let mut settled = 0;
+    for (planned, id) in trials.iter().filter(|(planned, _)| planned.skip.is_none()) {
+        let keys = planned.result_keys(suite);
+        if !keys.is_empty() && keys.iter().all(|key| finished.contains(key)) && store.settle_as_measured(*id)? {
+            settled += 1;
+        }
+    }
+    Ok(settled)
+}
