@@ -83,8 +83,7 @@ impl Planner {
         };
         let mut warnings = project.warnings.clone();
         warnings.extend(grid.warnings.0.iter().cloned());
-        let argv = compose::argv(&service);
-        warnings.extend(grid::lint_argv(&argv).into_iter().map(|(_, finding)| finding));
+        warnings.extend(spellings(&grid, &service)?);
         let lint = grid::lint(&grid, &compose::settings_of(&service));
         if lint.has_errors() {
             return Err(lint);
@@ -184,6 +183,15 @@ impl Planner {
         let first = served.and_then(|names| names.split_whitespace().next().map(str::to_owned));
         first.or(settings.model)
     }
+}
+
+/// Findings about the words of the baseline's command line, which stands for all: what vLLM would refuse is an error, unless
+/// the configs replace it.
+fn spellings(grid: &Grid, service: &Service) -> Result<Vec<Diagnostic>, Diagnostics> {
+    let baseline = grid.point_at(grid.baseline_index())?;
+    let argv = compose::argv(&compose::overlay(service, &baseline.config.settings)?);
+    let found = Diagnostics(grid::lint_argv(&argv).into_iter().map(|(_, finding)| finding).collect());
+    if found.has_errors() { Err(found) } else { Ok(found.0) }
 }
 
 fn load_suite(grid: &Grid) -> Result<Suite, Diagnostics> {
