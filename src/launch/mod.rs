@@ -44,7 +44,7 @@ pub use error::{LaunchError, LaunchStep};
 pub use host::{GpuSupport, free_bytes, stop_grace, wants_gpu};
 pub use image::ImageInfo;
 pub use launcher::Launcher;
-pub use leftovers::{Leftover, Sidecar, SidecarKind, Spared};
+pub use leftovers::{Leftover, Sidecar, SidecarKind};
 pub use log::{AttemptLog, LogReader};
 pub use pack::build_sim_image;
 pub use probe::{CompletionSeen, Probe, ProbeError};
