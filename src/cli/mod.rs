@@ -87,7 +87,9 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "vgrid", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vgrid", &mut text);
+            print::bytes(&text);
             Ok(Exit::Ok)
         }
         Command::Man => manual(),
@@ -96,6 +98,8 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
 }
 
 fn manual() -> Result<Exit, Stop> {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(|e| Stop::Fault(e.into()))?;
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Stop::Fault(e.into()))?;
+    print::bytes(&text);
     Ok(Exit::Ok)
 }

@@ -12,6 +12,11 @@ pub(crate) fn out(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
 }
 
+/// Writes what is made for other programs to standard output as it is. A reader that went away is no error.
+pub(crate) fn bytes(bytes: &[u8]) {
+    let _ = std::io::stdout().write_all(bytes);
+}
+
 /// Prints text to standard error.
 pub(crate) fn err(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr(), "{}", text.as_ref());

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Planner, Teller};
-use crate::launch::{self, DockerLauncher, Launcher, ProcessLauncher};
+use crate::engine::{self, Teller};
+use crate::launch::{self, DockerLauncher, Launcher, Leftover, ProcessLauncher};
 use crate::store::Store;
 
 use super::args::{CleanArgs, RestoreArgs};
 use super::exit::{Exit, Stop};
-use super::run::{engine_stop, store_stop};
+use super::run::{engine_stop, registered, store_stop};
 use super::{drive, print};
 
 /// Removes what is ours, puts back what served before, verifies it.
@@ -19,8 +19,7 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
     let launchers = launchers(db, !taken_aside.is_empty()).await?;
     let planner_of = |sweep| {
         let store = Store::open_read_only(db).ok()?;
-        let row = store.sweep(Some(sweep)).ok()?;
-        Planner::from_text(&row.grid_path, store.grid_text(sweep).ok()?).ok()
+        registered(&store, &store.sweep(Some(sweep)).ok()?).ok()
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let teller = Teller::new(sender);
@@ -38,10 +37,19 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
 pub(crate) async fn clean(args: &CleanArgs, db: &Path) -> Result<Exit, Stop> {
     let label = launch::database_label(db);
     let mut found = Vec::new();
+    // Without a database nobody is at work in it.
+    let store = Store::open_read_only(db).ok();
+    let at_work = |leftover: &Leftover| store.as_ref().is_some_and(|store| engine::is_at_work(store, leftover));
     for launcher in launchers(db, false).await? {
-        let some =
-            if args.dry_run { launcher.leftovers(&label).await } else { launcher.remove_leftovers(&label).await };
-        found.extend(some.map_err(|e| Stop::preflight(e.to_string()))?);
+        let all = launcher.leftovers(&label).await.map_err(|e| Stop::preflight(e.to_string()))?;
+        for working in all.iter().filter(|leftover| at_work(leftover)) {
+            print::err(format!("{} is left alone: its sweep runs", working.name));
+        }
+        found.extend(if args.dry_run {
+            all.into_iter().filter(|leftover| !at_work(leftover)).collect()
+        } else {
+            launcher.remove_leftovers(&label, &at_work).await.map_err(|e| Stop::preflight(e.to_string()))?
+        });
     }
     if args.json {
         print::json(&serde_json::json!({ "removed": !args.dry_run, "leftovers": found }))?;

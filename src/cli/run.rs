@@ -5,10 +5,10 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::SweepId;
+use crate::domain::{Redactor, SweepId};
 use crate::engine::{self, Ended, EngineError, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
 use crate::launch::Launcher;
-use crate::store::Store;
+use crate::store::{Store, SweepRow};
 
 use super::args::{ResumeArgs, RunArgs};
 use super::exit::{Exit, Stop};
@@ -44,12 +44,30 @@ pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
             None => store.sweep(None),
         }
         .map_err(store_stop)?;
-        let text = store.grid_text(row.id).map_err(store_stop)?;
         let images = store.images(row.id).map_err(store_stop)?;
-        (row.id, images, Planner::from_text(&row.grid_path, text)?)
+        (row.id, images, registered(&store, &row)?)
     };
     let options = SweepOptions { resume: Some(id), ..SweepOptions::default() };
     sweep(planner, db, options, images, false).await
+}
+
+/// The plan of a sweep as it was registered. The database holds no secrets: where the grid's text had some, they come from its
+/// file, if that still says the same.
+pub(crate) fn registered(store: &Store, row: &SweepRow) -> Result<Planner, Stop> {
+    let text = store.grid_text(row.id).map_err(store_stop)?;
+    if !text.contains(Redactor::mask()) {
+        return Ok(Planner::from_text(&row.grid_path, text)?);
+    }
+    let planner = Planner::load(&row.grid_path)?;
+    if planner.redactor.apply(&planner.grid_text) == text {
+        return Ok(planner);
+    }
+    Err(Stop::usage(format!(
+        "the grid of sweep {} holds secrets, which the database does not keep, and {} has changed since; `vgrid run` starts a \
+         sweep of what it says now",
+        row.id,
+        row.grid_path.display()
+    )))
 }
 
 /// Ids of images by reference.

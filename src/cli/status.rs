@@ -17,9 +17,12 @@ use super::run::store_stop;
 /// Prints where a sweep stands.
 pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     let store = Store::open_read_only(db).map_err(store_stop)?;
-    let sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
-    let trials = store.trials(sweep.id).map_err(store_stop)?;
+    let mut sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
+    let mut trials = store.trials(sweep.id).map_err(store_stop)?;
     let holder = SweepLock::holder(db, &sweep.deployment).map(|h| h.to_string());
+    if holder.is_none() {
+        say_that_it_died(&mut sweep, &mut trials);
+    }
     let pending = store.open_restorations(Some(&sweep.deployment)).map_err(store_stop)?;
     let objectives = store.objectives(sweep.id).map_err(store_stop)?;
     let candidates = store.candidates(sweep.id).map_err(store_stop)?;
@@ -60,14 +63,11 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
     let running = holder.map(|h| format!(", run by {h}")).unwrap_or_default();
-    // A killed vgrid could not say that it ended; the lock tells.
-    let dead = sweep.state == SweepState::Running && holder.is_none();
-    let state = if dead { SweepState::Interrupted } else { sweep.state };
     format!(
         "sweep {} of {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
         sweep.id,
         sweep.grid_name,
-        state,
+        sweep.state,
         sweep.trials,
         sweep.measured,
         sweep.failed,
@@ -75,6 +75,16 @@ fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
         sweep.remaining,
         sweep.started_at
     )
+}
+
+/// A killed vgrid could not say that it ended; that nobody holds the lock tells.
+fn say_that_it_died(sweep: &mut SweepRow, trials: &mut [TrialRow]) {
+    if sweep.state == SweepState::Running {
+        sweep.state = SweepState::Interrupted;
+    }
+    for trial in trials.iter_mut().filter(|t| t.state == TrialState::Running) {
+        trial.state = TrialState::Interrupted;
+    }
 }
 
 /// Trials left times the mean duration of those that ran.

@@ -97,7 +97,7 @@ impl Default for LoadSpec {
     fn default() -> Self {
         Self {
             concurrency: vec![1, 8],
-            requests_per_user: 7,
+            requests_per_user: 8,
             prompt_tokens: 512,
             output_tokens: 128,
             slo_ttft_ms: None,
@@ -132,7 +132,7 @@ impl Suite {
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
                 ScenarioSpec::Load(LoadSpec {
                     concurrency: vec![1, 2, 4, 8, 16, 32],
-                    requests_per_user: 7,
+                    requests_per_user: 8,
                     ..Default::default()
                 }),
             ],

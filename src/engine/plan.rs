@@ -91,7 +91,8 @@ impl Planner {
             return Err(lint);
         }
         warnings.extend(lint.0);
-        let redactor = Redactor::new(project.secrets.iter().cloned().chain(Self::api_key(&service)));
+        let secrets = project.secrets.iter().cloned().chain(Self::api_key(&service)).chain(grid.secrets());
+        let redactor = Redactor::new(secrets);
         let grid_path = std::path::absolute(grid_path).unwrap_or_else(|_| grid_path.to_owned());
         Ok(Self { grid_path, grid_text, grid, suite, project, service_name, service, redactor, warnings })
     }

@@ -11,16 +11,17 @@ use crate::resolve::{self, Sources};
 /// Of a log, what is read into memory at most; a boot's log is a few hundred KiB.
 const LOG_LIMIT_BYTES: u64 = 32 << 20;
 
-/// The log of an attempt, secrets hidden; empty when there is none.
-pub(super) fn read_log(path: &Path, redactor: &Redactor) -> String {
+/// The first `end` bytes of the log of an attempt, secrets hidden; empty when there is none.
+pub(super) fn read_log(path: &Path, end: u64, redactor: &Redactor) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let Ok(mut file) = std::fs::File::open(path) else { return String::new() };
-    let length = file.metadata().map_or(0, |m| m.len());
-    if length > LOG_LIMIT_BYTES && file.seek(SeekFrom::Start(length - LOG_LIMIT_BYTES)).is_err() {
+    let length = file.metadata().map_or(0, |m| m.len()).min(end);
+    let from = length.saturating_sub(LOG_LIMIT_BYTES);
+    if file.seek(SeekFrom::Start(from)).is_err() {
         return String::new();
     }
     let mut bytes = Vec::new();
-    if file.take(LOG_LIMIT_BYTES).read_to_end(&mut bytes).is_err() {
+    if file.take(length - from).read_to_end(&mut bytes).is_err() {
         return String::new();
     }
     let text = String::from_utf8_lossy(&bytes);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::Digest;
 
 use crate::compose;
-use crate::domain::{Config, Redactor};
+use crate::domain::{Config, FlagValue, Redactor};
 use crate::launch::Launcher;
 use crate::store::{NewSweep, NewTrial};
 
@@ -84,6 +84,14 @@ fn redacted(planner: &Planner, argv: &[String]) -> Vec<String> {
 /// The config with secret values hidden.
 fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> Config {
     let mut config = planned.config.clone();
+    let hide = |text: &mut String| *text = planner.redactor.apply(text).into_owned();
+    for value in config.settings.flags.values_mut() {
+        match value {
+            FlagValue::Value(value) => hide(value),
+            FlagValue::Many(values) => values.iter_mut().for_each(hide),
+            FlagValue::Default | FlagValue::On | FlagValue::Off => {}
+        }
+    }
     for (name, value) in &mut config.settings.env {
         if let Some(value) = value {
             let secret = Redactor::is_secret_name(name);

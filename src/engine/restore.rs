@@ -21,7 +21,7 @@ const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// Removes what a crash of vgrid left, then takes aside what serves now. What is journaled already was taken aside by an
 /// interrupted run and stays the thing to put back.
 pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
-    remove_leftovers(&sweep.launcher, &sweep.db_label, &sweep.teller).await?;
+    remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label, &sweep.teller).await?;
     let deployment = sweep.deployment();
     let open = sweep.store.open_restorations(Some(&deployment))?;
     if let Some(restoration) = open.first() {
@@ -58,7 +58,7 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
 /// Puts back what was taken aside and verifies it; nothing taken aside is nothing to do. Not cancelled by the first Ctrl-C: a
 /// second one ends vgrid at once.
 pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
-    remove_leftovers(&sweep.launcher, &sweep.db_label, &sweep.teller).await?;
+    remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label, &sweep.teller).await?;
     let deployment = sweep.deployment();
     let plan = restore_plan(&sweep.planner.service);
     for mut restoration in sweep.store.open_restorations(Some(&deployment))? {
@@ -109,7 +109,7 @@ pub(crate) async fn recover(
     }
     let mut leftovers = Vec::new();
     for launcher in launchers {
-        leftovers.extend(remove_leftovers(launcher, &launch::database_label(db), teller).await?);
+        leftovers.extend(remove_leftovers(launcher, &store, &launch::database_label(db), teller).await?);
     }
     let mut restored = Vec::new();
     // Only containers are ever taken aside.
@@ -126,8 +126,20 @@ pub(crate) async fn recover(
     Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored })
 }
 
-async fn remove_leftovers(launcher: &Launcher, db_label: &str, teller: &Teller) -> Result<Vec<Leftover>, EngineError> {
-    let removed = launcher.remove_leftovers(db_label).await?;
+/// Whether a trial's server is none that was left, but at work: another vgrid carries its sweep out now.
+pub(crate) fn is_at_work(store: &Store, leftover: &Leftover) -> bool {
+    let sweep = leftover.sweep.parse().ok().and_then(|id| store.sweep(Some(SweepId(id))).ok());
+    let holder = sweep.and_then(|sweep| SweepLock::holder(store.path(), &sweep.deployment));
+    holder.is_some_and(|holder| holder.pid != Some(std::process::id()))
+}
+
+async fn remove_leftovers(
+    launcher: &Launcher,
+    store: &Store,
+    db_label: &str,
+    teller: &Teller,
+) -> Result<Vec<Leftover>, EngineError> {
+    let removed = launcher.remove_leftovers(db_label, &|leftover| is_at_work(store, leftover)).await?;
     for leftover in &removed {
         teller
             .notice(format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial));

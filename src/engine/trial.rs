@@ -56,8 +56,8 @@ struct Trouble {
 enum Seen {
     /// It could not be created or started, or it died.
     Death,
-    /// Our own race gave it up.
-    GaveUp(WaitVerdict),
+    /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
+    GaveUp(WaitVerdict, u64),
     /// It stopped being usable in the middle of a scenario.
     Unusable(String),
     /// It answers, and not what it must.
@@ -158,7 +158,7 @@ impl<'s> Attempt<'s> {
             |text: &str| Evidence { line_number: None, text: self.sweep.planner.redactor.apply(text).into_owned() };
         match trouble.seen {
             Seen::Death => self.classified(exit, None),
-            Seen::GaveUp(verdict) => self.classified(exit, Some(verdict)),
+            Seen::GaveUp(verdict, log_bytes) => self.classified_until(log_bytes, exit, Some(verdict)),
             Seen::Unusable(what) => {
                 let mut failure = self.classified(exit, None);
                 failure.evidence.push(own(&what));
@@ -255,10 +255,10 @@ impl<'s> Attempt<'s> {
             launch::Readiness::Ready(ready) => ready,
             launch::Readiness::Exited(exit) => return Ok(trouble(Seen::Death, exit)),
             launch::Readiness::Stalled(_) => {
-                return Ok(self.trouble(running, Seen::GaveUp(WaitVerdict::Stalled)).await);
+                return Ok(self.gave_up(running, WaitVerdict::Stalled).await);
             }
             launch::Readiness::Deadline(_) => {
-                return Ok(self.trouble(running, Seen::GaveUp(WaitVerdict::Timeout)).await);
+                return Ok(self.gave_up(running, WaitVerdict::Timeout).await);
             }
             launch::Readiness::Refused { why, .. } => return Ok(self.trouble(running, Seen::BadAnswer(why)).await),
             launch::Readiness::Replaced(why) => return Ok(self.trouble(running, Seen::Replaced(why)).await),
@@ -306,7 +306,7 @@ impl<'s> Attempt<'s> {
     }
 
     async fn read_back(&mut self, running: &Running, client: &Client) -> Result<ResolvedConfig, EngineError> {
-        let log = readback::read_log(&self.log_path, &self.sweep.planner.redactor);
+        let log = readback::read_log(&self.log_path, u64::MAX, &self.sweep.planner.redactor);
         let inspect = self.sweep.launcher.inspect_json(running).await.ok();
         let resolved = readback::resolved(client, &log, inspect.as_ref()).await;
         let requested = compose::settings_of(&self.planned.service);
@@ -378,7 +378,7 @@ impl<'s> Attempt<'s> {
                 ended = &mut run => break ended,
                 () = &mut deadline => {
                     abandon.cancel();
-                    return Ok(Err(self.trouble(running, Seen::GaveUp(WaitVerdict::Timeout)).await));
+                    return Ok(Err(self.gave_up(running, WaitVerdict::Timeout).await));
                 }
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
@@ -403,9 +403,14 @@ impl<'s> Attempt<'s> {
         // An engine that died takes a moment to end its container; its exit says more than a refused connection.
         match (tokio::time::timeout(DEATH_AFTER_TROUBLE, running.watch_death()).await, how) {
             (Ok(exit), _) => trouble(Seen::Unusable(evidence), exit),
-            (Err(_), Unusable::Hung) => self.trouble(running, Seen::GaveUp(WaitVerdict::Hung)).await,
+            (Err(_), Unusable::Hung) => self.gave_up(running, WaitVerdict::Hung).await,
             (Err(_), Unusable::Gone | Unusable::EngineDead) => self.trouble(running, Seen::Unusable(evidence)).await,
         }
+    }
+
+    async fn gave_up(&self, running: &Running, verdict: WaitVerdict) -> Measured {
+        let log_bytes = std::fs::metadata(&self.log_path).map_or(u64::MAX, |log| log.len());
+        self.trouble(running, Seen::GaveUp(verdict, log_bytes)).await
     }
 
     /// Trouble with the server's state of now.
@@ -418,7 +423,11 @@ impl<'s> Attempt<'s> {
     }
 
     fn classified(&self, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
-        let log = readback::read_log(&self.log_path, &self.sweep.planner.redactor);
+        self.classified_until(u64::MAX, exit, wait)
+    }
+
+    fn classified_until(&self, log_bytes: u64, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
+        let log = readback::read_log(&self.log_path, log_bytes, &self.sweep.planner.redactor);
         classify::classify(&EvidenceInput {
             log: &log,
             phase: Some(self.phase),

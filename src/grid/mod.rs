@@ -84,6 +84,16 @@ pub struct Grid {
     objective_spans: Vec<Span>,
 }
 
+impl Grid {
+    /// The values that base, axes and configs give to flags and variables that are secret by name.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let assignments = self.base.iter().chain(self.configs.iter().flat_map(|c| &c.settings)).map(|a| &a.setting);
+        let values = self.axes.iter().flat_map(|axis| &axis.values).map(|v| &v.setting);
+        assignments.chain(values).flat_map(settings::Setting::secrets).collect()
+    }
+}
+
 /// A named point.
 #[derive(Clone, Debug)]
 pub struct NamedConfig {

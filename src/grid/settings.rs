@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::keys;
 use super::reader::{Reader, present};
-use crate::domain::{FlagKind, FlagName, FlagValue, Settings, did_you_mean, known_flag};
+use crate::domain::{FlagKind, FlagName, FlagValue, Redactor, Settings, did_you_mean, known_flag};
 use crate::yaml::{Node, Scalar, Span, Value};
 
 /// What a setting changes; also what an axis varies.
@@ -54,6 +54,19 @@ impl Setting {
             Self::Env(name, _) => Target::Env(name.clone()),
             Self::Image(_) => Target::Image,
             Self::Model(_) => Target::Model,
+        }
+    }
+
+    /// Its values, when it is secret by its name.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Flag(name, value) if Redactor::is_secret_name(name.as_str()) => match value {
+                FlagValue::Value(value) => vec![value.clone()],
+                FlagValue::Many(values) => values.clone(),
+                FlagValue::Default | FlagValue::On | FlagValue::Off => Vec::new(),
+            },
+            Self::Env(name, value) if Redactor::is_secret_name(name) => value.iter().cloned().collect(),
+            Self::Flag(..) | Self::Env(..) | Self::Image(_) | Self::Model(_) => Vec::new(),
         }
     }
 

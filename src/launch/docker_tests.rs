@@ -315,11 +315,11 @@ async fn production_is_moved_aside_for_a_trial_and_the_very_same_container_serve
     let Readiness::Ready(_) = scene.wait(&trial, &quick()).await else { panic!("trial") };
     drop(trial);
     // A stranger to this database sees the leftover and does not touch it; its own database removes it.
-    assert!(launcher.remove_leftovers("another-db").await.unwrap().is_empty());
+    assert!(launcher.remove_leftovers("another-db", &|_| false).await.unwrap().is_empty());
     assert_eq!(launcher.leftovers(&scene.project).await.unwrap().len(), 1);
     let noted_again = launcher.serving_now(&query).await;
     assert!(noted_again.is_err(), "the trial is in the way: {noted_again:?}");
-    assert_eq!(launcher.remove_leftovers(&scene.project).await.unwrap().len(), 1);
+    assert_eq!(launcher.remove_leftovers(&scene.project, &|_| false).await.unwrap().len(), 1);
     let restored = launcher.restore(&serving, &restore_plan(), &CancellationToken::new()).await.unwrap();
     println!("restored in {:.2} s", restored.elapsed_s);
     assert_eq!((restored.container_id.as_str(), restored.action), (id.as_str(), RestoreAction::Started));

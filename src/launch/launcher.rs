@@ -8,7 +8,7 @@ use crate::domain::ExitFacts;
 
 use super::docker::DockerLauncher;
 use super::error::{LaunchError, LaunchStep};
-use super::leftovers::{Leftover, Sidecar};
+use super::leftovers::{Leftover, Sidecar, Spared};
 use super::process::{ProcessLauncher, refuse_a_taken_port};
 use super::ready::{MilestoneReader, ProgressListener, Readiness, ReadyPolicy};
 use super::restore::{RestorePlan, Restored};
@@ -202,14 +202,14 @@ impl Launcher {
         }
     }
 
-    /// Removes them, and nothing else.
+    /// Removes them, but for the spared ones, and nothing else.
     ///
     /// # Errors
     /// As [`Self::leftovers`]; something cannot be killed or removed.
-    pub async fn remove_leftovers(&self, db: &str) -> Result<Vec<Leftover>, LaunchError> {
+    pub async fn remove_leftovers(&self, db: &str, spared: Spared<'_>) -> Result<Vec<Leftover>, LaunchError> {
         match self {
-            Self::Docker(docker) => docker.remove_leftovers(db).await,
-            Self::Process(process) => process.remove_leftovers(db).await,
+            Self::Docker(docker) => docker.remove_leftovers(db, spared).await,
+            Self::Process(process) => process.remove_leftovers(db, spared).await,
         }
     }
 }

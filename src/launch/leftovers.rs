@@ -26,6 +26,9 @@ pub struct Leftover {
     pub running: bool,
 }
 
+/// Says which leftovers to leave alone: those that are none, because their vgrid lives.
+pub type Spared<'f> = &'f dyn Fn(&Leftover) -> bool;
+
 /// Why a bystander may disturb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,12 +62,13 @@ impl DockerLauncher {
         Ok(self.list(&filters).await?.iter().map(leftover).collect())
     }
 
-    /// Removes the trials' containers of this database by force, and waits until they are gone. Nothing else is ever touched.
+    /// Removes the trials' containers of this database by force, but for the spared ones, and waits until they are gone. Nothing
+    /// else is ever touched.
     ///
     /// # Errors
     /// The daemon does not answer or cannot remove one.
-    pub async fn remove_leftovers(&self, db: &str) -> Result<Vec<Leftover>, LaunchError> {
-        let found = self.leftovers(db).await?;
+    pub async fn remove_leftovers(&self, db: &str, spared: Spared<'_>) -> Result<Vec<Leftover>, LaunchError> {
+        let found: Vec<Leftover> = self.leftovers(db).await?.into_iter().filter(|l| !spared(l)).collect();
         for leftover in &found {
             self.remove(&leftover.id).await?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::{LaunchError, LaunchStep};
-use super::leftovers::Leftover;
+use super::leftovers::{Leftover, Spared};
 use super::process::{ProcessLauncher, end_group};
 use super::procfs;
 use super::spec::TrialLabels;
@@ -89,14 +89,17 @@ impl ProcessLauncher {
         Ok(self.files()?.into_iter().filter(|(_, file)| file.db == db).map(|(_, file)| leftover(&file)).collect())
     }
 
-    /// Ends them, whole groups, and removes their files.
+    /// Ends them, whole groups, but for the spared ones, and removes their files.
     ///
     /// # Errors
     /// The folder cannot be read; a process cannot be killed.
-    pub async fn remove_leftovers(&self, db: &str) -> Result<Vec<Leftover>, LaunchError> {
+    pub async fn remove_leftovers(&self, db: &str, spared: Spared<'_>) -> Result<Vec<Leftover>, LaunchError> {
         let mut removed = Vec::new();
         for (path, file) in self.files()?.into_iter().filter(|(_, file)| file.db == db) {
             let leftover = leftover(&file);
+            if spared(&leftover) {
+                continue;
+            }
             if leftover.running {
                 end_group(file.pid, GRACE).await?;
             }

@@ -140,7 +140,7 @@ async fn a_process_that_outlived_its_vgrid_is_found_and_ended_by_its_own_databas
     let Readiness::Ready(_) = scene.wait(&running, &quick()).await else { panic!("not ready") };
     let pid: u32 = running.id.trim_start_matches("pid:").parse().unwrap();
     drop(running); // as a crash would
-    assert!(scene.launcher.remove_leftovers("other").await.unwrap().is_empty());
+    assert!(scene.launcher.remove_leftovers("other", &|_| false).await.unwrap().is_empty());
     let found = scene.launcher.leftovers("db").await.unwrap();
     assert_eq!((found.len(), found[0].running, found[0].trial.as_str()), (1, true, "2"));
     let query = ServingQuery::of("p", "vllm", &scene.spec(&[]).service, None);
@@ -148,7 +148,7 @@ async fn a_process_that_outlived_its_vgrid_is_found_and_ended_by_its_own_databas
     assert!(error.message.contains("already in use"), "{error}");
     let error = scene.launcher.start(&scene.spec(&[])).await.unwrap_err();
     assert!(error.message.contains(&format!("pid {pid}")), "{error}");
-    scene.launcher.remove_leftovers("db").await.unwrap();
+    scene.launcher.remove_leftovers("db", &|_| false).await.unwrap();
     assert!(super::procfs::process(pid).is_none_or(|process| process.state == 'Z'));
     assert!(scene.launcher.leftovers("db").await.unwrap().is_empty());
 }
@@ -164,7 +164,7 @@ async fn a_pid_that_means_another_process_by_now_is_never_killed() {
     let mut file: super::pid_file::PidFile = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     file.start_ticks = file.start_ticks.map(|ticks| ticks - 1);
     std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
-    let removed = scene.launcher.remove_leftovers("db").await.unwrap();
+    let removed = scene.launcher.remove_leftovers("db", &|_| false).await.unwrap();
     assert!(!removed[0].running);
     assert!(bystander.try_wait().unwrap().is_none(), "a stranger was killed");
     bystander.kill().await.unwrap();

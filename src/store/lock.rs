@@ -8,9 +8,17 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::rows::now;
+
+/// A vgrid that is killed while it starts a process leaves a copy of its lock with that process until the process has begun: a
+/// moment. The lock of a dead holder is waited for no longer than this.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// Between two looks at such a lock.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Who holds, or last held, a sweep lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +56,19 @@ impl SweepLock {
         let failed = |source| StoreError::Lock { path: lock_path.clone(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { path: path.to_owned(), holder: holder_in(&mut file) });
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let holder = holder_in(&mut file);
+                    if !is_dead(&holder) || began.elapsed() > LAST_BREATH {
+                        return Err(StoreError::InUse { path: path.to_owned(), holder });
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let text = format!("{}\n{}\n{deployment}\n", std::process::id(), now());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
@@ -83,6 +98,10 @@ impl Drop for SweepLock {
         // Only tells readers; a failure changes nothing, the lock goes with the file handle.
         let _ = self.file.set_len(0);
     }
+}
+
+fn is_dead(holder: &Holder) -> bool {
+    holder.pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
 }
 
 fn holder_in(file: &mut File) -> Holder {

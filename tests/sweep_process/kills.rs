@@ -1,0 +1,81 @@
+//! `kill -9` at any moment: nothing that was finished is lost or repeated, and nothing is left running.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::common::Scene;
+use super::{SUITE, configs};
+
+/// A kill comes after at most so many lines on standard error: the first config of the rest, and a part of the second.
+const LINES: usize = 16;
+
+/// Kills the same sweep again and again at moments of its course, then lets it end. How often it was killed in the middle.
+fn killed_again_and_again(seed: u64, kills: usize) -> usize {
+    let mut random = StdRng::seed_from_u64(seed);
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{}{SUITE}", configs(4)));
+    let mut known: Vec<String> = Vec::new();
+    let mut hit = 0;
+    for _ in 0..kills {
+        let sweep = scene.start(&["run", "grid.yaml"]);
+        let line = random.random_range(1..LINES);
+        if !sweep.wait_for_lines(line) {
+            // It came to its end before that many lines.
+            sweep.finish().ok();
+            known = scene.results();
+            break;
+        } else {
+            // This is the point of the test: no condition, but any moment after the line.
+            std::thread::sleep(Duration::from_millis(random.random_range(0..60)));
+            sweep.kill();
+            hit += 1;
+        }
+        let now = scene.results();
+        assert_eq!(now.get(..known.len()), Some(&known[..]), "seed {seed}: a finished scenario was lost or changed");
+        known = now;
+    }
+    let settled = known.len();
+    scene.sweep(&[]).ok();
+    assert_eq!(scene.states(), ["c1: measured", "c2: measured", "c3: measured", "c4: measured"], "seed {seed}");
+    let results = scene.results();
+    assert_eq!(results[..settled], known, "seed {seed}");
+    assert_eq!(results.len(), 8, "seed {seed}: each scenario of each config is there once");
+    assert_eq!(scene.count("SELECT count(DISTINCT trial_id || result_key) FROM scenario_result"), 8);
+    assert_eq!(scene.count("SELECT count(*) FROM attempt WHERE outcome IS NULL"), 0, "no attempt stays open");
+    assert_eq!(scene.count("SELECT count(*) FROM attempt WHERE outcome = 'failed'"), 0, "a kill is no failure");
+    assert_eq!(scene.count("SELECT count(*) FROM sweep"), 1, "it is one sweep");
+    assert_eq!(scene.sql("PRAGMA integrity_check"), ["ok"]);
+    assert_eq!(scene.run(["status", "--json"]).ok().json()["sweep"]["state"], "finished");
+    scene.assert_no_sim_is_left();
+    let folder = scene.folder().join("runs.db.d");
+    let pid_files = std::fs::read_dir(folder)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("process-"));
+    assert_eq!(pid_files.count(), 0, "no pid file is left");
+    hit
+}
+
+#[test]
+fn a_sweep_killed_at_random_moments_loses_and_repeats_nothing() {
+    let (mut hits, mut seed) = (0, 0);
+    while hits < 15 {
+        seed += 1;
+        assert!(seed <= 15, "only {hits} kills came in the middle of a sweep");
+        hits += killed_again_and_again(seed, 5);
+    }
+}
+
+#[test]
+fn after_a_kill_status_does_not_say_that_the_sweep_runs() {
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{}{SUITE}", configs(2)));
+    let sweep = scene.start(&["run", "grid.yaml"]);
+    sweep.wait_for("c1: smoke done");
+    sweep.kill();
+    let status = scene.run(["status"]).ok();
+    status.says(&["sweep 1 of scene is interrupted"]);
+    let json = scene.run(["status", "--json"]).ok().json();
+    assert_eq!((&json["sweep"]["state"], &json["process"]), (&"interrupted".into(), &serde_json::Value::Null));
+}
