@@ -61,7 +61,8 @@ pub fn log_lines(text: &str, first_number: usize) -> impl Iterator<Item = LogLin
 }
 
 /// First lines of a boot: old and new API server, in the spelling of vLLM 0.6 to 0.32.
-const BANNERS: [&str; 2] = ["vLLM API server version", "█     █     █▄   ▄█"];
+/// The banner's second row too: a log whose head was cut may begin with it.
+const BANNERS: [&str; 3] = ["vLLM API server version", "█     █     █▄   ▄█", "▀▄▀ █  version "];
 
 /// The text from the last boot's banner on, and the number of its first line; the whole text where no banner stands.
 #[must_use]

@@ -13,6 +13,7 @@ mod settle;
 mod sweep;
 mod tell;
 mod trial;
+mod trouble;
 mod twins;
 mod until;
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Unusable};
-use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
+use crate::classify::{self, WaitVerdict};
 use crate::compose;
 use crate::domain::{
-    BootMilestone, Cause, Event, Evidence, ExitFacts, Failure, LogLine, Outcome, Phase, ResolvedConfig, ScenarioKind,
-    ScenarioResult, ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
+    BootMilestone, Event, ExitFacts, LogLine, Outcome, Phase, ResolvedConfig, ScenarioKind, ScenarioResult,
+    ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
 };
 use crate::launch::{self, BootProgress, LaunchSpec, Ready, Running};
 use crate::resolve;
@@ -19,6 +19,7 @@ use crate::store::{AttemptEnd, AttemptId, Timings};
 use super::plan::PlannedConfig;
 use super::readback;
 use super::sweep::Sweep;
+use super::trouble::{Scene, Seen, Trouble, smoke_failure};
 use super::{EngineError, Planner};
 
 /// How long a stopping engine may take before it is killed, unless its service says otherwise.
@@ -44,28 +45,6 @@ enum Measured {
     Cancelled,
     /// It resolves to the same engine as this config.
     Twin(String),
-}
-
-/// What was seen when it went wrong, before the server was stopped.
-struct Trouble {
-    seen: Seen,
-    /// The server's state at that moment.
-    exit: ExitFacts,
-}
-
-enum Seen {
-    /// It could not be created or started, or it died.
-    Death,
-    /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
-    GaveUp(WaitVerdict, u64),
-    /// It stopped being usable in the middle of a scenario.
-    Unusable(String),
-    /// It answers, and not what it must.
-    BadAnswer(String),
-    /// Somebody else restarted or replaced it.
-    Replaced(String),
-    /// The smoke scenario did not pass; what failed in it.
-    SmokeFailed(String),
 }
 
 /// One attempt, from its row in the database to its end. The server is stopped and removed in every case.
@@ -120,21 +99,14 @@ impl<'s> Attempt<'s> {
         let launcher = self.sweep.launcher.clone();
         self.enter(Phase::Create)?;
         self.progress(TrialProgress::Creating);
-        let cancel = self.sweep.cancel.clone();
-        let started = tokio::select! {
-            biased;
-            () = cancel.cancelled() => None,
-            started = launcher.start(&spec) => Some(started),
-        };
-        let (measured, stopped) = match started {
-            // A container that was being created carries our labels and is removed at the end of the sweep.
-            None => (Measured::Cancelled, None),
-            Some(Err(error)) if error.daemon_unreachable => return Err(error.into()),
-            Some(Err(error)) => {
+        // Not cut short: what Docker is asked to create comes into being, and must be there to be removed.
+        let (measured, stopped) = match launcher.start(&spec).await {
+            Err(error) if error.daemon_unreachable => return Err(error.into()),
+            Err(error) => {
                 self.enter(error.phase())?;
                 (trouble(Seen::Death, error.exit_facts()), None)
             }
-            Some(Ok(running)) => {
+            Ok(running) => {
                 self.timings.create_s = Some(running.create_s + running.start_s);
                 let image = (!self.sweep.planner.is_process()).then_some(spec.image.as_str());
                 self.sweep.store.set_attempt_container(self.attempt, &running.id, image)?;
@@ -147,53 +119,11 @@ impl<'s> Attempt<'s> {
         self.finish(measured, stopped)
     }
 
-    /// Why it went wrong, from everything that is known once the server is gone and its log complete.
-    fn failure(&self, trouble: Trouble, stopped: Option<ExitFacts>) -> Failure {
-        // The news of a death may come before its exit code and OOM kill; the look after the stop has both.
-        let exit = match (&trouble.seen, stopped) {
-            (Seen::Death | Seen::Unusable(_), Some(stopped)) if !stopped.asked_to_stop => stopped,
-            (_, _) => trouble.exit,
-        };
-        let own =
-            |text: &str| Evidence { line_number: None, text: self.sweep.planner.redactor.apply(text).into_owned() };
-        match trouble.seen {
-            Seen::Death => self.classified(exit, None),
-            Seen::GaveUp(verdict, log_bytes) => self.classified_until(log_bytes, exit, Some(verdict)),
-            Seen::Unusable(what) => {
-                let mut failure = self.classified(exit, None);
-                failure.evidence.push(own(&what));
-                failure
-            }
-            Seen::BadAnswer(what) => {
-                let mut failure = self.classified(exit, None);
-                if matches!(failure.cause, Cause::Healthy | Cause::Unknown | Cause::Stopped) {
-                    failure = bad_responses(failure.exit);
-                }
-                failure.evidence.insert(0, own(&what));
-                failure
-            }
-            Seen::SmokeFailed(what) => {
-                let mut failure = bad_responses(exit);
-                failure.evidence.push(own(&what));
-                failure
-            }
-            Seen::Replaced(what) => {
-                let mut failure = self.classified(exit, None);
-                failure.cause = Cause::Stopped;
-                failure.transient = true;
-                failure.evidence.insert(0, own(&what));
-                failure.remedy =
-                    "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
-                failure
-            }
-        }
-    }
-
     fn finish(self, measured: Measured, stopped: Option<ExitFacts>) -> Result<Attempted, EngineError> {
         let elapsed_s = self.began.elapsed().as_secs_f64();
         let (outcome, twin_of) = match measured {
             Measured::All => (Outcome::Measured, None),
-            Measured::Trouble(trouble) => (Outcome::Failed(self.failure(trouble, stopped)), None),
+            Measured::Trouble(trouble) => (Outcome::Failed(trouble.into_failure(stopped, &self.scene())), None),
             Measured::Cancelled => (Outcome::Interrupted, None),
             Measured::Twin(of) => (Outcome::Interrupted, Some(of)),
         };
@@ -422,20 +352,14 @@ impl<'s> Attempt<'s> {
         self.sweep.launcher.state(running).await.unwrap_or_default()
     }
 
-    fn classified(&self, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
-        self.classified_until(u64::MAX, exit, wait)
-    }
-
-    fn classified_until(&self, log_bytes: u64, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
-        let log = readback::read_log(&self.log_path, log_bytes, &self.sweep.planner.redactor);
-        classify::classify(&EvidenceInput {
-            log: &log,
-            phase: Some(self.phase),
-            exit,
-            wait,
+    /// What the judgement of a failure needs to know beside it.
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            log_path: &self.log_path,
+            redactor: &self.sweep.planner.redactor,
+            phase: self.phase,
             argv: &self.planned.argv,
-            observer: Observer::Sweep,
-        })
+        }
     }
 
     async fn stop(&mut self, running: &Running) -> Result<ExitFacts, EngineError> {
@@ -488,37 +412,6 @@ const DEATH_AFTER_TROUBLE: Duration = Duration::from_secs(5);
 
 fn trouble(seen: Seen, exit: ExitFacts) -> Measured {
     Measured::Trouble(Trouble { seen, exit })
-}
-
-fn bad_responses(exit: ExitFacts) -> Failure {
-    Failure {
-        phase: Phase::Serving,
-        stage: None,
-        cause: Cause::BadResponses,
-        evidence: Vec::new(),
-        numbers: Default::default(),
-        remedy: "the server starts and does not answer as it must: look at the answer and at the engine's log; check model id, \
-                 API key and chat template"
-            .to_owned(),
-        transient: false,
-        exit,
-    }
-}
-
-/// What of the smoke scenario did not pass; None when all did.
-fn smoke_failure(result: &ScenarioResult) -> Option<String> {
-    if result.spec.kind() != ScenarioKind::Smoke {
-        return None;
-    }
-    let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
-    if passed.value >= 1.0 {
-        return None;
-    }
-    let wrong = result.requests.iter().find(|r| !r.end.is_complete());
-    Some(match wrong {
-        Some(r) => format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()).trim().to_owned(),
-        None => result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
-    })
 }
 
 fn doing(scenario: ScenarioKind, now: bench::Progress) -> TrialProgress {

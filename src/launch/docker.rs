@@ -254,9 +254,10 @@ impl DockerLauncher {
         }
         self.stop_only(&running.id, Some(grace)).await?;
         tokio::time::timeout(LOG_DRAIN, running.log.ended()).await.ok();
-        let seen = running.exit();
         let last = self.state(running).await;
         running.tasks.end().await;
+        // Only now the news of the death is complete: the watcher's look at the state came to its end.
+        let seen = running.exit();
         self.remove(&running.id).await?;
         self.wait_for_free_port(running).await;
         let last = last?;

@@ -54,8 +54,9 @@ pub(super) async fn follow_log(docker: Docker, id: String, mut writer: LogWriter
     }
 }
 
-/// Waits for the container's end by Docker's own wait call, which answers at once, and tells it with a fresh look at the state.
-/// A lost connection is not a death: it asks again until the daemon answers.
+/// Waits for the container's end by Docker's own wait call and tells it at once, then again with a fresh look at the state, which
+/// Docker answers only when it has taken the network down. A lost connection is not a death: it asks again until the daemon
+/// answers.
 pub(super) async fn watch_for_death(
     launcher: DockerLauncher,
     id: String,
@@ -76,6 +77,15 @@ pub(super) async fn watch_for_death(
             Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Some(*code),
             Some(Err(_)) | None => None,
         };
+        if let Some(code) = waited_code {
+            tell.send_replace(Some(ExitFacts {
+                status: Some("exited".to_owned()),
+                exit_code: Some(code),
+                oom_killed: marks.oom_seen.load(Ordering::Relaxed).then_some(true),
+                error: None,
+                asked_to_stop: marks.asked_to_stop.load(Ordering::Relaxed),
+            }));
+        }
         match launcher.exit_facts(&id, &marks).await {
             Ok(facts) if waited_code.is_some() || has_ended(&facts) => {
                 let exit_code = facts.exit_code.or(waited_code);

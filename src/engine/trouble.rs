@@ -1,0 +1,133 @@
+//! What went wrong in an attempt, and the failure that it makes once the server is gone and its log complete.
+
+use std::path::Path;
+
+use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
+use crate::domain::{Cause, Evidence, ExitFacts, Failure, Phase, Redactor, ScenarioKind, ScenarioResult};
+
+use super::readback;
+
+/// What was seen when it went wrong, before the server was stopped.
+pub(super) struct Trouble {
+    /// What it was.
+    pub(super) seen: Seen,
+    /// The server's state at that moment.
+    pub(super) exit: ExitFacts,
+}
+
+/// What was seen.
+pub(super) enum Seen {
+    /// It could not be created or started, or it died.
+    Death,
+    /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
+    GaveUp(WaitVerdict, u64),
+    /// It stopped being usable in the middle of a scenario.
+    Unusable(String),
+    /// It answers, and not what it must.
+    BadAnswer(String),
+    /// Somebody else restarted or replaced it.
+    Replaced(String),
+    /// The smoke scenario did not pass; what failed in it.
+    SmokeFailed(String),
+}
+
+/// What the judgement needs to know beside the trouble.
+pub(super) struct Scene<'a> {
+    /// The attempt's log.
+    pub(super) log_path: &'a Path,
+    /// Hides secrets.
+    pub(super) redactor: &'a Redactor,
+    /// How far the attempt had come.
+    pub(super) phase: Phase,
+    /// The server's command line.
+    pub(super) argv: &'a [String],
+}
+
+impl Scene<'_> {
+    /// What the log's first `log_bytes` and the state show.
+    fn classified(&self, log_bytes: u64, exit: ExitFacts, wait: Option<WaitVerdict>) -> Failure {
+        let log = readback::read_log(self.log_path, log_bytes, self.redactor);
+        classify::classify(&EvidenceInput {
+            log: &log,
+            phase: Some(self.phase),
+            exit,
+            wait,
+            argv: self.argv,
+            observer: Observer::Sweep,
+        })
+    }
+}
+
+impl Trouble {
+    /// Why it went wrong, from everything that is known once the server is gone and its log complete.
+    pub(super) fn into_failure(self, stopped: Option<ExitFacts>, scene: &Scene<'_>) -> Failure {
+        // The news of a death may come before its exit code and OOM kill; the look after the stop has both.
+        let exit = match (&self.seen, stopped) {
+            (Seen::Death | Seen::Unusable(_), Some(stopped)) if !stopped.asked_to_stop => stopped,
+            (_, _) => self.exit,
+        };
+        let own = |text: &str| Evidence { line_number: None, text: scene.redactor.apply(text).into_owned() };
+        match self.seen {
+            Seen::Death => scene.classified(u64::MAX, exit, None),
+            Seen::GaveUp(verdict, log_bytes) => scene.classified(log_bytes, exit, Some(verdict)),
+            Seen::Unusable(what) => {
+                let mut failure = scene.classified(u64::MAX, exit, None);
+                failure.evidence.push(own(&what));
+                failure
+            }
+            Seen::BadAnswer(what) => {
+                let mut failure = scene.classified(u64::MAX, exit, None);
+                if matches!(failure.cause, Cause::Healthy | Cause::Unknown | Cause::Stopped) {
+                    failure = bad_responses(failure.exit);
+                }
+                failure.evidence.insert(0, own(&what));
+                failure
+            }
+            Seen::SmokeFailed(what) => {
+                let mut failure = bad_responses(exit);
+                failure.evidence.push(own(&what));
+                failure
+            }
+            Seen::Replaced(what) => {
+                let mut failure = scene.classified(u64::MAX, exit, None);
+                failure.cause = Cause::Stopped;
+                failure.transient = true;
+                failure.evidence.insert(0, own(&what));
+                failure.remedy =
+                    "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
+                failure
+            }
+        }
+    }
+}
+
+fn bad_responses(exit: ExitFacts) -> Failure {
+    Failure {
+        phase: Phase::Serving,
+        stage: None,
+        cause: Cause::BadResponses,
+        evidence: Vec::new(),
+        numbers: Default::default(),
+        remedy: "the server starts and does not answer as it must: look at the answer and at the engine's log; check model id, \
+                 API key and chat template"
+            .to_owned(),
+        transient: false,
+        exit,
+    }
+}
+
+/// What of the smoke scenario did not pass; None when all did.
+pub(super) fn smoke_failure(result: &ScenarioResult) -> Option<String> {
+    if result.spec.kind() != ScenarioKind::Smoke {
+        return None;
+    }
+    let passed = result.metrics.iter().find(|m| m.path.to_string() == "smoke.passed")?;
+    if passed.value >= 1.0 {
+        return None;
+    }
+    let wrong = result.requests.iter().find(|r| !r.end.is_complete());
+    Some(match wrong {
+        Some(r) => format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()).trim().to_owned(),
+        None => result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
+    })
+}
