@@ -1,4 +1,11 @@
 //! The whole binary, command by command: exit codes, messages, JSON, and that nothing is touched without need.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests: a failure is what they are for"
+)]
 
 mod common;
 

@@ -1,4 +1,11 @@
 //! Whole sweeps of the binary over the simulated engine as a local process: what is measured, kept, continued and told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests: a failure is what they are for"
+)]
 
 mod common;
 
