@@ -4,7 +4,7 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::engine::{self, Finding, FindingKind, Planner, SimImage};
+use crate::engine::{self, Finding, FindingKind, Images, Planner, SimImage};
 
 use super::args::CheckArgs;
 use super::exit::{Exit, Stop};
@@ -20,8 +20,11 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
         }
         Err(diagnostics) => return Err(diagnostics.into()),
     };
-    let findings =
-        if args.files_only { Vec::new() } else { engine::inspect(&planner, db, SimImage::Leave).await.findings };
+    let findings = if args.files_only {
+        Vec::new()
+    } else {
+        engine::inspect(&planner, db, SimImage::Leave, &Images::new()).await.findings
+    };
     let ready = findings.iter().all(|f| f.kind != FindingKind::Failed);
     if args.json {
         let warnings = &planner.warnings;

@@ -1,13 +1,13 @@
 //! `vgrid run` and `vgrid resume`.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Redactor, SweepId};
-use crate::engine::{self, Ended, EngineError, FindingKind, Planner, SimImage, Summary, Sweep, SweepOptions, Teller};
-use crate::launch::Launcher;
+use crate::engine::{
+    self, Ended, EngineError, FindingKind, Images, Planner, SimImage, Summary, Sweep, SweepOptions, Teller,
+};
 use crate::store::{Store, SweepRow};
 
 use super::args::{ResumeArgs, RunArgs};
@@ -70,31 +70,6 @@ pub(crate) fn registered(store: &Store, row: &SweepRow) -> Result<Planner, Stop>
     )))
 }
 
-/// Ids of images by reference.
-type Images = BTreeMap<String, String>;
-
-/// The images that the sweep began with, for what the grid still names, instead of what their references mean today: a
-/// config is the same only on the same image.
-async fn pin(image_ids: &mut HashMap<String, String>, began_with: Images, launcher: &Launcher) -> Result<(), Stop> {
-    let Some(docker) = launcher.docker() else { return Ok(()) };
-    for (reference, id) in began_with {
-        if image_ids.get(&reference).is_none_or(|now| *now == id) {
-            continue;
-        }
-        match docker.image_info(&id).await {
-            Ok(image) => image_ids.insert(reference, image.id),
-            Err(error) if error.is_not_found() => {
-                return Err(Stop::preflight(format!(
-                    "the sweep began with {reference} = {id}, and that image is gone from this Docker engine\n  = help: \
-                     load it again, or measure the {reference} of today with `vgrid run --new GRID`"
-                )));
-            }
-            Err(error) => return Err(Stop::preflight(error.to_string())),
-        };
-    }
-    Ok(())
-}
-
 async fn sweep(
     planner: Planner,
     db: &Path,
@@ -109,7 +84,7 @@ async fn sweep(
     if sim == SimImage::Build && planner.images().iter().any(|image| image == engine::SIM_IMAGE) {
         print::err(format!("packing this binary into the image {} where it has changed", engine::SIM_IMAGE));
     }
-    let mut ready = engine::inspect(&planner, db, sim).await;
+    let ready = engine::inspect(&planner, db, sim, &began_with).await;
     if ready.failures().next().is_some() {
         let wrong: Vec<_> = ready.findings.iter().filter(|f| f.kind != FindingKind::Ok).collect();
         print::err(check::lines(&wrong));
@@ -123,7 +98,6 @@ async fn sweep(
     let Some(launcher) = ready.launcher else {
         return Err(Stop::preflight("no launcher; run `vgrid check` on the grid"));
     };
-    pin(&mut ready.image_ids, began_with, &launcher).await?;
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let cancel = CancellationToken::new();
     let control = (Teller::new(sender), cancel.clone());

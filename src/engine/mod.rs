@@ -19,7 +19,7 @@ mod until;
 
 pub(crate) use error::EngineError;
 pub(crate) use plan::{PlannedConfig, Planner};
-pub(crate) use preflight::{Finding, FindingKind, SIM_IMAGE, SimImage, inspect, state_folder};
+pub(crate) use preflight::{Finding, FindingKind, Images, SIM_IMAGE, SimImage, inspect, state_folder};
 pub(crate) use restore::{is_at_work, recover};
 pub(crate) use sweep::{Ended, Summary, Sweep, SweepOptions, deployment_identity};
 pub(crate) use tell::Teller;

@@ -1,6 +1,6 @@
 //! Is this machine ready for the sweep? Everything that can be known before anything is touched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::domain::{ConfigKey, SweepId, text_enum};
@@ -81,7 +81,8 @@ pub(crate) enum SimImage {
 }
 
 /// Looks at everything that the sweep needs. Touches nothing, but for the simulated engine's image when told to build it.
-pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage) -> Readiness {
+/// `pinned` are the ids that a sweep began with, by reference: they count, whatever the references mean today.
+pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned: &Images) -> Readiness {
     let mut ready = Readiness { findings: Vec::new(), launcher: None, image_ids: HashMap::new() };
     disk(&mut ready, db);
     if planner.grid.deployment.after == After::Champion {
@@ -104,7 +105,7 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage) -> Read
         }
     };
     ready.ok("docker", docker.describe());
-    images(&mut ready, planner, &docker, sim).await;
+    images(&mut ready, planner, &docker, sim, pinned).await;
     gpu(&mut ready, planner, &docker).await;
     service(&mut ready, planner, &docker).await;
     match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
@@ -138,8 +139,27 @@ fn disk(ready: &mut Readiness, db: &Path) {
     }
 }
 
-async fn images(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, sim: SimImage) {
+/// Ids of images by reference.
+pub(crate) type Images = BTreeMap<String, String>;
+
+async fn images(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, sim: SimImage, pinned: &Images) {
     for reference in planner.images() {
+        if let Some(id) = pinned.get(&reference) {
+            match docker.image_info(id).await {
+                Ok(image) => {
+                    ready.ok("image", format!("{reference} is {}, as the sweep began", short(&image.id)));
+                    ready.image_ids.insert(reference, image.id);
+                }
+                Err(error) if error.is_not_found() => {
+                    let message = format!("the sweep began with {reference} = {id}, and that image is gone");
+                    let help =
+                        format!("load it again, or measure the {reference} of today with `vgrid run --new GRID`");
+                    ready.add("image", FindingKind::Failed, message, Some(help));
+                }
+                Err(error) => ready.failed("image", &error),
+            }
+            continue;
+        }
         let found = docker.image_info(&reference).await;
         let found = match (&found, reference == SIM_IMAGE, sim) {
             (_, true, SimImage::Build) => match std::env::current_exe() {
@@ -154,12 +174,17 @@ async fn images(ready: &mut Readiness, planner: &Planner, docker: &DockerLaunche
         };
         match found {
             Ok(image) => {
-                ready.ok("image", format!("{reference} is {}", image.id.get(..19).unwrap_or(&image.id)));
+                ready.ok("image", format!("{reference} is {}", short(&image.id)));
                 ready.image_ids.insert(reference, image.id);
             }
             Err(error) => ready.failed("image", &error),
         }
     }
+}
+
+/// `sha256:` and the first twelve digits.
+fn short(id: &str) -> &str {
+    id.get(..19).unwrap_or(id)
 }
 
 async fn gpu(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {

@@ -152,8 +152,11 @@ fn networks(
     // Others may call the service by its fixed name, which the trial's container does not bear.
     aliases.extend(spec.service.container_name.clone().filter(|name| *name != spec.service_name));
     let mut endpoints: Vec<(String, EndpointSettings)> = Vec::new();
-    for (key, config) in &spec.service.networks {
-        let config = config.clone().unwrap_or_default();
+    let mut joined: Vec<_> =
+        spec.service.networks.iter().map(|(key, c)| (key, c.clone().unwrap_or_default())).collect();
+    // The network of the highest priority comes first and gives the default route.
+    joined.sort_by_key(|(_, config)| std::cmp::Reverse(config.priority.unwrap_or(0)));
+    for (key, config) in joined {
         let ipam = EndpointIpamConfig {
             ipv4_address: config.ipv4_address.clone(),
             ipv6_address: config.ipv6_address.clone(),

@@ -195,6 +195,16 @@ fn the_second_network_is_joined_before_the_start() {
 }
 
 #[test]
+fn the_network_of_the_highest_priority_comes_first_and_a_recursive_option_is_refused() {
+    let plan = converted_at(json!({"networks": {"default": null, "shared": {"priority": 10}}}), (1, 41)).unwrap();
+    assert_eq!(plan.more_networks.len(), 1);
+    assert_ne!(plan.more_networks[0].0, "shared-net");
+    let mount = json!([{"type": "bind", "source": "/", "target": "/host", "bind": {"recursive": "disabled"}}]);
+    let error = converted_at(json!({"volumes": mount}), (1, 41)).unwrap_err();
+    assert!(error.message.contains("bind.recursive: disabled") && error.help.is_some(), "{error}");
+}
+
+#[test]
 fn what_an_old_engine_does_not_know_is_refused_and_not_sent() {
     let check = json!({"healthcheck": {"test": ["CMD", "true"], "start_interval": "5s"}});
     assert!(converted_at(check.clone(), (1, 41)).unwrap_err().message.contains("start_interval"));

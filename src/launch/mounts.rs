@@ -47,6 +47,13 @@ fn source_of(volume: &Volume) -> Result<&str, LaunchError> {
 fn bind(volume: &Volume) -> Result<Bind, LaunchError> {
     let source = source_of(volume)?;
     let options = volume.bind.clone().unwrap_or_default();
+    if let Some(recursive) = options.recursive.filter(|text| !text.is_empty() && text != "enabled") {
+        return Err(refused(
+            "volumes",
+            format!("vgrid does not carry out `bind.recursive: {recursive}` of the mount onto {}", volume.target),
+            "take it out of the compose file, or mount the folders one by one",
+        ));
+    }
     let propagation = options.propagation.filter(|text| !text.is_empty());
     if let Some(label) = options.selinux.filter(|text| !text.is_empty()) {
         let access = if volume.read_only { "ro" } else { "rw" };

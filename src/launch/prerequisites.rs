@@ -43,8 +43,18 @@ async fn ensure_network(launcher: &DockerLauncher, spec: &LaunchSpec, key: &str)
         return Err(LaunchError::new(LaunchStep::Prepare, format!("the external network `{name}` does not exist"))
             .help(format!("make it: `docker network create {name}`")));
     }
+    if declared.ipam.is_some() {
+        return Err(LaunchError::new(
+            LaunchStep::Prepare,
+            format!("the network `{name}` does not exist, and its `ipam` is nothing that vgrid carries out"),
+        )
+        .help("let Compose make it once: `docker compose up --no-start`; vgrid uses networks that are there"));
+    }
     let request = NetworkCreateRequest {
         name,
+        attachable: declared.attachable.then_some(true),
+        enable_ipv4: declared.enable_ipv4,
+        enable_ipv6: declared.enable_ipv6,
         driver: declared.driver.or_else(|| Some("bridge".to_owned())),
         internal: declared.internal.then_some(true),
         options: Some(declared.driver_opts.into_iter().collect::<HashMap<_, _>>()).filter(|o| !o.is_empty()),
