@@ -19,6 +19,8 @@ pub(crate) struct Bars {
     counts: Counts,
     /// Seconds that finished trials of this run took, for the time left.
     took_s: Vec<f64>,
+    /// The config whose trial runs.
+    running: Option<String>,
 }
 
 #[derive(Default)]
@@ -38,7 +40,7 @@ impl Bars {
         sweep.set_style(style("{prefix:.bold} {bar:24.cyan/dim} {pos}/{len} {wide_msg}"));
         trial.set_style(style("{spinner:.cyan} {prefix:.bold} {bar:20.green/dim} {wide_msg}"));
         best.set_style(style("  {wide_msg}"));
-        Self { all, sweep, trial, best, counts: Counts::default(), took_s: Vec::new() }
+        Self { all, sweep, trial, best, counts: Counts::default(), took_s: Vec::new(), running: None }
     }
 
     /// Moves the bars; prints what deserves a line of its own above them.
@@ -53,6 +55,7 @@ impl Bars {
                 self.print(event);
             }
             Event::TrialStarted { trial } => {
+                self.running = Some(trial.name.clone());
                 self.trial.reset();
                 self.trial.set_length(100);
                 self.trial.set_prefix(trial.name.clone());
@@ -71,8 +74,12 @@ impl Bars {
                 self.show_counts();
                 self.print(event);
             }
-            Event::TrialSkipped { .. } => {
+            Event::TrialSkipped { name, .. } => {
                 self.counts.skipped += 1;
+                // One that was started counts for the bar; one that the plan leaves out never did.
+                if self.running.as_ref() == Some(name) {
+                    self.sweep.inc(1);
+                }
                 self.show_counts();
                 self.print(event);
             }
