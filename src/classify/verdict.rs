@@ -173,6 +173,10 @@ impl<'c> Case<'c> {
             let never_ran = exit.status.as_deref() == Some("created") && exit.exit_code.is_some_and(|c| c != 0);
             return never_ran.then(|| Finding::new(Cause::Docker, self.with_last_line(vec![self.state_line()])));
         };
+        if exit.status.as_deref() == Some("removed") {
+            // Taken away under us: that says nothing about the config.
+            return Some(Finding::new(Cause::Stopped, vec![of_state(error)]));
+        }
         let rule = RULES.iter().filter(|r| r.tier == Tier::Root).find(|r| r.matching(error).is_some());
         let mut finding = Finding::new(rule.map_or(Cause::Docker, |r| r.cause), vec![of_state(error)]);
         finding.transient = rule.and_then(|r| r.transient);

@@ -6,12 +6,15 @@ use super::argv::secret_positions;
 use super::service::{Deploy, Service};
 use crate::domain::Redactor;
 
-/// Stable bytes of everything that changes the engine: image, command, environment, devices, mounts, limits, shared memory, IPC.
-/// Names, labels, published ports, health checks, restart and stop rules, logging, networks and dependencies do not count; values that are secret by
-/// name are replaced by a constant.
+/// Stable bytes of what changes the engine and no config touches: devices, mounts, limits, shared memory, IPC. Names, labels,
+/// published ports, health checks, restart and stop rules, logging, networks and dependencies do not count.
 #[must_use]
-pub fn canonical_identity(service: &Service) -> Vec<u8> {
+pub fn fixed_identity(service: &Service) -> Vec<u8> {
     let mut own = Service {
+        image: None,
+        entrypoint: None,
+        command: None,
+        environment: Default::default(),
         container_name: None,
         hostname: None,
         labels: Default::default(),
@@ -38,26 +41,44 @@ pub fn canonical_identity(service: &Service) -> Vec<u8> {
         own.deploy = Some(Deploy { resources: deploy.resources, ..Deploy::default() });
     }
     own.volumes.sort_by(|a, b| a.target.cmp(&b.target));
-    for (name, value) in &mut own.environment {
-        if value.is_some() && Redactor::is_secret_name(name) {
-            *value = Some(Redactor::mask().to_owned());
-        }
-    }
-    for list in [own.entrypoint.as_mut(), own.command.as_mut()].into_iter().flatten() {
-        mask_flags(list);
-    }
-    let value = serde_json::to_value(&own).map(sorted).unwrap_or_default();
-    value.to_string().into_bytes()
+    serde_json::to_value(&own).map(sorted).unwrap_or_default().to_string().into_bytes()
 }
 
-fn mask_flags(words: &mut [String]) {
-    for at in secret_positions(words) {
-        let word = &mut words[at];
-        *word = match word.split_once('=') {
-            Some((flag, _)) if flag.starts_with('-') => format!("{flag}={}", Redactor::mask()),
-            _ => Redactor::mask().to_owned(),
-        };
+/// Stable bytes of what a config may change: image, entrypoint, command, environment. Values that are secret by name are replaced by
+/// a constant.
+#[must_use]
+pub fn varying_identity(service: &Service) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    // Each text with its length in front, so that no two lists of texts give the same bytes.
+    let mut text = |kind: u8, text: &str| {
+        bytes.push(kind);
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    };
+    if let Some(image) = &service.image {
+        text(b'i', image);
     }
+    for (kind, list) in [(b'e', &service.entrypoint), (b'c', &service.command)] {
+        let Some(words) = list else { continue };
+        text(kind, "");
+        let secret = secret_positions(words);
+        for (at, word) in words.iter().enumerate() {
+            match (secret.contains(&at), word.split_once('=')) {
+                (false, _) => text(b'w', word),
+                (true, Some((flag, _))) if flag.starts_with('-') => text(b's', flag),
+                (true, _) => text(b's', Redactor::mask()),
+            }
+        }
+    }
+    for (name, value) in &service.environment {
+        text(b'n', name);
+        match value {
+            Some(_) if Redactor::is_secret_name(name) => text(b's', Redactor::mask()),
+            Some(value) => text(b'v', value),
+            None => {}
+        }
+    }
+    bytes
 }
 
 /// The value with the keys of every mapping in order.
@@ -77,6 +98,10 @@ fn sorted(value: Value) -> Value {
 mod tests {
     use super::*;
 
+    fn identity(service: &Service) -> Vec<u8> {
+        [fixed_identity(service), varying_identity(service)].concat()
+    }
+
     fn base() -> Service {
         Service {
             image: Some("i".into()),
@@ -95,8 +120,8 @@ mod tests {
         other.restart = Some("always".into());
         other.environment.insert("HF_TOKEN".into(), Some("hf_other".into()));
         other.command = Some(vec!["serve".into(), "m".into(), "--api-key".into(), "another".into(), "--x=1".into()]);
-        assert_eq!(canonical_identity(&base()), canonical_identity(&other));
-        let text = String::from_utf8(canonical_identity(&base())).unwrap();
+        assert_eq!(identity(&base()), identity(&other));
+        let text = String::from_utf8_lossy(&identity(&base())).into_owned();
         assert!(!text.contains("s3cret") && !text.contains("hf_abc"), "{text}");
     }
 
@@ -114,7 +139,7 @@ mod tests {
         for change in changes {
             let mut other = base();
             change(&mut other);
-            assert_ne!(canonical_identity(&base()), canonical_identity(&other));
+            assert_ne!(identity(&base()), identity(&other));
         }
     }
 }

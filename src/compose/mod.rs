@@ -35,7 +35,7 @@ mod units;
 mod volume;
 
 pub use argv::{argv, argv_diff};
-pub use identity::canonical_identity;
+pub use identity::{fixed_identity, varying_identity};
 pub use load::{LoadRequest, Purpose, load};
 pub use overlay::overlay;
 pub use service::*;

@@ -1,6 +1,6 @@
 //! A config laid over a service: image, environment, model and flags replaced, everything else byte for byte as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::argv::{Part, parts};
 use super::service::Service;
@@ -58,9 +58,7 @@ pub fn overlay(service: &Service, settings: &Settings) -> Result<Service, Diagno
     if let Some(model) = &model {
         line.set_model(model)?;
     }
-    for (name, value) in &flags {
-        line.set_flag(name, value)?;
-    }
+    line.set_flags(&flags)?;
     line.store(&mut result);
     Ok(result)
 }
@@ -166,27 +164,41 @@ impl Line {
     }
 
     fn set_flag(&mut self, name: &FlagName, value: &FlagValue) -> Result<(), Diagnostic> {
-        let places: Vec<(usize, usize)> = self
-            .parts()
-            .into_iter()
-            .filter_map(|part| match part {
-                Part::Flag { name: n, start, length, .. } if n == *name => Some((start, length)),
-                Part::Flag { .. } | Part::Word(_) => None,
-            })
-            .collect();
-        let inline = places.first().is_some_and(|(start, _)| self.words[*start].contains('='));
-        let words = spell(name, value, inline)?;
-        for (start, length) in places.iter().skip(1).rev() {
-            self.splice(*start, *length, Vec::new());
-        }
-        match places.first() {
-            Some((start, length)) => self.splice(*start, *length, words),
-            None => {
-                let home = self.last_home();
-                self.homes.extend(std::iter::repeat_n(home, words.len()));
-                self.words.extend(words);
+        self.set_flags(&BTreeMap::from([(name.clone(), value.clone())]))
+    }
+
+    /// Writes the line anew in one pass: a flag is replaced where it first stood, its repetitions go, new ones are appended.
+    fn set_flags(&mut self, flags: &BTreeMap<FlagName, FlagValue>) -> Result<(), Diagnostic> {
+        let mut words = self.words[..self.start].to_vec();
+        let mut homes = self.homes[..self.start].to_vec();
+        let mut done: BTreeSet<FlagName> = BTreeSet::new();
+        for part in self.parts() {
+            match part {
+                Part::Word(i) => {
+                    words.push(self.words[i].clone());
+                    homes.push(self.homes[i]);
+                }
+                Part::Flag { name, start, length, .. } => match flags.get(&name) {
+                    None => {
+                        words.extend_from_slice(&self.words[start..start + length]);
+                        homes.extend_from_slice(&self.homes[start..start + length]);
+                    }
+                    Some(_) if done.contains(&name) => {}
+                    Some(value) => {
+                        words.extend(spell(&name, value, self.words[start].contains('='))?);
+                        homes.resize(words.len(), self.homes[start]);
+                        done.insert(name);
+                    }
+                },
             }
         }
+        let home = homes.last().copied().unwrap_or_else(|| self.last_home());
+        for (name, value) in flags.iter().filter(|(name, _)| !done.contains(*name)) {
+            words.extend(spell(name, value, false)?);
+        }
+        homes.resize(words.len(), home);
+        self.words = words;
+        self.homes = homes;
         Ok(())
     }
 }

@@ -33,14 +33,16 @@ impl Redactor {
     /// Whether a variable or flag of this name holds a secret by its name (`VLLM_API_KEY`, `HF_TOKEN`, `--api-key`, ...).
     #[must_use]
     pub fn is_secret_name(name: &str) -> bool {
-        let name = name.trim_start_matches('-').to_uppercase().replace('-', "_");
-        let plural_count = ["_TOKENS", "MAX_TOKEN", "TOKENIZER"];
-        if plural_count.iter().any(|p| name.contains(p)) {
+        let folded = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() };
+        let has = |word: &str| {
+            name.as_bytes().windows(word.len()).any(|w| w.iter().zip(word.bytes()).all(|(a, b)| folded(*a) == b))
+        };
+        if ["_TOKENS", "MAX_TOKEN", "TOKENIZER"].into_iter().any(has) {
             return false;
         }
-        ["API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY"]
-            .iter()
-            .any(|word| name.contains(word))
+        let words =
+            ["API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY"];
+        words.into_iter().any(has)
     }
 
     /// `text` with every secret replaced by `***`.

@@ -127,12 +127,13 @@ impl Planner {
         image_ids: &'p HashMap<String, String>,
     ) -> impl Iterator<Item = Result<PlannedConfig, Diagnostics>> + 'p {
         let baseline = self.grid.baseline_index();
+        let fixed = compose::fixed_identity(&self.service);
         let mut seen: HashMap<ConfigKey, usize> = HashMap::new();
         self.grid.points_in_run_order().map(move |point| {
             let point = point?;
             let index = point.index;
             let service = compose::overlay(&self.service, &point.config.settings)?;
-            let key = self.key(&service, image_ids);
+            let key = self.key(&fixed, &service, image_ids);
             let excluded = point.excluded.map(|e| (SkipReason::Excluded, format!("{} ({})", e.because, e.when)));
             let skip = match (excluded, seen.get(&key)) {
                 (Some(excluded), _) => Some(excluded),
@@ -158,10 +159,12 @@ impl Planner {
         })
     }
 
-    fn key(&self, service: &Service, image_ids: &HashMap<String, String>) -> ConfigKey {
+    /// `fixed` is the identity of what no config touches.
+    fn key(&self, fixed: &[u8], service: &Service, image_ids: &HashMap<String, String>) -> ConfigKey {
         let reference = service.image.as_deref().unwrap_or_default();
         let image = image_ids.get(reference).map_or(reference, String::as_str);
-        let mut bytes = compose::canonical_identity(service);
+        let mut bytes = fixed.to_vec();
+        bytes.extend(compose::varying_identity(service));
         bytes.extend_from_slice(b"\0image=");
         bytes.extend_from_slice(image.as_bytes());
         ConfigKey::of(&bytes)

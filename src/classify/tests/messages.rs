@@ -426,3 +426,16 @@ fn a_server_that_stops_its_own_engine_was_not_stopped_from_outside() {
     assert_eq!(diagnose(&format!("{start}{own}{engine}"), None, None).cause, Unknown);
     assert_eq!(diagnose(&format!("{start}{engine}{own}"), None, None).cause, Stopped);
 }
+
+#[test]
+fn a_container_that_a_stranger_removed_is_stopped_and_may_be_tried_again() {
+    let exit = crate::domain::ExitFacts {
+        status: Some("removed".to_owned()),
+        exit_code: Some(137),
+        error: Some("the container was removed by somebody else".to_owned()),
+        ..Default::default()
+    };
+    let failure = crate::classify::classify(&crate::classify::EvidenceInput { exit, ..Default::default() });
+    assert_eq!((failure.cause, failure.transient), (crate::domain::Cause::Stopped, true));
+    assert_eq!(failure.evidence[0].text, "the container was removed by somebody else");
+}
