@@ -151,6 +151,7 @@ fn completions_and_the_manual_name_every_command() {
         "bench",
         "compose",
         "import",
+        "export",
         "restore",
         "clean",
         "sim",

@@ -113,6 +113,33 @@ limits: {{ stall: 2s, retries: 0 }}
 }
 
 #[test]
+fn an_exported_sweep_has_every_row_of_the_database_in_both_formats() {
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{}{SUITE}", configs(2)));
+    scene.sweep(&[]).ok();
+    let done = scene.run(["export", "--json", "--to", "csv"]).ok().json();
+    assert!(done["files"].as_array().unwrap().len() > 15);
+    scene.run(["export", "--format", "jsonl", "--to", "jsonl"]).ok().says(&["request.jsonl", "docs/schema.md"]);
+    for table in ["trials", "metrics", "request", "ranking", "engine_counter", "event"] {
+        let expected = scene.count(&format!("SELECT count(*) FROM {table}"));
+        assert!(expected > 0, "{table}");
+        let mut csv = csv::Reader::from_path(scene.folder().join(format!("csv/{table}.csv"))).unwrap();
+        let width = csv.headers().unwrap().len();
+        let rows: Vec<csv::StringRecord> = csv.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!(rows.len() as i64, expected, "{table}");
+        assert!(rows.iter().all(|r| r.len() == width));
+        let lines = std::fs::read_to_string(scene.folder().join(format!("jsonl/{table}.jsonl"))).unwrap();
+        let objects: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(objects.len() as i64, expected, "{table}");
+        assert!(objects.iter().all(|o| o.as_object().unwrap().len() == width));
+    }
+    let one = scene.run(["export", "--table", "trials", "--to", "-"]).ok();
+    assert_eq!(one.stdout.lines().count(), 3, "a header and two trials");
+    scene.run(["export", "--to", "-"]).code(1).says(&["--table"]);
+    scene.run(["export", "--table", "metrcs"]).code(1).says(&["did you mean `metrics`?"]);
+}
+
+#[test]
 fn the_same_command_again_measures_nothing_anew_and_new_starts_afresh() {
     let scene = Scene::new();
     scene.grid(&[], &format!("{}{SUITE}", configs(2)));

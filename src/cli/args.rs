@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Turn a JSON grid into a YAML grid
     Import(ImportArgs),
+    /// Write a sweep's tables and views as CSV or JSON lines, for pandas, DuckDB or a spreadsheet
+    Export(ExportArgs),
     /// Put back what served before an interrupted sweep, and verify it
     Restore(RestoreArgs),
     /// Remove leftover trial containers that carry vgrid's labels, and nothing else
@@ -242,6 +244,33 @@ pub(crate) struct ImportArgs {
     /// Print JSON: the grid's text and the findings
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The sweep's number [default: the newest]
+    pub(crate) sweep: Option<i64>,
+    /// The folder to write to, one file a table; `-` writes one table to standard output [default: vgrid-sweep-N]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    /// The format
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub(crate) format: ExportFormat,
+    /// Only this table or view of docs/schema.md (repeatable) [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Vec<String>,
+    /// Print JSON: the files and their rows
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What other programs read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Comma-separated values with a header line; a cell that was not measured is empty
+    Csv,
+    /// One JSON object a line; what was not measured is null
+    Jsonl,
 }
 
 #[derive(Debug, Args)]

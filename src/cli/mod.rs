@@ -8,6 +8,7 @@ mod compose;
 mod diagnose;
 mod drive;
 mod exit;
+mod export;
 mod import;
 mod logs;
 mod plan;
@@ -80,6 +81,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Bench(args) => bench::bench(args).await,
         Command::Compose(args) => compose::compose(args),
         Command::Import(args) => import::import(&args),
+        Command::Export(args) => export::export(&args, db),
         Command::Restore(args) => restore::restore(&args, db).await,
         Command::Clean(args) => restore::clean(&args, db).await,
         Command::Sim(args) => {

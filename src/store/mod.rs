@@ -8,6 +8,7 @@
 mod attempt;
 mod chunks;
 mod error;
+mod export;
 mod history;
 mod lock;
 mod migrate;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use error::StoreError;
+pub use export::TableReader;
 pub use lock::SweepLock;
 pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,

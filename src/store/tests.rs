@@ -171,6 +171,13 @@ fn oom() -> Failure {
     }
 }
 
+/// One trial, measured.
+pub(super) fn measured() -> Bench {
+    let mut b = bench(1);
+    b.measure(0, load_result(100.0, Some(1.0), Verdict::Valid), kv_result(90.0, Some(2.0)), Some(GateOutcome::Pass));
+    b
+}
+
 impl Bench {
     /// Closes the database and keeps its folder.
     pub(super) fn close(self) -> tempfile::TempDir {
