@@ -11,6 +11,8 @@ mod common;
 
 #[path = "sweep_process/disk.rs"]
 mod disk;
+#[path = "sweep_process/events.rs"]
+mod events;
 #[path = "sweep_process/kills.rs"]
 mod kills;
 #[path = "sweep_process/neighbours.rs"]

@@ -1,9 +1,11 @@
 //! What a sweep tells while it runs: the only link between the engine and the screen or the event log.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::text_enum::text_enum;
-use super::{Cause, ScenarioKind, SweepId, TrialRef};
+use super::{Cause, Redactor, ScenarioKind, SweepId, TrialRef};
 
 text_enum! {
     /// Milestones of a start-up, in the order in which vLLM's log shows them.
@@ -97,7 +99,14 @@ pub enum Event {
         /// Which.
         trial: TrialRef,
     },
-    /// A trial's state changed.
+    /// A trial's engine answered a real completion; measuring begins.
+    TrialReady {
+        /// Which.
+        trial: TrialRef,
+        /// From the start of the container to the first real completion, s.
+        ready_s: f64,
+    },
+    /// A trial's state changed. Told only, never kept: it comes many times a second.
     TrialProgressed {
         /// Which.
         trial: TrialRef,
@@ -143,6 +152,17 @@ pub enum Event {
         /// Why, in a sentence.
         why: String,
     },
+    /// Failures in a row were so alike that no further trial is started.
+    BreakerTripped {
+        /// How many.
+        failures: u32,
+        /// Why each of them failed.
+        cause: Cause,
+        /// The line that shows it, of the last one.
+        evidence: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The best config so far by the first objective changed.
     BestSoFar {
         /// The config's name.
@@ -173,10 +193,19 @@ pub enum Event {
         /// Why, and what to do.
         why: String,
     },
+    /// This run of the sweep ended early: the database, Docker or the restoration failed.
+    SweepFailed {
+        /// Its number.
+        sweep: SweepId,
+        /// What went wrong, and what to do.
+        why: String,
+    },
     /// The sweep ended.
     SweepFinished {
         /// Its number.
         sweep: SweepId,
+        /// `complete`, `incomplete` (`--only`, `--limit`, `--until`, breaker), `interrupted`.
+        ended: String,
         /// Trials measured, over its whole history.
         measured: usize,
         /// Trials failed.
@@ -189,3 +218,45 @@ pub enum Event {
         elapsed_s: f64,
     },
 }
+
+impl Event {
+    /// The event with every secret replaced that its free texts could hold.
+    #[must_use]
+    pub fn redacted(mut self, redactor: &Redactor) -> Self {
+        let hide = |text: &mut String| {
+            if let Cow::Owned(hidden) = redactor.apply(text) {
+                *text = hidden;
+            }
+        };
+        match &mut self {
+            Self::Notice { text } | Self::Warning { text } => hide(text),
+            Self::TrialFinished { detail, remedy, .. } => {
+                hide(detail);
+                remedy.iter_mut().for_each(hide);
+            }
+            Self::BreakerTripped { evidence, remedy, .. } => {
+                hide(evidence);
+                hide(remedy);
+            }
+            Self::TrialSkipped { why, .. } | Self::SweepFailed { why, .. } => hide(why),
+            Self::Restoring { what } | Self::Restored { what, .. } => hide(what),
+            Self::RestoreFailed { what, why } => {
+                hide(what);
+                hide(why);
+            }
+            // Numbers, our own words, and names that the grid's reader has allowed.
+            Self::SweepStarted { .. }
+            | Self::TrialStarted { .. }
+            | Self::TrialReady { .. }
+            | Self::TrialProgressed { .. }
+            | Self::ScenarioFinished { .. }
+            | Self::BestSoFar { .. }
+            | Self::SweepFinished { .. } => {}
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+#[path = "event_tests.rs"]
+mod tests;

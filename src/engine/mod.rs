@@ -6,6 +6,7 @@ mod host;
 mod plan;
 mod preflight;
 mod readback;
+mod record;
 mod register;
 mod restore;
 mod score;

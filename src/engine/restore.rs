@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::Service;
-use crate::domain::{Event, SweepId};
+use crate::domain::{Event, Redactor, SweepId};
 use crate::grid::After;
 use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
-use crate::store::{Restoration, RestorationEnd, Store, SweepLock};
+use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 
 use super::plan::Planner;
+use super::record::Recorder;
 use super::sweep::Sweep;
 use super::{EngineError, Teller, deployment_identity};
 
@@ -21,13 +22,13 @@ const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// Removes what a crash of vgrid left, then takes aside what serves now. What is journaled already was taken aside by an
 /// interrupted run and stays the thing to put back.
 pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
-    remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label, &sweep.teller).await?;
+    for leftover in remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await? {
+        sweep.notice(removed(&leftover))?;
+    }
     let deployment = sweep.deployment();
     let open = sweep.store.open_restorations(Some(&deployment))?;
     if let Some(restoration) = open.first() {
-        sweep
-            .teller
-            .notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what));
+        sweep.notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what))?;
         for serving in serving_of(restoration)? {
             sweep.launcher.displace(&serving).await?;
         }
@@ -39,16 +40,15 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
             SidecarKind::DependsOnService => "depends on the service, and is left alone",
             SidecarKind::HoldsDockerSocket => "holds Docker's socket and may restart a trial; it is left alone",
         };
-        sweep.teller.warning(format!("container {} ({}) {why}", sidecar.name, sidecar.image));
+        sweep.warn(format!("container {} ({}) {why}", sidecar.name, sidecar.image))?;
     }
     if serving.is_empty() {
-        sweep.teller.notice("nothing serves there now, so there is nothing to put back at the end");
-        return Ok(());
+        return sweep.notice("nothing serves there now, so there is nothing to put back at the end");
     }
     let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
     let json = serde_json::to_value(&serving).unwrap_or_default();
     sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
-    sweep.teller.notice(format!("taking aside {what}; it is put back at the end"));
+    sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
     for serving in &serving {
         sweep.launcher.displace(serving).await?;
     }
@@ -58,16 +58,22 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
 /// Puts back what was taken aside and verifies it; nothing taken aside is nothing to do. Not cancelled by the first Ctrl-C: a
 /// second one ends vgrid at once.
 pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
-    remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label, &sweep.teller).await?;
+    let leftovers = remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await?;
     let deployment = sweep.deployment();
     let plan = restore_plan(&sweep.planner.service);
+    let mut unsaved = None;
+    for leftover in leftovers {
+        let event = Event::Notice { text: removed(&leftover) };
+        unsaved = unsaved.or(sweep.recorder.record_or_tell(&mut sweep.store, event).err());
+    }
     for mut restoration in sweep.store.open_restorations(Some(&deployment))? {
         if sweep.planner.grid.deployment.after == After::Stop {
             leave_stopped(&mut restoration)?;
         }
-        restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, &sweep.teller).await?;
+        restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, Some(&mut sweep.recorder), &sweep.teller)
+            .await?;
     }
-    Ok(())
+    unsaved.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// `after: stop`: what served gets its name back, and stays stopped.
@@ -109,7 +115,15 @@ pub(crate) async fn recover(
     }
     let mut leftovers = Vec::new();
     for launcher in launchers {
-        leftovers.extend(remove_leftovers(launcher, &store, &launch::database_label(db), teller).await?);
+        leftovers.extend(remove_leftovers(launcher, &store, &launch::database_label(db)).await?);
+    }
+    for leftover in &leftovers {
+        let event = Event::Notice { text: removed(leftover) };
+        match leftover.sweep.parse().map(SweepId).ok().filter(|id| store.sweep(Some(*id)).is_ok()) {
+            // Its text is our own; no secret can be in it.
+            Some(sweep) => Recorder::new(sweep, Redactor::default(), teller.clone()).record(&mut store, event)?,
+            None => teller.tell(event),
+        }
     }
     let mut restored = Vec::new();
     // Only containers are ever taken aside.
@@ -119,8 +133,11 @@ pub(crate) async fn recover(
     for restoration in &open {
         let planner =
             restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
+        let redactor = planner.as_ref().map(|p| p.redactor.clone()).unwrap_or_default();
+        let mut recorder = restoration.sweep.map(|sweep| Recorder::new(sweep, redactor, teller.clone()));
         let service = planner.map(|p| p.service).unwrap_or_default();
-        restore_one(launcher, &mut store, restoration, &restore_plan(&service), teller).await?;
+        let plan = restore_plan(&service);
+        restore_one(launcher, &mut store, restoration, &plan, recorder.as_mut(), teller).await?;
         restored.push(restoration.what.clone());
     }
     Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored })
@@ -133,58 +150,69 @@ pub(crate) fn is_at_work(store: &Store, leftover: &Leftover) -> bool {
     holder.is_some_and(|holder| holder.pid != Some(std::process::id()))
 }
 
-async fn remove_leftovers(
-    launcher: &Launcher,
-    store: &Store,
-    db_label: &str,
-    teller: &Teller,
-) -> Result<Vec<Leftover>, EngineError> {
-    let removed = launcher.remove_leftovers(db_label, &|leftover| is_at_work(store, leftover)).await?;
-    for leftover in &removed {
-        teller
-            .notice(format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial));
-    }
-    Ok(removed)
+async fn remove_leftovers(launcher: &Launcher, store: &Store, db_label: &str) -> Result<Vec<Leftover>, EngineError> {
+    Ok(launcher.remove_leftovers(db_label, &|leftover| is_at_work(store, leftover)).await?)
 }
 
+fn removed(leftover: &Leftover) -> String {
+    format!("removed {}, which an interrupted run had left (trial {})", leftover.name, leftover.trial)
+}
+
+/// Puts one thing back. What serves matters more than what is written about it: a database that cannot be written is an error
+/// only after the restoration was tried. Without a recorder (it belongs to no sweep) events are only told.
 async fn restore_one(
     launcher: &Launcher,
     store: &mut Store,
     restoration: &Restoration,
     plan: &RestorePlan,
+    mut recorder: Option<&mut Recorder>,
     teller: &Teller,
 ) -> Result<(), EngineError> {
+    let mut unsaved: Option<StoreError> = None;
+    let mut say = |store: &mut Store, event: Event| match recorder.as_mut() {
+        Some(recorder) => {
+            let error = recorder.record_or_tell(store, event).err();
+            unsaved = unsaved.take().or(error);
+        }
+        None => teller.tell(event),
+    };
     let began = Instant::now();
-    teller.tell(Event::Restoring { what: restoration.what.clone() });
+    say(store, Event::Restoring { what: restoration.what.clone() });
     let never = CancellationToken::new();
+    let mut failed = None;
     for serving in serving_of(restoration)? {
-        match launcher.restore(&serving, plan, &never).await {
-            Ok(restored) => {
-                let elapsed_s = began.elapsed().as_secs_f64();
-                let what = format!("container {}", serving.name);
-                match (restored.action, restored.answered) {
-                    (_, Some((model, _))) => {
-                        teller.tell(Event::Restored { what: format!("{what} ({model})"), elapsed_s });
-                    }
-                    (RestoreAction::LeftStopped, None) => {
-                        teller.notice(format!("{what} is back under its name, and stopped"))
-                    }
-                    (_, None) => teller.warning(format!("{what} runs again; it did not answer before either")),
+        let what = format!("container {}", serving.name);
+        let event = match launcher.restore(&serving, plan, &never).await {
+            Ok(restored) => match (restored.action, restored.answered) {
+                (_, Some((model, _))) => {
+                    Event::Restored { what: format!("{what} ({model})"), elapsed_s: began.elapsed().as_secs_f64() }
                 }
-            }
+                (RestoreAction::LeftStopped, None) => {
+                    Event::Notice { text: format!("{what} is back under its name, and stopped") }
+                }
+                (_, None) => Event::Warning { text: format!("{what} runs again; it did not answer before either") },
+            },
             Err(error) => {
                 let why = error.to_string();
-                store.restoration_done(restoration.id, RestorationEnd::Failed, Some(&why))?;
-                teller.tell(Event::RestoreFailed { what: restoration.what.clone(), why: why.clone() });
-                return Err(EngineError::Restore(format!(
-                    "{} could not be put back: {why}\nrun `vgrid restore` to try again",
-                    restoration.what
-                )));
+                failed = Some(why.clone());
+                Event::RestoreFailed { what: restoration.what.clone(), why }
             }
+        };
+        say(store, event);
+        if failed.is_some() {
+            break;
         }
     }
+    if let Some(why) = failed {
+        let noted = store.restoration_done(restoration.id, RestorationEnd::Failed, Some(&why));
+        let mut text = format!("{} could not be put back: {why}\nrun `vgrid restore` to try again", restoration.what);
+        if let Err(error) = noted {
+            text.push_str(&format!("\nand {error}"));
+        }
+        return Err(EngineError::Restore(text));
+    }
     store.restoration_done(restoration.id, RestorationEnd::Restored, None)?;
-    Ok(())
+    unsaved.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {

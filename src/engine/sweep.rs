@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Event, Outcome, ResolvedConfig, Settings, SweepId, TrialRef};
+use crate::domain::{Event, Outcome, ResolvedConfig, Settings, SweepId, TrialRef, text_enum};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
@@ -16,6 +16,7 @@ use crate::store::{NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
 use super::again::{Breaker, Queued};
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
+use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
 use super::trial::{Attempt, Attempted};
 use super::{EngineError, Teller, restore, score, settle, twins, until};
@@ -37,15 +38,16 @@ pub(crate) struct SweepOptions {
     pub(crate) measure_twins: bool,
 }
 
-/// Why the loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Nothing is left.
-    Complete,
-    /// Left on purpose: `--only`, `--limit`, `--until`, circuit breaker.
-    Incomplete,
-    /// We were told to stop.
-    Interrupted,
+text_enum! {
+    /// Why the loop ended.
+    pub enum Ended {
+        /// Nothing is left.
+        Complete = "complete",
+        /// Left on purpose: `--only`, `--limit`, `--until`, circuit breaker.
+        Incomplete = "incomplete",
+        /// We were told to stop.
+        Interrupted = "interrupted",
+    }
 }
 
 /// What a run of a sweep came to, over the sweep's whole history.
@@ -71,6 +73,7 @@ pub(crate) struct Sweep {
     pub(super) launcher: Launcher,
     pub(super) store: Store,
     pub(super) teller: Teller,
+    pub(super) recorder: Recorder,
     pub(super) cancel: CancellationToken,
     pub(super) id: SweepId,
     pub(super) run: RunId,
@@ -135,11 +138,13 @@ impl Sweep {
         };
         let run = store.start_run(id)?;
         let db_label = launch::database_label(db);
+        let recorder = Recorder::new(id, planner.redactor.clone(), teller.clone());
         Ok(Self {
             planner,
             launcher,
             store,
             teller,
+            recorder,
             cancel,
             id,
             run,
@@ -163,6 +168,16 @@ impl Sweep {
     /// The database or the Docker daemon is gone, or what served before could not be put back. Whatever the error, the
     /// restoration was tried.
     pub(crate) async fn run(mut self) -> Result<Summary, EngineError> {
+        let summary = self.run_and_restore().await;
+        if let Err(error) = &summary {
+            let failed = Event::SweepFailed { sweep: self.id, why: error.to_string() };
+            // The error itself is what the caller tells; a database that is gone cannot keep this one either.
+            let _ = self.recorder.record_or_tell(&mut self.store, failed);
+        }
+        summary
+    }
+
+    async fn run_and_restore(&mut self) -> Result<Summary, EngineError> {
         if self.resumed {
             self.settle_what_is_complete()?;
             self.recall()?;
@@ -183,12 +198,10 @@ impl Sweep {
             }
         }
         if todos.is_empty() && self.resumed {
-            self.record(Event::Notice {
-                text: "nothing is left to measure in this sweep; `--new` starts another".to_owned(),
-            })?;
+            self.notice("nothing is left to measure in this sweep; `--new` starts another")?;
         }
         let worked = self.work(todos).await;
-        let restored = restore::put_back(&mut self).await;
+        let restored = restore::put_back(self).await;
         let end = match (&worked, &restored) {
             (Ok(Ended::Complete), Ok(())) => RunEnd::Complete,
             (Ok(Ended::Incomplete), Ok(())) => RunEnd::Incomplete,
@@ -203,6 +216,7 @@ impl Sweep {
         let summary = self.summary(ended)?;
         self.record(Event::SweepFinished {
             sweep: self.id,
+            ended: ended.as_str().to_owned(),
             measured: summary.measured,
             failed: summary.failed,
             skipped: summary.skipped,
@@ -240,12 +254,10 @@ impl Sweep {
                         let again = self.outstanding()?.into_iter().find(|t| t.item == todo.item);
                         queue.extend(again.map(|todo| Queued::after(todo, failure.cause)));
                     }
-                    if let Some(n) = breaker.trips_on(failure) {
-                        let cause = failure.cause;
-                        let remedy = &failure.remedy;
-                        self.warn(format!(
-                            "stopping, {n} trials in a row failed alike ({cause}): {remedy}; then run again"
-                        ))?;
+                    if let Some(failures) = breaker.trips_on(failure) {
+                        let evidence = failure.evidence.first().map(|e| e.text.clone()).unwrap_or_default();
+                        let (cause, remedy) = (failure.cause, failure.remedy.clone());
+                        self.record(Event::BreakerTripped { failures, cause, evidence, remedy })?;
                         return Ok(Ended::Incomplete);
                     }
                     continue;
@@ -266,7 +278,7 @@ impl Sweep {
         }
         let name = &self.plan[next.todo.item].config.name;
         let text = format!("waiting {:.0} s before {name} is tried again", left.as_secs_f64().ceil());
-        self.record(Event::Notice { text })?;
+        self.notice(text)?;
         let cancel = self.cancel.clone();
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -299,11 +311,14 @@ impl Sweep {
         Ok(())
     }
 
-    /// Keeps an event in the database, then tells it.
+    /// Keeps an event, then tells it.
     pub(super) fn record(&mut self, event: Event) -> Result<(), EngineError> {
-        self.store.save_event(self.id, &event)?;
-        self.teller.tell(event);
-        Ok(())
+        Ok(self.recorder.record(&mut self.store, event)?)
+    }
+
+    /// Records a sentence.
+    pub(super) fn notice(&mut self, text: impl Into<String>) -> Result<(), EngineError> {
+        self.record(Event::Notice { text: text.into() })
     }
 
     /// Records a warning.

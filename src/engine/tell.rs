@@ -23,14 +23,4 @@ impl Teller {
     pub(crate) fn progress(&self, trial: &TrialRef, progress: TrialProgress) {
         self.tell(Event::TrialProgressed { trial: trial.clone(), progress });
     }
-
-    /// Tells something worth knowing, in a sentence.
-    pub(crate) fn notice(&self, text: impl Into<String>) {
-        self.tell(Event::Notice { text: text.into() });
-    }
-
-    /// Tells that something is not as it should be.
-    pub(crate) fn warning(&self, text: impl Into<String>) {
-        self.tell(Event::Warning { text: text.into() });
-    }
 }

@@ -196,6 +196,7 @@ impl<'s> Attempt<'s> {
         };
         self.ready_s = Some(ready.ready_s);
         self.sweep.store.set_attempt_ready(self.attempt, ready.ready_s)?;
+        self.sweep.record(Event::TrialReady { trial: self.trial.clone(), ready_s: ready.ready_s })?;
         self.enter(Phase::Serving)?;
         let client = match self.client(&ready).await {
             Ok(client) => client,
@@ -244,9 +245,7 @@ impl<'s> Attempt<'s> {
         self.sweep.store.save_resolved(self.attempt, &resolved, &mismatches)?;
         for m in &mismatches {
             let name = &self.trial.name;
-            self.sweep
-                .teller
-                .warning(format!("{name}: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved));
+            self.sweep.warn(format!("{name}: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved))?;
         }
         Ok(resolved)
     }

@@ -8,6 +8,7 @@
 mod attempt;
 mod chunks;
 mod error;
+mod event;
 mod export;
 mod history;
 mod lock;
@@ -22,7 +23,7 @@ mod show;
 mod sweep;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod tests_open;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 pub use error::StoreError;
+pub use event::EventLog;
 pub use export::TableReader;
 pub use lock::SweepLock;
 pub use models::{

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, named_params
 use super::models::{NewSweep, NewTrial, RunEnd, RunId, TrialId};
 use super::rows::{json, now};
 use super::{Store, StoreError, SweepLock};
-use crate::domain::{Event, SkipReason, SweepId};
+use crate::domain::{SkipReason, SweepId};
 
 impl Store {
     /// Registers a sweep and its trials, in one transaction. The ids of the trials come in their order.
@@ -168,20 +168,6 @@ impl Store {
     pub fn skip_trial(&mut self, trial: TrialId, reason: SkipReason, explanation: &str) -> Result<(), StoreError> {
         let explain = self.explain("skip a trial");
         self.write(|tx| insert_skip(tx, trial, reason, explanation)).map_err(explain)
-    }
-
-    /// Keeps an event as it was told.
-    ///
-    /// # Errors
-    /// The database cannot be written.
-    pub fn save_event(&mut self, sweep: SweepId, event: &Event) -> Result<(), StoreError> {
-        let explain = self.explain("save an event");
-        self.write(|tx| {
-            tx.prepare_cached("INSERT INTO event (sweep_id, told_at, event_json) VALUES (?1, ?2, ?3)")?
-                .execute(params![sweep.0, now(), json(event)?])?;
-            Ok(())
-        })
-        .map_err(explain)
     }
 
     /// Runs `work` in one transaction that takes the write lock at once and is on the disk when this returns.

@@ -72,6 +72,13 @@ fn new_trial(i: usize) -> NewTrial {
     }
 }
 
+/// A database in `folder` with a sweep that has no trials, for tests of other modules.
+pub(crate) fn registered(folder: &Path) -> (Store, SweepId) {
+    let mut store = Store::open(&folder.join("runs.db")).unwrap();
+    let (sweep, _) = store.register_sweep(&new_sweep(), &[]).unwrap();
+    (store, sweep)
+}
+
 pub(super) fn bench(trials: usize) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.db");

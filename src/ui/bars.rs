@@ -87,7 +87,7 @@ impl Bars {
                 let against = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
                 self.best.set_message(format!("best so far {} {metric} = {}{against}", name.bold(), number(*value)));
             }
-            Event::SweepFinished { .. } => {
+            Event::SweepFinished { .. } | Event::SweepFailed { .. } => {
                 self.trial.finish_and_clear();
                 self.best.finish_and_clear();
                 self.sweep.finish_and_clear();
@@ -98,9 +98,11 @@ impl Bars {
                 self.trial.set_message(sentence(event).unwrap_or_default());
                 self.print(event);
             }
+            Event::TrialReady { .. } => {}
             Event::Notice { .. }
             | Event::Warning { .. }
             | Event::ScenarioFinished { .. }
+            | Event::BreakerTripped { .. }
             | Event::Restored { .. }
             | Event::RestoreFailed { .. } => self.print(event),
         }
@@ -136,13 +138,16 @@ impl Bars {
         let Some(line) = sentence(event) else { return };
         let line = match event {
             Event::TrialFinished { outcome, .. } if outcome == "measured" => line.green().to_string(),
-            Event::TrialFinished { .. } | Event::RestoreFailed { .. } => line.red().to_string(),
-            Event::Warning { .. } => line.yellow().to_string(),
+            Event::TrialFinished { .. } | Event::RestoreFailed { .. } | Event::SweepFailed { .. } => {
+                line.red().to_string()
+            }
+            Event::Warning { .. } | Event::BreakerTripped { .. } => line.yellow().to_string(),
             Event::Restored { .. } => line.cyan().to_string(),
             Event::TrialSkipped { .. } => line.dimmed().to_string(),
             Event::SweepStarted { .. }
             | Event::Notice { .. }
             | Event::TrialStarted { .. }
+            | Event::TrialReady { .. }
             | Event::TrialProgressed { .. }
             | Event::ScenarioFinished { .. }
             | Event::BestSoFar { .. }

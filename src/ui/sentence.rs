@@ -18,6 +18,9 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             let again = if trial.attempt > 1 { format!(" (attempt {})", trial.attempt) } else { String::new() };
             format!("[{}/{}] {}{again}: starting", trial.position, trial.of, trial.name)
         }
+        Event::TrialReady { trial, ready_s } => {
+            format!("[{}/{}] {}: serves after {}", trial.position, trial.of, trial.name, duration(*ready_s))
+        }
         Event::TrialProgressed { trial, progress } => {
             format!("[{}/{}] {}: {}", trial.position, trial.of, trial.name, doing(progress))
         }
@@ -60,6 +63,9 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             line
         }
         Event::TrialSkipped { name, why } => format!("{name}: skipped: {why}"),
+        Event::BreakerTripped { failures, cause, remedy, .. } => {
+            format!("warning: stopping, {failures} trials in a row failed alike ({cause}): {remedy}; then run again")
+        }
         Event::BestSoFar { name, metric, value, gain_percent } => {
             let gain = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
             format!("best so far: {name}, {metric} = {}{gain}", super::format::number(*value))
@@ -69,7 +75,8 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             format!("{what} serves again, verified by a real completion, after {}", duration(*elapsed_s))
         }
         Event::RestoreFailed { what, why } => format!("error: {what} could not be put back: {why}"),
-        Event::SweepFinished { sweep, measured, failed, skipped, left, elapsed_s } => {
+        Event::SweepFailed { sweep, why } => format!("sweep {sweep} stopped: {why}"),
+        Event::SweepFinished { sweep, measured, failed, skipped, left, elapsed_s, .. } => {
             let rest = if *left > 0 { format!(", {left} left") } else { String::new() };
             format!(
                 "sweep {sweep}: {measured} measured, {failed} failed, {skipped} skipped{rest}; {}",
