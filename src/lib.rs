@@ -15,6 +15,7 @@ mod yaml;
 
 mod bench;
 mod launch;
+mod notify;
 mod sim;
 mod store;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["domain"],
     &["yaml", "grid", "compose", "classify", "resolve", "stats", "rank", "resume"],
-    &["store", "launch", "bench", "sim"],
+    &["store", "launch", "bench", "sim", "notify"],
     &["engine", "report"],
     &["cli", "ui"],
 ];
@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("bollard", &["launch"]),
-    ("reqwest", &["bench", "launch/probe.rs"]),
+    ("reqwest", &["bench", "launch/probe.rs", "notify"]),
     ("axum", &["sim"]),
     ("indicatif", &["ui"]),
     ("granit_parser", &["yaml.rs"]),

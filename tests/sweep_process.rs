@@ -17,6 +17,8 @@ mod events;
 mod kills;
 #[path = "sweep_process/neighbours.rs"]
 mod neighbours;
+#[path = "sweep_process/notify.rs"]
+mod notify;
 #[path = "sweep_process/signals.rs"]
 mod signals;
 

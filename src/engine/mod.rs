@@ -1,6 +1,7 @@
 //! The plan, the preflight, the sweep loop and one trial: decides and orders, and touches the world only through lower floors.
 
 mod again;
+mod announce;
 mod error;
 mod host;
 mod plan;

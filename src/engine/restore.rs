@@ -14,7 +14,7 @@ use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 use super::plan::Planner;
 use super::record::Recorder;
 use super::sweep::Sweep;
-use super::{EngineError, Teller, deployment_identity};
+use super::{EngineError, Teller, announce, deployment_identity};
 
 /// How long what served before may take to answer again: a cold boot of a large model.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -135,9 +135,14 @@ pub(crate) async fn recover(
             restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
         let redactor = planner.as_ref().map(|p| p.redactor.clone()).unwrap_or_default();
         let mut recorder = restoration.sweep.map(|sweep| Recorder::new(sweep, redactor, teller.clone()));
-        let service = planner.map(|p| p.service).unwrap_or_default();
-        let plan = restore_plan(&service);
-        restore_one(launcher, &mut store, restoration, &plan, recorder.as_mut(), teller).await?;
+        let plan = restore_plan(planner.as_ref().map_or(&Service::default(), |planner| &planner.service));
+        let put_back = restore_one(launcher, &mut store, restoration, &plan, recorder.as_mut(), teller).await;
+        if let (Err(error @ EngineError::Restore(_)), Some(planner), Some(sweep)) =
+            (&put_back, &planner, restoration.sweep)
+        {
+            announce::restore_failed_later(planner, sweep, &store, error, teller).await;
+        }
+        put_back?;
         restored.push(restoration.what.clone());
     }
     Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored })
@@ -180,7 +185,16 @@ async fn restore_one(
     say(store, Event::Restoring { what: restoration.what.clone() });
     let never = CancellationToken::new();
     let mut failed = None;
-    for serving in serving_of(restoration)? {
+    let servings = match serving_of(restoration) {
+        Ok(servings) => servings,
+        Err(error) => {
+            let why = error.to_string();
+            failed = Some(why.clone());
+            say(store, Event::RestoreFailed { what: restoration.what.clone(), why });
+            Vec::new()
+        }
+    };
+    for serving in servings {
         let what = format!("container {}", serving.name);
         let event = match launcher.restore(&serving, plan, &never).await {
             Ok(restored) => match (restored.action, restored.answered) {

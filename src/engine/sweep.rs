@@ -19,7 +19,7 @@ use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, restore, score, settle, twins, until};
+use super::{EngineError, Teller, announce, restore, score, settle, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +174,7 @@ impl Sweep {
             // The error itself is what the caller tells; a database that is gone cannot keep this one either.
             let _ = self.recorder.record_or_tell(&mut self.store, failed);
         }
+        announce::end(&mut self, &summary).await;
         summary
     }
 
@@ -202,6 +203,9 @@ impl Sweep {
         }
         let worked = self.work(todos).await;
         let restored = restore::put_back(self).await;
+        if let Err(error @ EngineError::Restore(_)) = &restored {
+            announce::restore_failed(self, error).await;
+        }
         let end = match (&worked, &restored) {
             (Ok(Ended::Complete), Ok(())) => RunEnd::Complete,
             (Ok(Ended::Incomplete), Ok(())) => RunEnd::Incomplete,
@@ -257,7 +261,9 @@ impl Sweep {
                     if let Some(failures) = breaker.trips_on(failure) {
                         let evidence = failure.evidence.first().map(|e| e.text.clone()).unwrap_or_default();
                         let (cause, remedy) = (failure.cause, failure.remedy.clone());
+                        let why = format!("{failures} trials in a row failed alike ({cause}): {remedy}");
                         self.record(Event::BreakerTripped { failures, cause, evidence, remedy })?;
+                        announce::breaker(self, &why).await;
                         return Ok(Ended::Incomplete);
                     }
                     continue;
@@ -453,6 +459,16 @@ impl Sweep {
             skipped: row.skipped as usize,
             left: row.remaining as usize,
         })
+    }
+
+    /// Since this run began, s.
+    pub(super) fn elapsed_s(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    /// The best config so far, as it was last told.
+    pub(super) const fn best(&self) -> Option<&Event> {
+        self.best.as_ref()
     }
 
     /// The deployment's identity.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::deployment::DeploymentKind;
+use super::notify::{Channel, check_url};
 use super::points::settings_of;
 use super::settings::{Finding, Setting, check_value};
 use super::{Grid, SuiteRef};
@@ -148,6 +149,17 @@ impl Grid {
             DeploymentKind::Process(process) => {
                 let words = process.command.iter_mut().chain(process.env.iter_mut().map(|(_, value)| value));
                 words.for_each(|word| replacer.text(&mut word.value, &word.span));
+            }
+        }
+        for receiver in &mut self.notify {
+            match &mut receiver.channel {
+                Channel::Webhook { url, .. } => {
+                    let known = replacer.problems.len();
+                    replacer.text(&mut url.value, &url.span);
+                    let wrong = (replacer.problems.len() == known).then(|| check_url(url)).flatten();
+                    replacer.problems.extend(wrong);
+                }
+                Channel::Hook { words } => words.iter_mut().for_each(|w| replacer.text(&mut w.value, &w.span)),
             }
         }
         if let SuiteRef::File(file) = &mut self.suite {

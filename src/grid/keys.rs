@@ -16,6 +16,7 @@ pub(super) const GRID: &[&str] = &[
     "gates",
     "objectives",
     "limits",
+    "notify",
 ];
 
 /// `deployment`.
@@ -46,6 +47,9 @@ pub(super) const SUITE: &[&str] = &["name", "base"];
 /// `limits`.
 pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "identical_failures", "retries"];
 
+/// An item of `notify`.
+pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "retries"];
+
 /// Every section with its keys, as the reference names them.
 #[cfg(test)]
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
@@ -58,4 +62,5 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("order", ORDER),
     ("suite", SUITE),
     ("limits", LIMITS),
+    ("notify", NOTIFY),
 ];

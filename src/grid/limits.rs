@@ -97,7 +97,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
     let mut limits = Limits::default();
     for (key, slot) in [("startup", &mut limits.startup), ("stall", &mut limits.stall), ("trial", &mut limits.trial)] {
         if let Some(value) = present(node, key) {
-            duration(reader, value, key, slot);
+            duration(reader, value, &format!("`limits.{key}`"), slot);
         }
     }
     if let Some(value) = present(node, "until") {
@@ -117,9 +117,10 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
     limits
 }
 
-fn duration(reader: &mut Reader, node: &Node, key: &str, slot: &mut Duration) {
+/// Reads a duration into `slot`; a wrong one is said of `what`.
+pub(super) fn duration(reader: &mut Reader, node: &Node, what: &str, slot: &mut Duration) {
     let Some(text) = node.text() else {
-        reader.wrong_type(node, &format!("`limits.{key}`"), "a duration", "write e.g. 20m, 90s, 1h30m");
+        reader.wrong_type(node, what, "a duration", "write e.g. 20m, 90s, 1h30m");
         return;
     };
     match parse_duration(text) {

@@ -15,6 +15,7 @@ mod judge;
 mod keys;
 mod limits;
 mod lint;
+mod notify;
 mod parse;
 mod points;
 mod reader;
@@ -35,6 +36,7 @@ pub use import::import_json;
 pub use interpolate::Variables;
 pub use limits::{Limits, TimeOfDay};
 pub use lint::lint;
+pub use notify::{Channel, Happening, Notification, WebhookFormat};
 pub use parse::parse;
 pub use rule::Rule;
 pub use settings::Assignment;
@@ -76,6 +78,8 @@ pub struct Grid {
     pub objectives: Vec<Objective>,
     /// When to stop waiting and trying.
     pub limits: Limits,
+    /// Whom to tell of the sweep's end, its breaker, a failed restoration.
+    pub notify: Vec<Notification>,
     /// What was found while reading and is no error.
     pub warnings: Diagnostics,
     /// The settings that `base` makes.
@@ -85,12 +89,17 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The values that base, axes and configs give to flags and variables that are secret by name.
+    /// The values that base, axes and configs give to flags and variables that are secret by name, and the webhooks' addresses.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let assignments = self.base.iter().chain(self.configs.iter().flat_map(|c| &c.settings)).map(|a| &a.setting);
         let values = self.axes.iter().flat_map(|axis| &axis.values).map(|v| &v.setting);
-        assignments.chain(values).flat_map(settings::Setting::secrets).collect()
+        let webhooks = self.notify.iter().filter_map(|receiver| match &receiver.channel {
+            Channel::Webhook { url, .. } => Some(&url.value),
+            Channel::Hook { .. } => None,
+        });
+        let addresses = webhooks.flat_map(|url| notify::secrets_of(url));
+        assignments.chain(values).flat_map(settings::Setting::secrets).chain(addresses).collect()
     }
 }
 
