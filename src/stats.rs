@@ -2,6 +2,10 @@
 //!
 //! Every function says how many samples it needs and gives nothing below that: a figure that does not exist is not 0.
 
+mod drift;
+
+pub use drift::{Change, Slope, drift_across, matched_change, matched_slope, ratio_of_sums};
+
 /// Replicates of a bootstrap: enough for the second digit of a 95 % interval.
 pub const BOOTSTRAP_REPLICATES: usize = 1_000;
 
@@ -208,54 +212,6 @@ fn describe_intervals(
     names.zip(replicates.into_iter().map(interval_of)).collect()
 }
 
-/// A robust slope with its interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slope {
-    /// Median of the slopes of all pairs: y per unit of x, with its sign.
-    pub value: f64,
-    /// Sen's 95 % interval.
-    pub interval: Interval,
-}
-
-/// Theil-Sen slope of points (x, y) with Sen's interval at 95 % (Sen 1968, from the normal approximation of Kendall's
-/// statistic); `None` below five points or where fewer than five pairs differ in x.
-#[must_use]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for trends over a trial, once telemetry is sampled; proven on Sen's own example")
-)]
-pub fn theil_sen(points: &[(f64, f64)]) -> Option<Slope> {
-    const Z_95: f64 = 1.959_963_984_540_054;
-    if points.len() < MIN_SAMPLES_FOR_INTERVAL {
-        return None;
-    }
-    theil_sen_at(points, Z_95)
-}
-
-fn theil_sen_at(points: &[(f64, f64)], z: f64) -> Option<Slope> {
-    let mut slopes = Vec::new();
-    for (i, (x0, y0)) in points.iter().enumerate() {
-        for (x1, y1) in &points[i + 1..] {
-            if (x1 - x0).abs() > 0.0 {
-                slopes.push((y1 - y0) / (x1 - x0));
-            }
-        }
-    }
-    if slopes.len() < MIN_SAMPLES_FOR_INTERVAL {
-        return None;
-    }
-    slopes.sort_by(f64::total_cmp);
-    let (n, pairs) = (points.len() as f64, slopes.len() as f64);
-    let deviation = z * (n * (n - 1.0) * (2.0f64.mul_add(n, 5.0)) / 18.0).sqrt();
-    let last = slopes.len() - 1;
-    let low = (((pairs - deviation) / 2.0).round() - 1.0).max(0.0) as usize;
-    let high = ((pairs + deviation) / 2.0).round().max(0.0) as usize;
-    Some(Slope {
-        value: quantile_of_sorted(&slopes, 0.5)?,
-        interval: Interval { low: slopes[low.min(last)], high: slopes[high.min(last)] },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -347,25 +303,6 @@ mod tests {
         let plain = bootstrap_interval(&samples, 7, median).unwrap();
         assert!(close(of("p50").unwrap().low, plain.low, 1e-9));
         assert_eq!(of("max"), None);
-    }
-
-    #[test]
-    fn theil_sen_meets_sen_s_own_example() {
-        // Sen 1968; slope 4, interval 3.71 to 4.38 at alpha = 0.07 (z = 1.8119)
-        let points = [(1.0, 9.0), (2.0, 15.0), (3.0, 19.0), (4.0, 20.0), (10.0, 45.0), (12.0, 55.0), (18.0, 78.0)];
-        let slope = theil_sen_at(&points, 1.811_9).unwrap();
-        assert!(close(slope.value, 4.0, 1e-12));
-        assert!(close(slope.interval.low, 3.71, 0.01) && close(slope.interval.high, 4.38, 0.01), "{slope:?}");
-    }
-
-    #[test]
-    fn a_slope_keeps_its_sign_and_shrugs_off_one_outlier() {
-        let mut points: Vec<(f64, f64)> = (0..12).map(|i| (f64::from(i), -2.0 * f64::from(i))).collect();
-        points[6].1 = 1_000.0;
-        let slope = theil_sen(&points).unwrap();
-        assert!(close(slope.value, -2.0, 1e-9) && slope.interval.high < 0.0);
-        assert_eq!(theil_sen(&[(1.0, 1.0); 9]), None);
-        assert_eq!(theil_sen(&points[..4]), None);
     }
 
     proptest! {

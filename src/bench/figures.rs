@@ -51,6 +51,14 @@ impl Figures {
         }
     }
 
+    /// All statistics that the samples of a whole scenario allow, one sample per request.
+    pub(super) fn overall(&mut self, name: &str, samples: &[f64], failed_n: usize) {
+        for s in stats::describe(samples, self.seed) {
+            let single = Single { value: s.value, n: samples.len(), failed_n, interval: s.interval };
+            self.push(None, name, Some(s.name), single);
+        }
+    }
+
     /// One figure.
     pub(super) fn single(&mut self, point: Option<&str>, name: &str, single: Single) {
         self.push(point, name, None, single);
@@ -107,6 +115,12 @@ fn unit_of(name: &str) -> &'static str {
         "tokens_per_s"
     } else if name.ends_with("requests_per_s") {
         "requests_per_s"
+    } else if name.ends_with("_ms_per_turn") {
+        "ms_per_turn"
+    } else if name.ends_with("_bytes_per_h") {
+        "bytes_per_h"
+    } else if name.ends_with("_ratio_per_h") {
+        "ratio_per_h"
     } else if name.ends_with("_ms") {
         "ms"
     } else if name.ends_with("_ratio") || name == "passed" {

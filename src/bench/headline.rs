@@ -11,13 +11,16 @@ pub fn headline(result: &ScenarioResult) -> Vec<&Metric> {
             &["kv_cache.ttft_miss_ms.p50", "kv_cache.ttft_hit_ms.p50", "kv_cache.acceleration_ratio"]
         }
         ScenarioKind::Load => &["load.output_tokens_per_s", "load.ttft_ms.p50", "load.tpot_ms.p50"],
-        ScenarioKind::Conversation
-        | ScenarioKind::Reasoning
-        | ScenarioKind::ToolCalling
-        | ScenarioKind::Stability
-        | ScenarioKind::LongContext
-        | ScenarioKind::Canary
-        | ScenarioKind::Profile => &[],
+        ScenarioKind::Conversation => {
+            &["conversation.ttft_ms.p50", "conversation.e2e_drift_ratio", "conversation.success_ratio"]
+        }
+        ScenarioKind::Stability => {
+            &["stability.error_ratio", "stability.e2e_drift_ratio", "stability.e2e_change_ratio"]
+        }
+        ScenarioKind::LongContext => {
+            &["long_context.survived_ratio", "long_context.ttft_ms.p50", "long_context.prefill_tokens_per_s.p50"]
+        }
+        ScenarioKind::Reasoning | ScenarioKind::ToolCalling | ScenarioKind::Canary | ScenarioKind::Profile => &[],
     };
     wanted.iter().filter_map(|path| result.metrics.iter().find(|m| m.path.to_string() == *path)).collect()
 }

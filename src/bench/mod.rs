@@ -5,23 +5,29 @@ mod chat;
 mod client;
 mod clock;
 mod context;
+mod conversation;
 mod delta;
 mod error;
 mod figures;
 mod headline;
 mod kv_cache;
 mod load;
+mod long_context;
 mod prometheus;
 mod prompt;
 mod run;
 mod selfcheck;
 mod smoke;
 mod sse;
+mod stability;
 mod stream;
 mod target;
 mod validity;
+mod visits;
 mod window;
 
+#[cfg(test)]
+mod over_time_tests;
 #[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]

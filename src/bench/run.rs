@@ -17,7 +17,7 @@ use super::context::{Activity, Context};
 use super::figures::Figures;
 use super::prometheus::Scrape;
 use super::prompt::{Prompt, PromptWriter, data_sha256};
-use super::{BenchError, RunClock, Unusable, kv_cache, load, smoke, validity};
+use super::{BenchError, RunClock, Unusable, conversation, kv_cache, load, long_context, smoke, stability, validity};
 
 /// How long `/health` may take when a request of ours failed.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,19 @@ const ENGINE_PREFIX: &str = "vllm:";
 pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec) -> String {
     // Plain data; if it could not be written, the error's text would still be a function of the content.
     let json = serde_json::to_string(spec).unwrap_or_else(|e| e.to_string());
-    data_sha256(seed, &json)
+    data_sha256(seed, &json, &texts_of(spec))
+}
+
+/// The texts that a scenario sends besides seeded words.
+fn texts_of(spec: &ScenarioSpec) -> Vec<&'static str> {
+    match spec {
+        ScenarioSpec::Conversation(_) => conversation::TEXTS.to_vec(),
+        ScenarioSpec::Smoke(_)
+        | ScenarioSpec::KvCache(_)
+        | ScenarioSpec::Load(_)
+        | ScenarioSpec::Stability(_)
+        | ScenarioSpec::LongContext(_) => Vec::new(),
+    }
 }
 
 /// Runs one scenario to its end.
@@ -47,6 +59,9 @@ pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -
         ScenarioSpec::Smoke(spec) => smoke::run(&mut run, spec).await,
         ScenarioSpec::KvCache(spec) => kv_cache::run(&mut run, spec).await,
         ScenarioSpec::Load(spec) => load::run(&mut run, spec).await,
+        ScenarioSpec::Conversation(spec) => conversation::run(&mut run, spec).await,
+        ScenarioSpec::Stability(spec) => stability::run(&mut run, spec).await,
+        ScenarioSpec::LongContext(spec) => long_context::run(&mut run, spec).await,
     };
     match outcome {
         Ok(()) => Ok(run.finish().await),
@@ -250,7 +265,6 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     async fn begin(client: &'a Client, spec: &ScenarioSpec, ctx: &'a Context) -> Result<Self, BenchError> {
-        let spec_json = serde_json::to_string(spec).map_err(|e| BenchError::Internal(format!("spec: {e}")))?;
         ctx.progress.send_replace(super::Progress::default());
         let before = ctx.cancel.run_until_cancelled(scrape(client)).await.flatten();
         let sender = Sender {
@@ -272,7 +286,7 @@ impl<'a> Run<'a> {
             replies: Vec::new(),
             fixed_length: FixedBy::MinTokens,
             spec: spec.clone(),
-            data_sha256: data_sha256(ctx.seed, &spec_json),
+            data_sha256: data_sha256_of(ctx.seed, spec),
             started_at: jiff::Timestamp::now().to_string(),
             started: Instant::now(),
             before,
@@ -286,11 +300,21 @@ impl<'a> Run<'a> {
 
     /// Sends one request, keeps its reply (the last one in `replies`), and looks after the server when it failed.
     pub(super) async fn send(&mut self, request: &ChatRequest, purpose: &Purpose) -> Result<RequestRecord, Stop> {
+        let (record, goes_on) = self.send_and_tell(request, purpose).await;
+        goes_on.map(|()| record)
+    }
+
+    /// Like [`Self::send`], with the record also of the request that ends the run.
+    pub(super) async fn send_and_tell(
+        &mut self,
+        request: &ChatRequest,
+        purpose: &Purpose,
+    ) -> (RequestRecord, Result<(), Stop>) {
         let reply = self.sender.send(request, purpose, &self.ctx.cancel).await;
         let record = reply.record.clone();
         self.replies.push(reply);
-        self.sender.check(&record).await?;
-        Ok(record)
+        let goes_on = self.sender.check(&record).await;
+        (record, goes_on)
     }
 
     /// A prompt of `tokens` tokens; see [`PromptWriter::prompt`].

@@ -34,6 +34,8 @@ pub(super) struct Engine {
     pub(super) hit_ms: u64,
     /// Between two chunks, ms.
     pub(super) gap_ms: u64,
+    /// So much longer is each gap after every four requests, ms.
+    pub(super) slower_ms: u64,
     /// What a repeated prompt meets.
     pub(super) cache: Cache,
     /// Whether usage says `cached_tokens`.
@@ -81,6 +83,7 @@ impl Default for Script {
             miss_ms: 0,
             hit_ms: 0,
             gap_ms: 0,
+            slower_ms: 0,
             cache: Cache::On,
             says_cached: true,
             usage: true,
@@ -286,7 +289,8 @@ async fn play(socket: &mut TcpStream, steps: &[Step]) -> Option<()> {
 }
 
 fn prompt_of(body: &Value) -> String {
-    body["messages"][0]["content"].as_str().unwrap().to_owned()
+    let messages = body["messages"].as_array().unwrap().iter();
+    messages.map(|m| m["content"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 /// A word is a token, a long one two, and the chat template five.
@@ -353,7 +357,8 @@ impl Shared {
         let mut sent = 0;
         while sent < wanted {
             if sent > 0 {
-                tokio::time::sleep(Duration::from_millis(engine.gap_ms)).await;
+                let gap_ms = engine.gap_ms + engine.slower_ms * u64::from(number / 4);
+                tokio::time::sleep(Duration::from_millis(gap_ms)).await;
             }
             sent = (sent + engine.tokens_per_chunk).min(wanted);
             let event = json!({"choices": [{"delta": {"content": "word "}}], "usage": usage(sent)});

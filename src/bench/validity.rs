@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{CounterDelta, RequestEnd, Validity, ValidityReason, Verdict};
+use crate::domain::{CounterDelta, RequestEnd, RequestRecord, Validity, ValidityReason, Verdict};
+use crate::stats;
 
 use super::chat::Reply;
 use super::prometheus::Scrape;
@@ -15,6 +16,9 @@ const TOKEN_SLACK: f64 = 16.0;
 
 /// A prompt may be so many tokens off its own count (templates that add the date, a second BOS).
 const PROMPT_SLACK: u32 = 8;
+
+/// A fresh prompt may share so much with others: chat templates share a few tokens.
+const FRESH_SHARE: f64 = 0.1;
 
 /// Failed requests among the measured ones, with how they failed and the first error.
 pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
@@ -41,7 +45,16 @@ fn one_line(text: &str) -> String {
 
 /// Token counts of complete, measured requests: said at all, as long as asked for, and as long as counted before.
 pub(super) fn of_tokens(validity: &mut Validity, replies: &[Reply], output_tokens: u32) {
-    let complete = || replies.iter().map(|r| &r.record).filter(|r| r.measured && r.end.is_complete());
+    of_tokens_of(validity, replies.iter(), output_tokens);
+}
+
+/// Like [`of_tokens`], for some of the replies.
+pub(super) fn of_tokens_of<'r>(
+    validity: &mut Validity,
+    replies: impl Iterator<Item = &'r Reply> + Clone,
+    output_tokens: u32,
+) {
+    let complete = || replies.clone().map(|r| &r.record).filter(|r| r.measured && r.end.is_complete());
     let silent = complete().filter(|r| r.completion_tokens.is_none()).count();
     if silent > 0 {
         let sentence = format!("{silent} of {} complete requests came without usage", complete().count());
@@ -71,6 +84,21 @@ pub(super) fn of_prompts(validity: &mut Validity, said_and_counted: &[(u32, u32)
     if let Some((said, counted)) = said_and_counted.iter().find(|(said, counted)| off(*said, *counted)) {
         let sentence = format!("usage says {said} prompt tokens where {counted} were counted before sending");
         validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);
+    }
+}
+
+/// Prompts that were to be new to the prefix cache, as their usage says.
+pub(super) fn of_fresh_prompts<'r>(
+    validity: &mut Validity,
+    what: &str,
+    records: impl Iterator<Item = &'r RequestRecord>,
+) {
+    let said: Vec<(f64, f64)> =
+        records.filter_map(|r| Some((f64::from(r.cached_tokens?), f64::from(r.prompt_tokens?)))).collect();
+    if let Some(share) = stats::ratio_of_sums(&said).filter(|share| *share > FRESH_SHARE) {
+        let sentence =
+            format!("{what}: cached_tokens say that {:.0} % of fresh prompts came from the cache", share * 100.0);
+        validity.add(Verdict::Invalid, ValidityReason::MissWasCached, sentence);
     }
 }
 

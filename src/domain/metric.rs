@@ -88,7 +88,8 @@ pub struct Metric {
     pub path: MetricPath,
     /// The figure, in `unit`.
     pub value: f64,
-    /// Unit, spelt as in the name's ending: `ms`, `tokens_per_s`, `requests_per_s`, `ratio`, `count`, `bytes`.
+    /// Unit, spelt as in the name's ending: `ms`, `tokens_per_s`, `requests_per_s`, `ratio`, `count`, `bytes`,
+    /// `ms_per_turn`, ... `docs/metrics.md` names the unit of each.
     pub unit: String,
     /// Samples that the figure stands on.
     pub n: u64,

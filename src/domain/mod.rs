@@ -29,6 +29,8 @@ pub use redact::Redactor;
 pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
-pub use suite::{KvCacheSpec, LoadSpec, ScenarioSpec, SmokeSpec, Suite};
+pub use suite::{
+    ConversationSpec, KvCacheSpec, Language, LoadSpec, LongContextSpec, ScenarioSpec, SmokeSpec, StabilitySpec, Suite,
+};
 pub use template::{NamedNumber, leading_number, scan_numbers};
 pub(crate) use text_enum::text_enum;

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ScenarioKind;
 
+mod over_time;
+
+pub use over_time::{ConversationSpec, Language, LongContextSpec, StabilitySpec};
+
 /// A benchmark suite: scenarios in the order in which they run, all on one start of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Suite {
@@ -25,6 +29,12 @@ pub enum ScenarioSpec {
     KvCache(KvCacheSpec),
     /// See [`ScenarioKind::Load`].
     Load(LoadSpec),
+    /// See [`ScenarioKind::Conversation`].
+    Conversation(ConversationSpec),
+    /// See [`ScenarioKind::Stability`].
+    Stability(StabilitySpec),
+    /// See [`ScenarioKind::LongContext`].
+    LongContext(LongContextSpec),
 }
 
 impl ScenarioSpec {
@@ -35,6 +45,9 @@ impl ScenarioSpec {
             Self::Smoke(_) => ScenarioKind::Smoke,
             Self::KvCache(_) => ScenarioKind::KvCache,
             Self::Load(_) => ScenarioKind::Load,
+            Self::Conversation(_) => ScenarioKind::Conversation,
+            Self::Stability(_) => ScenarioKind::Stability,
+            Self::LongContext(_) => ScenarioKind::LongContext,
         }
     }
 }
@@ -135,6 +148,9 @@ impl Suite {
                     requests_per_user: 8,
                     ..Default::default()
                 }),
+                ScenarioSpec::Conversation(ConversationSpec::default()),
+                ScenarioSpec::Stability(StabilitySpec::default()),
+                ScenarioSpec::LongContext(LongContextSpec::default()),
             ],
         }
     }

@@ -125,7 +125,12 @@ fn lacking_samples(path: &MetricPath, scenarios: &[ScenarioSpec]) -> Option<(u32
         ScenarioSpec::KvCache(spec) if path.scenario == ScenarioKind::KvCache && spec.repeats < needs => {
             Some((needs, spec.repeats))
         }
-        ScenarioSpec::KvCache(_) | ScenarioSpec::Smoke(_) | ScenarioSpec::Load(_) => None,
+        ScenarioSpec::KvCache(_)
+        | ScenarioSpec::Smoke(_)
+        | ScenarioSpec::Load(_)
+        | ScenarioSpec::Conversation(_)
+        | ScenarioSpec::Stability(_)
+        | ScenarioSpec::LongContext(_) => None,
     })
 }
 

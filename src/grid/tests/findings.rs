@@ -213,7 +213,7 @@ fn a_wrong_suite_says_what_there_is() {
         ("{ load: { concurrency: 1 } }", "wrong-type", "docs/grid.md"),
         ("{ load: { concurrency: [0] } }", "out-of-range", "above 0"),
         ("{ load: { scenario: load } }", "unknown-key", "remove it"),
-        ("{ conversation: {} }", "unavailable-scenario", "smoke, kv_cache, load"),
+        ("{ profile: {} }", "unavailable-scenario", "smoke, kv_cache"),
         ("[]", "empty-suite", "quick, full"),
     ] {
         let rest = format!("suite: {written}\n");
