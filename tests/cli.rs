@@ -173,3 +173,38 @@ fn a_reader_that_goes_away_is_no_error() {
         done.says(&["ended with 0"]);
     }
 }
+
+#[test]
+fn every_grid_among_the_recipes_is_right() {
+    let recipes = std::fs::read_to_string(common::root().join("docs/recipes.md")).unwrap();
+    let grids: Vec<&str> = recipes.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(grids.len() >= 4);
+    for grid in grids {
+        let scene = Scene::new();
+        scene.write(
+            "compose.yml",
+            "services: { vllm: { image: \"vllm/vllm-openai:v0.11.0\", command: [--model, m] } }\n",
+        );
+        scene.write("grid.yaml", grid);
+        scene.run(["check", "grid.yaml", "--files-only"]).ok();
+        scene
+            .run(["plan", "grid.yaml"])
+            .ok()
+            .says(&["as_deployed"].map(|name| if grid.contains(name) { name } else { "" }));
+    }
+}
+
+#[test]
+fn every_page_of_the_book_is_in_its_index_and_every_link_of_it_leads_somewhere() {
+    let docs = common::root().join("docs");
+    let index = std::fs::read_to_string(docs.join("README.md")).unwrap();
+    for entry in std::fs::read_dir(&docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" {
+            assert!(index.contains(&format!("({name})")), "docs/README.md does not list {name}");
+        }
+    }
+    for target in index.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+        assert!(docs.join(target).exists(), "docs/README.md leads to {target}");
+    }
+}
