@@ -7,6 +7,7 @@ mod domain;
 mod classify;
 mod compose;
 mod grid;
+mod prune;
 mod rank;
 mod resolve;
 mod resume;

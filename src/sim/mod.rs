@@ -33,6 +33,8 @@ mod fault_tests;
 #[cfg(test)]
 mod in_process;
 #[cfg(test)]
+mod prune_tests;
+#[cfg(test)]
 mod scheduler_tests;
 #[cfg(test)]
 mod serving_tests;
