@@ -96,11 +96,13 @@ pub struct TrialHistory {
 pub struct RetryPolicy {
     /// Further tries after a failure that may pass by itself; 0 settles every failure.
     pub transient_retries: u32,
+    /// Run also what was skipped because a failure implies that it fails.
+    pub measure_implied: bool,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { transient_retries: 2 }
+        Self { transient_retries: 2, measure_implied: false }
     }
 }
 
@@ -222,7 +224,8 @@ pub fn outstanding(plan: &[PlanItem], history: &[TrialHistory], policy: &RetryPo
 
 /// Why a config of this past is to be run, or `None` when it is settled.
 fn still_to_run(trials: &[&TrialHistory], policy: &RetryPolicy) -> Option<Why> {
-    if trials.iter().filter_map(|t| t.skip).any(skip_settles) {
+    let wanted = |skip: &SkipReason| policy.measure_implied && *skip == SkipReason::Implied;
+    if trials.iter().filter_map(|t| t.skip).filter(|skip| !wanted(skip)).any(skip_settles) {
         return None;
     }
     let attempts: Vec<&AttemptHistory> = trials.iter().flat_map(|t| &t.attempts).collect();

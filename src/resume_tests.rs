@@ -56,7 +56,7 @@ fn a_permanent_failure_is_settled_and_a_transient_one_is_tried_the_agreed_number
         assert_eq!((todos[0].why, todos[0].attempt as usize), (Why::Retry, tries + 1));
     }
     assert_eq!(todo_of(&plan, &[past(0, vec![busy(), busy(), busy()])]), []);
-    let never = RetryPolicy { transient_retries: 0 };
+    let never = RetryPolicy { transient_retries: 0, ..RetryPolicy::default() };
     assert_eq!(outstanding(&plan, &[past(0, vec![busy()])], &never), []);
 }
 
@@ -250,7 +250,7 @@ proptest! {
     fn with_failures_too_nothing_is_measured_twice_and_only_settled_failures_lack_results(
         plan in any_plan(), fates in proptest::collection::vec(any_fate(), 0..60), transient_retries in 0_u32..3
     ) {
-        let policy = RetryPolicy { transient_retries };
+        let policy = RetryPolicy { transient_retries, ..RetryPolicy::default() };
         let mut world = World::default();
         until_settled(&mut world, &plan, &policy, fates);
         prop_assert_eq!(&world.measured_twice, &Vec::<ResultKey>::new());

@@ -19,6 +19,8 @@ mod kills;
 mod neighbours;
 #[path = "sweep_process/notify.rs"]
 mod notify;
+#[path = "sweep_process/pruning.rs"]
+mod pruning;
 #[path = "sweep_process/signals.rs"]
 mod signals;
 

@@ -120,6 +120,12 @@ pub(crate) struct RunArgs {
     /// Measure configs that resolve to the same engine each, instead of once
     #[arg(long)]
     pub(crate) measure_twins: bool,
+    /// Measure also configs that a failure of another one says will fail
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+    /// At the end measure K of the configs that were skipped so, and warn if one serves
+    #[arg(long, value_name = "K", conflicts_with = "no_prune")]
+    pub(crate) verify_pruned: Option<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -31,6 +31,8 @@ pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
         limit: args.limit,
         until,
         measure_twins: args.measure_twins,
+        no_prune: args.no_prune,
+        verify_pruned: args.verify_pruned,
     };
     sweep(planner, db, options, Images::new(), args.dry_run).await
 }

@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod plan;
 mod preflight;
+mod pruning;
 mod readback;
 mod record;
 mod register;

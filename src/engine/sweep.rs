@@ -19,7 +19,7 @@ use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, announce, restore, score, settle, twins, until};
+use super::{EngineError, Teller, announce, pruning, restore, score, settle, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,10 @@ pub(crate) struct SweepOptions {
     pub(crate) until: Option<TimeOfDay>,
     /// Measure configs that resolve to the same engine each.
     pub(crate) measure_twins: bool,
+    /// Measure also what a failure implies will fail, now and where an earlier run left it out.
+    pub(crate) no_prune: bool,
+    /// At the end measure so many of the pruned configs all the same.
+    pub(crate) verify_pruned: Option<usize>,
 }
 
 text_enum! {
@@ -79,10 +83,10 @@ pub(crate) struct Sweep {
     pub(super) run: RunId,
     pub(super) image_ids: HashMap<String, String>,
     pub(super) db_label: String,
-    options: SweepOptions,
+    pub(super) options: SweepOptions,
     lock: SweepLock,
-    plan: Vec<PlannedConfig>,
-    trial_ids: Vec<TrialId>,
+    pub(super) plan: Vec<PlannedConfig>,
+    pub(super) trial_ids: Vec<TrialId>,
     resumed: bool,
     began: Instant,
     began_at: jiff::ZonedDateTime,
@@ -231,15 +235,29 @@ impl Sweep {
     }
 
     async fn work(&mut self, todos: Vec<Todo>) -> Result<Ended, EngineError> {
-        if todos.is_empty() {
+        if todos.is_empty() && pruning::sample(self)?.is_empty() {
             return Ok(Ended::Complete);
         }
         restore::take_aside(self).await?;
         let chosen = self.chosen(&todos);
         let mut queue: VecDeque<Queued> = chosen.iter().cloned().map(Queued::now).collect();
+        if self.resumed {
+            pruning::prune_by_history(self, &mut queue)?;
+        }
+        // What was pruned and is measured all the same, once the rest is done.
+        let mut checked: Option<Vec<usize>> = None;
         let mut breaker = Breaker::new(self.planner.grid.limits.identical_failures);
         let mut took_s: Vec<f64> = Vec::new();
-        while let Some(next) = queue.pop_front() {
+        loop {
+            let Some(next) = queue.pop_front() else {
+                if checked.is_some() {
+                    break;
+                }
+                let sample = pruning::sample(self)?;
+                checked = Some(sample.iter().map(|todo| todo.item).collect());
+                queue.extend(sample.into_iter().map(Queued::now));
+                continue;
+            };
             self.wait_for_its_turn(&next).await?;
             let todo = next.todo;
             if self.cancel.is_cancelled() {
@@ -251,12 +269,19 @@ impl Sweep {
             }
             let Attempted { outcome, elapsed_s, twin_of } = self.attempt(&todo).await?;
             took_s.push(elapsed_s);
+            if checked.as_ref().is_some_and(|checked| checked.contains(&todo.item)) {
+                pruning::judge(self, todo.item, &outcome)?;
+            }
             match &outcome {
                 Outcome::Measured => self.after_measured(&todo)?,
                 Outcome::Failed(failure) => {
-                    if resume::may_retry(failure.cause, failure.transient) {
-                        let again = self.outstanding()?.into_iter().find(|t| t.item == todo.item);
-                        queue.extend(again.map(|todo| Queued::after(todo, failure.cause)));
+                    let again = match resume::may_retry(failure.cause, failure.transient) {
+                        true => self.outstanding()?.into_iter().find(|t| t.item == todo.item),
+                        false => None,
+                    };
+                    match again {
+                        Some(todo) => queue.push_back(Queued::after(todo, failure.cause)),
+                        None => pruning::prune_by(self, todo.item, failure, &mut queue)?,
                     }
                     if let Some(failures) = breaker.trips_on(failure) {
                         let evidence = failure.evidence.first().map(|e| e.text.clone()).unwrap_or_default();
@@ -333,7 +358,16 @@ impl Sweep {
     }
 
     /// What is still to be run, in the plan's order.
-    fn outstanding(&self) -> Result<Vec<Todo>, EngineError> {
+    pub(super) fn outstanding(&self) -> Result<Vec<Todo>, EngineError> {
+        self.outstanding_by(self.options.no_prune)
+    }
+
+    /// As [`Self::outstanding`], with what was pruned.
+    pub(super) fn outstanding_without_skips(&self) -> Result<Vec<Todo>, EngineError> {
+        self.outstanding_by(true)
+    }
+
+    fn outstanding_by(&self, measure_implied: bool) -> Result<Vec<Todo>, EngineError> {
         let suite = &self.planner.suite;
         let items: Vec<PlanItem> = self
             .plan
@@ -345,7 +379,7 @@ impl Sweep {
                 skip: p.skip.as_ref().map(|(reason, _)| *reason),
             })
             .collect();
-        let policy = RetryPolicy { transient_retries: self.planner.grid.limits.retries };
+        let policy = RetryPolicy { transient_retries: self.planner.grid.limits.retries, measure_implied };
         Ok(resume::outstanding(&items, &self.store.history(self.id)?, &policy))
     }
 
