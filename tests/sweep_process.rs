@@ -13,6 +13,8 @@ mod common;
 mod disk;
 #[path = "sweep_process/events.rs"]
 mod events;
+#[path = "sweep_process/fit.rs"]
+mod fit;
 #[path = "sweep_process/kills.rs"]
 mod kills;
 #[path = "sweep_process/neighbours.rs"]

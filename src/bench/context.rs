@@ -16,6 +16,10 @@ pub struct Context {
     pub prefix_caching: Option<bool>,
     /// The engine's context length, tokens; `None`: what `/v1/models` says counts.
     pub max_model_len: Option<u32>,
+    /// Tokens that the KV cache holds, as the engine was read back; `None` where it did not say.
+    pub kv_cache_tokens: Option<u64>,
+    /// How many requests may run at once; `None` where neither the command nor the engine says.
+    pub max_num_seqs: Option<u64>,
     /// Patience per request.
     pub timeouts: Timeouts,
     /// Ends every request in flight at once.
@@ -33,6 +37,8 @@ impl Context {
             run_nonce: run_nonce.into(),
             prefix_caching: None,
             max_model_len: None,
+            kv_cache_tokens: None,
+            max_num_seqs: None,
             timeouts: Timeouts::default(),
             cancel,
             progress: watch::Sender::new(Progress::default()),

@@ -9,6 +9,7 @@ mod conversation;
 mod delta;
 mod error;
 mod figures;
+mod fit;
 mod headline;
 mod kv_cache;
 mod load;

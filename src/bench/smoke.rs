@@ -49,6 +49,10 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
         );
         run.validity.add(Verdict::Suspect, ValidityReason::SizeLeftOut, sentence);
     }
+    if spec.fit {
+        let failure = super::fit::run(run, spec, limit).await?;
+        checks.push(Check { name: "fit", failure });
+    }
     summarise(run, &checks, &streamed);
     Ok(())
 }
@@ -81,7 +85,8 @@ async fn ask(
     run.send(&request, &Purpose { point: None, role, measured: true, intended_ms: None }).await
 }
 
-fn failure_of(record: &RequestRecord) -> Option<String> {
+/// What went wrong with a request, if it did.
+pub(super) fn failure_of(record: &RequestRecord) -> Option<String> {
     if record.end.is_complete() {
         return None;
     }

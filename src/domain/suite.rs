@@ -60,11 +60,15 @@ pub struct SmokeSpec {
     pub long_prompt_tokens: u32,
     /// Token limit of each answer.
     pub output_tokens: u32,
+    /// Whether as many requests of nearly full length are sent at once as the KV cache holds. On in the full suite: it
+    /// takes as long as filling the cache.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fit: bool,
 }
 
 impl Default for SmokeSpec {
     fn default() -> Self {
-        Self { long_prompt_tokens: 600, output_tokens: 16 }
+        Self { long_prompt_tokens: 600, output_tokens: 16, fit: false }
     }
 }
 
@@ -141,7 +145,7 @@ impl Suite {
             name: "full".to_owned(),
             seed: 0,
             scenarios: vec![
-                ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
                 ScenarioSpec::Load(LoadSpec {
                     concurrency: vec![1, 2, 4, 8, 16, 32],

@@ -265,6 +265,8 @@ impl<'s> Attempt<'s> {
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
             context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
+            context.kv_cache_tokens = resolved.figures.get("kv_cache_tokens").map(|tokens| *tokens as u64);
+            context.max_num_seqs = resolved.get("max-num-seqs").and_then(|v| v.parse().ok());
             let mut result = match self.scenario(running, client, spec, context).await? {
                 Ok(result) => result,
                 Err(stopped) => return Ok(stopped),

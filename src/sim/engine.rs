@@ -267,6 +267,10 @@ impl Engine {
         let handle = self.handle.clone();
         let mut stats = handle.stats();
         stats.running = self.scheduler.running();
+        let busy = self.fault.is_some_and(|f| f.kind == FaultKind::OomBusy && stats.running as u64 >= f.n);
+        if busy && self.doom.is_none() {
+            self.doom = Some(1);
+        }
         stats.waiting = self.scheduler.waiting();
         stats.kv_usage = self.scheduler.kv_usage();
         stats.preemptions += step.preempted.len() as u64;
@@ -381,7 +385,7 @@ impl Engine {
                 Some(EngineEnd::Stopped)
             }
             Some(FaultKind::Killed | FaultKind::HostOom) => Some(EngineEnd::Killed),
-            Some(FaultKind::OomServing) => {
+            Some(FaultKind::OomServing | FaultKind::OomBusy) => {
                 super::failures::oom_while_serving(&self.console);
                 Some(EngineEnd::Died)
             }

@@ -11,6 +11,8 @@ pub(super) enum FaultKind {
     OomGraphCapture,
     /// CUDA out of memory in the middle of serving: the engine dies, the server ends with exit 0.
     OomServing,
+    /// CUDA out of memory as soon as N requests run at once: it starts, and it does not fit.
+    OomBusy,
     /// The boot stops moving after the first shard of weights.
     HangStart,
     /// The engine makes no more tokens; `/health` still says 200.
@@ -43,6 +45,7 @@ impl FaultKind {
         (Self::OomLoad, "oom_load", 0),
         (Self::OomGraphCapture, "oom_graph_capture", 0),
         (Self::OomServing, "oom_serving", 2),
+        (Self::OomBusy, "oom_busy", 4),
         (Self::HangStart, "hang_start", 0),
         (Self::HangServing, "hang_serving", 2),
         (Self::EngineDeath, "engine_death", 2),
