@@ -103,6 +103,14 @@ impl Figures {
         self.metrics.iter().find(wanted).map(|m| m.value)
     }
 
+    /// The mean of a point's samples.
+    pub(super) fn mean(&self, point: &str, name: &str) -> Option<f64> {
+        let wanted = |m: &&Metric| {
+            m.path.point.as_deref() == Some(point) && m.path.name == name && m.path.statistic.as_deref() == Some("mean")
+        };
+        self.metrics.iter().find(wanted).map(|m| m.value)
+    }
+
     /// Bootstrap seed.
     pub(super) const fn seed(&self) -> u64 {
         self.seed

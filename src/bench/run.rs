@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
@@ -144,6 +145,11 @@ impl Sender {
         reply
     }
 
+    /// `instant` on the run's clock, ms.
+    pub(super) fn offset_ms(&self, instant: Instant) -> f64 {
+        self.clock.offset_ms(instant)
+    }
+
     fn tell(&self, record: &RequestRecord) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         let new = u64::from(record.completion_tokens.unwrap_or(0));
@@ -244,6 +250,27 @@ impl FixedBy {
     }
 }
 
+/// Builds requests whose answers have a fixed length, as this engine takes them.
+#[derive(Clone, Debug)]
+pub(super) struct Timed {
+    model: Arc<str>,
+    fixed_length: FixedBy,
+}
+
+impl Timed {
+    /// A streamed request whose answer has exactly `output_tokens`.
+    pub(super) fn request(&self, messages: Value, output_tokens: u32, keep: Keep) -> Result<ChatRequest, BenchError> {
+        ChatRequest::build(ChatParts {
+            model: &self.model,
+            messages,
+            length: self.fixed_length.of(output_tokens),
+            delivery: Delivery::Streamed,
+            keep,
+            extra: serde_json::Map::new(),
+        })
+    }
+}
+
 /// The run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
@@ -331,16 +358,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What builds requests of a fixed answer length, for those who send without the run.
+    pub(super) fn timed(&self) -> Timed {
+        Timed { model: self.client.model().into(), fixed_length: self.fixed_length }
+    }
+
     /// A streamed request whose answer has exactly `output_tokens`.
     pub(super) fn timed_request(&self, prompt: &Prompt, output_tokens: u32) -> Result<ChatRequest, BenchError> {
-        ChatRequest::build(ChatParts {
-            model: self.client.model(),
-            messages: prompt.messages.clone(),
-            length: self.fixed_length.of(output_tokens),
-            delivery: Delivery::Streamed,
-            keep: Keep::Timing,
-            extra: serde_json::Map::new(),
-        })
+        self.timed().request(prompt.messages.clone(), output_tokens, Keep::Timing)
     }
 
     /// Sends a request that is stored and not measured. Where the engine refuses `min_tokens`, it is sent again without, and so

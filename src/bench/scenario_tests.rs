@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{
-    KvCacheSpec, LoadSpec, RequestEnd, ScenarioResult, ScenarioSpec, SmokeSpec, ValidityReason, Verdict,
+    KvCacheSpec, Lengths, LoadSpec, RequestEnd, ScenarioResult, ScenarioSpec, SmokeSpec, ValidityReason, Verdict,
 };
 
 use super::testserver::{Cache, Engine, Script, TestServer};
@@ -29,7 +29,7 @@ fn load(concurrency: &[u32], requests_per_user: u32) -> LoadSpec {
     LoadSpec {
         concurrency: concurrency.to_vec(),
         requests_per_user,
-        prompt_tokens: 64,
+        prompt_tokens: Lengths(vec![64]),
         output_tokens: 8,
         ..LoadSpec::default()
     }
@@ -281,7 +281,13 @@ async fn a_cancel_ends_a_scenario_at_once_with_what_was_measured() {
 async fn every_metric_of_the_scenarios_stands_in_the_metrics_document() {
     let server = TestServer::start(script(engine())).await;
     let document = include_str!("../../docs/metrics.md");
-    let load = LoadSpec { slo_ttft_ms: Some(100.0), ..load(&[2], 5) };
+    let load = LoadSpec {
+        slo_ttft_ms: Some(100.0),
+        turns_per_user: Some(2),
+        rates: vec![20.0],
+        duration_s: 1.0,
+        ..load(&[2, 4, 8], 5)
+    };
     let specs = [ScenarioSpec::Smoke(SmokeSpec::default()), kv(&[64], 5), ScenarioSpec::Load(load)];
     let mut names = std::collections::BTreeSet::new();
     for spec in &specs {

@@ -43,7 +43,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
-/// Token counts of complete, measured requests: said at all, as long as asked for, and as long as counted before.
+/// Token counts of complete, measured requests: said at all, and as long as asked for.
 pub(super) fn of_tokens(validity: &mut Validity, replies: &[Reply], output_tokens: u32) {
     of_tokens_of(validity, replies.iter(), output_tokens);
 }
@@ -54,16 +54,28 @@ pub(super) fn of_tokens_of<'r>(
     replies: impl Iterator<Item = &'r Reply> + Clone,
     output_tokens: u32,
 ) {
+    of_answers(validity, replies, |_| Some(output_tokens));
+}
+
+/// Like [`of_tokens_of`], where each request asked for a length of its own; `None`: for none that is known.
+pub(super) fn of_answers<'r>(
+    validity: &mut Validity,
+    replies: impl Iterator<Item = &'r Reply> + Clone,
+    asked_for: impl Fn(&RequestRecord) -> Option<u32>,
+) {
     let complete = || replies.clone().map(|r| &r.record).filter(|r| r.measured && r.end.is_complete());
     let silent = complete().filter(|r| r.completion_tokens.is_none()).count();
     if silent > 0 {
         let sentence = format!("{silent} of {} complete requests came without usage", complete().count());
         validity.add(Verdict::Suspect, ValidityReason::UsageMissing, sentence);
     }
-    let other = complete().filter(|r| r.completion_tokens.is_some_and(|n| n != output_tokens)).count();
-    if other > 0 {
+    let mut other =
+        complete().filter_map(|r| Some((r.completion_tokens?, asked_for(r)?))).filter(|(n, asked)| n != asked);
+    if let Some((got, asked)) = other.next() {
         let sentence = format!(
-            "{other} of {} answers do not have the {output_tokens} tokens that were asked for, so configs did not do equal work",
+            "{} of {} answers do not have the tokens that were asked for, the first {got} in place of {asked}, so configs did not do \
+             equal work",
+            1 + other.count(),
             complete().count()
         );
         validity.add(Verdict::Suspect, ValidityReason::TokenCountsDisagree, sentence);

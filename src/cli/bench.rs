@@ -55,7 +55,9 @@ fn suite_of(name: &str) -> Result<Suite, Stop> {
             let text = std::fs::read_to_string(path).map_err(|e| {
                 Stop::usage(format!("--suite: `{file}` is neither quick nor full nor a readable file: {e}"))
             })?;
-            Ok(grid::parse_suite(path, &text)?)
+            let mut suite = grid::parse_suite(path, &text)?;
+            grid::read_traces(&mut suite, path, |trace| std::fs::read_to_string(trace))?;
+            Ok(suite)
         }
     }
 }

@@ -120,6 +120,8 @@ text_enum! {
         ClientSaturated = "client_saturated",
         /// Fewer requests in flight than asked for.
         ConcurrencyNotReached = "concurrency_not_reached",
+        /// Requests piled up: the server did not answer them as fast as they arrived, or the client did not send them in time.
+        RateNotReached = "rate_not_reached",
         /// The engine threw running requests out of the KV cache.
         Preemptions = "preemptions",
         /// The server was restarted while it was measured.

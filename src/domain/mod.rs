@@ -5,6 +5,7 @@ mod diagnostic;
 pub(crate) mod engine_log;
 mod event;
 mod flag;
+mod load_spec;
 mod metric;
 mod objective;
 mod outcome;
@@ -15,12 +16,16 @@ mod scenario;
 mod suite;
 mod template;
 pub(crate) mod text_enum;
+mod trace;
 
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
 pub use engine_log::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, known_flag};
+#[cfg(test)]
+pub use load_spec::Lengths;
+pub use load_spec::LoadSpec;
 pub(crate) use metric::STATISTICS;
 pub use metric::{Metric, MetricPath, MetricPathError, Validity, ValidityReason, Verdict};
 pub use objective::{Direction, Objective};
@@ -30,7 +35,10 @@ pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
 pub use suite::{
-    ConversationSpec, KvCacheSpec, Language, LoadSpec, LongContextSpec, ScenarioSpec, SmokeSpec, StabilitySpec, Suite,
+    ConversationSpec, KvCacheSpec, Language, LongContextSpec, ScenarioSpec, SmokeSpec, StabilitySpec, Suite,
 };
 pub use template::{NamedNumber, leading_number, scan_numbers};
 pub(crate) use text_enum::text_enum;
+#[cfg(test)]
+pub use trace::Trace;
+pub use trace::{TracePrompt, TraceRequest};

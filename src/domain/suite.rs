@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ScenarioKind;
+use super::{LoadSpec, ScenarioKind};
 
 mod over_time;
 
@@ -90,39 +90,6 @@ impl Default for KvCacheSpec {
     }
 }
 
-/// Parameters of the load scenario: closed loop at each concurrency.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoadSpec {
-    /// Users at once, one level after the other.
-    pub concurrency: Vec<u32>,
-    /// Requests that each user sends at each level, the ramp-up included.
-    pub requests_per_user: u32,
-    /// Tokens of each prompt, the nonce included.
-    pub prompt_tokens: u32,
-    /// Token limit of each answer; `ignore_eos` makes the engine use it up.
-    pub output_tokens: u32,
-    /// Goodput: the largest TTFT that still counts, ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slo_ttft_ms: Option<f64>,
-    /// Goodput: the largest TPOT that still counts, ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slo_tpot_ms: Option<f64>,
-}
-
-impl Default for LoadSpec {
-    fn default() -> Self {
-        Self {
-            concurrency: vec![1, 8],
-            requests_per_user: 8,
-            prompt_tokens: 512,
-            output_tokens: 128,
-            slo_ttft_ms: None,
-            slo_tpot_ms: None,
-        }
-    }
-}
-
 impl Suite {
     /// Minutes: smoke, kv-cache and load at two points.
     #[must_use]
@@ -147,11 +114,7 @@ impl Suite {
             scenarios: vec![
                 ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
-                ScenarioSpec::Load(LoadSpec {
-                    concurrency: vec![1, 2, 4, 8, 16, 32],
-                    requests_per_user: 8,
-                    ..Default::default()
-                }),
+                ScenarioSpec::Load(LoadSpec { concurrency: vec![1, 2, 4, 8, 16, 32], ..Default::default() }),
                 ScenarioSpec::Conversation(ConversationSpec::default()),
                 ScenarioSpec::Stability(StabilitySpec::default()),
                 ScenarioSpec::LongContext(LongContextSpec::default()),

@@ -201,16 +201,18 @@ fn spellings(grid: &Grid, service: &Service) -> Result<Vec<Diagnostic>, Diagnost
 }
 
 fn load_suite(grid: &Grid) -> Result<Suite, Diagnostics> {
-    match &grid.suite {
-        SuiteRef::Inline(suite) => Ok(suite.clone()),
+    let (mut suite, file) = match &grid.suite {
+        SuiteRef::Inline(suite) => (suite.clone(), &grid.file),
         SuiteRef::File(file) => {
             let text = std::fs::read_to_string(&file.value)
                 .map_err(|e| Diagnostics::unreadable(&file.value, "the suite", &e))?;
             let mut suite = grid::parse_suite(&file.value, &text)?;
             suite.seed = grid.seed;
-            Ok(suite)
+            (suite, &file.value)
         }
-    }
+    };
+    grid::read_traces(&mut suite, file, |path| std::fs::read_to_string(path))?;
+    Ok(suite)
 }
 
 /// The project, the service's name, and the variables that the grid's own values may name.

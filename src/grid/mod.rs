@@ -22,6 +22,7 @@ mod reader;
 mod rule;
 mod settings;
 mod suite;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use parse::parse;
 pub use rule::Rule;
 pub use settings::Assignment;
 pub use suite::{SuiteRef, parse_suite};
+pub use trace::read_traces;
 
 use crate::domain::{Diagnostics, MetricPath, Objective, Settings};
 use crate::yaml::Span;

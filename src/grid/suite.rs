@@ -140,6 +140,11 @@ fn add(reader: &mut Reader, scenarios: &mut Vec<ScenarioSpec>, key: &Node, param
             }
         }
     }
+    if let ScenarioSpec::Load(load) = &spec
+        && let Some((what, help)) = load.fault()
+    {
+        reader.error(key.span.error("contradiction", format!("`load` {what}")).help(help));
+    }
     match at {
         Some(at) => scenarios[at] = spec,
         None => scenarios.push(spec),
@@ -180,7 +185,7 @@ fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &
     let mut object = serde_json::to_value(spec).ok()?;
     object.as_object_mut()?.insert(name.to_owned(), json);
     match serde_json::from_value::<ScenarioSpec>(object) {
-        Ok(changed) if name != "scenario" => match implausible(value) {
+        Ok(changed) if name != "scenario" => match implausible(value).filter(|_| !is_none_of_it(name, value)) {
             None => Some(changed),
             Some(why) => {
                 reader.error(value.span.error("out-of-range", format!("{what} {why}")).help("write a number above 0"));
@@ -204,6 +209,11 @@ fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &
             None
         }
     }
+}
+
+/// Lists that may be empty: the kind of load is not wanted.
+fn is_none_of_it(name: &str, value: &Node) -> bool {
+    ["concurrency", "rates"].contains(&name) && value.seq().is_some_and(<[Node]>::is_empty)
 }
 
 /// Why no parameter can have this value: an empty list, or a zero. All parameters are counts, lengths, or limits.

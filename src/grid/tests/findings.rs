@@ -202,6 +202,9 @@ fn a_suite_is_a_word_a_file_a_list_or_a_mapping() {
     assert_eq!(adjusted.name, "quick (adjusted)");
     let ScenarioSpec::Load(load) = &adjusted.scenarios[1] else { panic!("{adjusted:?}") };
     assert_eq!((load.concurrency.clone(), load.slo_ttft_ms, load.output_tokens), (vec![1, 2], Some(200.0), 128));
+    let open = suite("suite: { load: { concurrency: [], rates: [0.5, 2], prompt_tokens: [256, 1024] } }\n");
+    let ScenarioSpec::Load(load) = &open.scenarios[0] else { panic!("{open:?}") };
+    assert_eq!((load.rates.clone(), load.prompt_tokens.0.clone()), (vec![0.5, 2.0], vec![256, 1_024]));
 }
 
 #[test]
@@ -214,6 +217,12 @@ fn a_wrong_suite_says_what_there_is() {
         ("{ load: { concurrency: [0] } }", "out-of-range", "above 0"),
         ("{ load: { scenario: load } }", "unknown-key", "remove it"),
         ("{ profile: {} }", "unavailable-scenario", "smoke, kv_cache"),
+        ("{ load: { prompt_tokens: [] } }", "out-of-range", "above 0"),
+        ("{ load: { prompt_tokens: short } }", "wrong-type", "docs/grid.md"),
+        ("{ load: { rates: [-1] } }", "out-of-range", "above 0"),
+        ("{ load: { rates: [20000] } }", "contradiction", "smaller `rates`"),
+        ("{ load: { concurrency: [] } }", "contradiction", "write `concurrency`, `rates` or `trace`"),
+        ("{ load: { trace: a.jsonl, rates: [1] } }", "contradiction", "remove one of the two"),
         ("[]", "empty-suite", "quick, full"),
     ] {
         let rest = format!("suite: {written}\n");
