@@ -2,14 +2,19 @@
 //!
 //! A result is identified by content ([`ResultKey`]), never by a config's name or its place in the plan. A scenario that is
 //! finished under the same key is never run again, whoever ran it and however its attempt ended afterwards. A key that
-//! changed (new image digest, other parameters, other seed) is new work.
+//! changed (new image digest, other parameters, other seed) is new work. A further start of a config (repeat, control, finalist)
+//! is further work with keys of its own, derived from those of the first start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cause, ConfigKey, Phase, ScenarioSpec, SkipReason};
+use crate::domain::{Cause, ConfigKey, Phase, Purpose, ScenarioSpec, SkipReason, Start};
+
+mod schedule;
+
+pub use schedule::{Plan, further_starts};
 
 #[cfg(test)]
 #[path = "resume_tests.rs"]
@@ -30,6 +35,18 @@ impl ResultKey {
         let spec = serde_json::to_value(spec).unwrap_or_else(|e| serde_json::Value::String(e.to_string()));
         let canonical = serde_json::json!([config.0, spec, data, seed]).to_string();
         Self(ConfigKey::of(canonical.as_bytes()).0)
+    }
+
+    /// The key of the same result on another start of the config. The first start's key is this one itself.
+    #[must_use]
+    pub fn at(&self, start: Start) -> Self {
+        match start.purpose {
+            Purpose::Trial => self.clone(),
+            Purpose::Repeat | Purpose::Control | Purpose::Finalist => {
+                let canonical = serde_json::json!([self.0, start.purpose, start.number]).to_string();
+                Self(ConfigKey::of(canonical.as_bytes()).0)
+            }
+        }
     }
 }
 
@@ -74,6 +91,9 @@ pub enum PastOutcome {
 /// One past attempt at a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptHistory {
+    /// Which of the config's starts it was.
+    #[serde(default)]
+    pub start: Start,
     /// How it ended; `None` while it is open. An open attempt of a dead process counts as interrupted.
     pub outcome: Option<PastOutcome>,
     /// Results that it finished and stored.
@@ -120,11 +140,13 @@ pub enum Why {
     MoreScenarios,
 }
 
-/// One trial that is to be run: on a fresh start, with only the missing scenarios.
+/// One start that is to be made, with only the missing scenarios.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Todo {
     /// Index into the plan.
     pub item: usize,
+    /// Which start of the config.
+    pub start: Start,
     /// Number of the attempt to be made, from 1.
     pub attempt: u32,
     /// Indices into the item's scenarios, ascending, never empty.
@@ -186,6 +208,11 @@ const fn skip_settles(reason: SkipReason) -> bool {
     }
 }
 
+/// Whether a skip settles a trial under this policy.
+fn settles(skip: SkipReason, policy: &RetryPolicy) -> bool {
+    skip_settles(skip) && !(policy.measure_implied && skip == SkipReason::Implied)
+}
+
 /// Whether a failure may be tried again, before the number of tries is looked at.
 #[must_use]
 pub const fn may_retry(cause: Cause, transient: bool) -> bool {
@@ -196,39 +223,51 @@ pub const fn may_retry(cause: Cause, transient: bool) -> bool {
     }
 }
 
-/// The trials that are still to be run, in the plan's order. The same plan and history give the same answer; when every todo
-/// was carried out and measured, the answer is empty.
+/// The starts that are still to be made, in their order. The same plan and history give the same answer; when every todo was
+/// carried out and measured, the answer is empty, until finalists are chosen.
+///
+/// A further start of a config is made only where its first one is measured, or about to be.
 #[must_use]
-pub fn outstanding(plan: &[PlanItem], history: &[TrialHistory], policy: &RetryPolicy) -> Vec<Todo> {
+pub fn outstanding(plan: &Plan<'_>, history: &[TrialHistory], policy: &RetryPolicy) -> Vec<Todo> {
     let mut past: BTreeMap<&ConfigKey, Vec<&TrialHistory>> = BTreeMap::new();
     for trial in history {
         past.entry(&trial.key).or_default().push(trial);
     }
-    // A result key that an earlier item of this plan is about to measure counts as taken: no result twice.
-    let mut taken: BTreeSet<&ResultKey> = history.iter().flat_map(|t| &t.attempts).flat_map(|a| &a.finished).collect();
+    // A result key that an earlier start of this plan is about to measure counts as taken: no result twice.
+    let mut taken: BTreeSet<ResultKey> =
+        history.iter().flat_map(|t| &t.attempts).flat_map(|a| a.finished.iter().cloned()).collect();
+    // What has its first start, or will have it when the todos are carried out.
+    let mut begun: BTreeSet<usize> = BTreeSet::new();
+    let mut made: BTreeMap<usize, usize> = BTreeMap::new();
     let mut todos = Vec::new();
-    for (item, planned) in plan.iter().enumerate() {
-        if planned.skip.is_some() {
-            continue;
-        }
-        let missing: Vec<usize> =
-            (0..planned.scenarios.len()).filter(|i| !taken.contains(&planned.scenarios[*i])).collect();
+    for (item, start) in plan.schedule() {
+        let planned = &plan.items[item];
+        let keys: Vec<ResultKey> = planned.scenarios.iter().map(|key| key.at(start)).collect();
+        let missing: Vec<usize> = (0..keys.len()).filter(|i| !taken.contains(&keys[*i])).collect();
         let trials = past.get(&planned.key).map(Vec::as_slice).unwrap_or_default();
-        let Some(why) = still_to_run(trials, policy).filter(|_| !missing.is_empty()) else { continue };
-        let made: usize = trials.iter().map(|t| t.attempts.len()).sum();
-        taken.extend(&planned.scenarios);
-        todos.push(Todo { item, attempt: u32::try_from(made).unwrap_or(u32::MAX).saturating_add(1), missing, why });
+        let is_wanted = match start.purpose {
+            Purpose::Trial => !trials.iter().filter_map(|t| t.skip).any(|skip| settles(skip, policy)),
+            Purpose::Repeat | Purpose::Finalist => begun.contains(&item),
+            Purpose::Control => begun.contains(&item) && begun.len() > 1,
+        };
+        if start.purpose == Purpose::Trial && missing.is_empty() {
+            begun.insert(item);
+        }
+        let why = still_to_run(trials, start, policy).filter(|_| is_wanted && !missing.is_empty());
+        let Some(why) = why else { continue };
+        let number = made.entry(item).or_insert_with(|| trials.iter().map(|t| t.attempts.len()).sum());
+        *number += 1;
+        let attempt = u32::try_from(*number).unwrap_or(u32::MAX);
+        taken.extend(keys);
+        begun.insert(item);
+        todos.push(Todo { item, start, attempt, missing, why });
     }
     todos
 }
 
-/// Why a config of this past is to be run, or `None` when it is settled.
-fn still_to_run(trials: &[&TrialHistory], policy: &RetryPolicy) -> Option<Why> {
-    let wanted = |skip: &SkipReason| policy.measure_implied && *skip == SkipReason::Implied;
-    if trials.iter().filter_map(|t| t.skip).filter(|skip| !wanted(skip)).any(skip_settles) {
-        return None;
-    }
-    let attempts: Vec<&AttemptHistory> = trials.iter().flat_map(|t| &t.attempts).collect();
+/// Why this start of a config of this past is to be made, or `None` when it is settled.
+fn still_to_run(trials: &[&TrialHistory], start: Start, policy: &RetryPolicy) -> Option<Why> {
+    let attempts: Vec<&AttemptHistory> = trials.iter().flat_map(|t| &t.attempts).filter(|a| a.start == start).collect();
     let Some(last) = attempts.last() else { return Some(Why::New) };
     match last.outcome {
         None | Some(PastOutcome::Interrupted) => Some(Why::Interrupted),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{LoadSpec, SmokeSpec};
+use crate::domain::{LoadSpec, Repeats, SmokeSpec};
 
 fn key(i: usize) -> ConfigKey {
     ConfigKey(format!("config{i}"))
@@ -19,7 +19,11 @@ fn item(i: usize, scenarios: usize) -> PlanItem {
 }
 
 fn attempt(outcome: Option<PastOutcome>, finished: &[&str]) -> AttemptHistory {
-    AttemptHistory { outcome, finished: finished.iter().map(|k| ResultKey((*k).to_owned())).collect() }
+    AttemptHistory {
+        start: Start::FIRST,
+        outcome,
+        finished: finished.iter().map(|k| ResultKey((*k).to_owned())).collect(),
+    }
 }
 
 fn past(i: usize, attempts: Vec<AttemptHistory>) -> TrialHistory {
@@ -30,8 +34,13 @@ const fn failed(cause: Cause, transient: bool) -> Option<PastOutcome> {
     Some(PastOutcome::Failed { cause, phase: Phase::Startup, transient })
 }
 
+/// Every config once; the first is the baseline.
+fn once(items: &[PlanItem]) -> Plan<'_> {
+    Plan { items, baseline: Some(0), repeats: Repeats::OFF, finalists: None }
+}
+
 fn todo_of(plan: &[PlanItem], history: &[TrialHistory]) -> Vec<Todo> {
-    outstanding(plan, history, &RetryPolicy::default())
+    outstanding(&once(plan), history, &RetryPolicy::default())
 }
 
 #[test]
@@ -39,7 +48,7 @@ fn a_trial_interrupted_in_mid_suite_continues_with_only_what_is_missing() {
     let history = [past(0, vec![attempt(Some(PastOutcome::Interrupted), &["r0.0", "r0.2"])])];
     assert_eq!(
         todo_of(&[item(0, 4)], &history),
-        [Todo { item: 0, attempt: 2, missing: vec![1, 3], why: Why::Interrupted }]
+        [Todo { item: 0, start: Start::FIRST, attempt: 2, missing: vec![1, 3], why: Why::Interrupted }]
     );
 }
 
@@ -57,7 +66,7 @@ fn a_permanent_failure_is_settled_and_a_transient_one_is_tried_the_agreed_number
     }
     assert_eq!(todo_of(&plan, &[past(0, vec![busy(), busy(), busy()])]), []);
     let never = RetryPolicy { transient_retries: 0, ..RetryPolicy::default() };
-    assert_eq!(outstanding(&plan, &[past(0, vec![busy()])], &never), []);
+    assert_eq!(outstanding(&once(&plan), &[past(0, vec![busy()])], &never), []);
 }
 
 #[test]
@@ -73,7 +82,10 @@ fn a_changed_key_is_new_work_and_the_old_result_stays_out_of_it() {
     plan[0].key = ConfigKey("other image".into());
     plan[0].scenarios = vec![ResultKey("new0".into()), ResultKey("new1".into())];
     let history = [past(0, vec![attempt(Some(PastOutcome::Measured), &["r0.0", "r0.1"])])];
-    assert_eq!(todo_of(&plan, &history), [Todo { item: 0, attempt: 1, missing: vec![0, 1], why: Why::New }]);
+    assert_eq!(
+        todo_of(&plan, &history),
+        [Todo { item: 0, start: Start::FIRST, attempt: 1, missing: vec![0, 1], why: Why::New }]
+    );
 }
 
 #[test]
@@ -81,7 +93,7 @@ fn a_measured_trial_whose_suite_grew_runs_only_the_addition() {
     let history = [past(0, vec![attempt(Some(PastOutcome::Measured), &["r0.0"])])];
     assert_eq!(
         todo_of(&[item(0, 2)], &history),
-        [Todo { item: 0, attempt: 2, missing: vec![1], why: Why::MoreScenarios }]
+        [Todo { item: 0, start: Start::FIRST, attempt: 2, missing: vec![1], why: Why::MoreScenarios }]
     );
 }
 
@@ -170,17 +182,23 @@ impl World {
     }
 
     /// One run of vgrid over the plan; `fates` says what happens at each scenario. False when it died or was interrupted.
-    fn run(&mut self, plan: &[PlanItem], policy: &RetryPolicy, fates: &mut impl Iterator<Item = Fate>) -> bool {
+    fn run(&mut self, plan: &Plan<'_>, policy: &RetryPolicy, fates: &mut impl Iterator<Item = Fate>) -> bool {
         self.close_open();
+        let mut failed_items = BTreeSet::new();
         for todo in outstanding(plan, &self.history, policy) {
-            let planned = &plan[todo.item];
-            self.trial(&planned.key).attempts.push(AttemptHistory { outcome: None, finished: vec![] });
+            let planned = &plan.items[todo.item];
+            // As the sweep does: no further start of what has just failed.
+            if failed_items.contains(&todo.item) {
+                continue;
+            }
+            let open = AttemptHistory { start: todo.start, outcome: None, finished: vec![] };
+            self.trial(&planned.key).attempts.push(open);
             let mut end = Some(PastOutcome::Measured);
             let mut stop = false;
             for index in todo.missing {
                 match fates.next().unwrap_or(Fate::Finish) {
                     Fate::Finish => {
-                        let result = planned.scenarios[index].clone();
+                        let result = planned.scenarios[index].at(todo.start);
                         if self.has(&result) {
                             self.measured_twice.push(result.clone());
                         }
@@ -189,7 +207,10 @@ impl World {
                     }
                     Fate::Crash => (end, stop) = (None, true),
                     Fate::Interrupt => (end, stop) = (Some(PastOutcome::Interrupted), true),
-                    Fate::Fail(cause, transient) => end = failed(cause, transient),
+                    Fate::Fail(cause, transient) => {
+                        end = failed(cause, transient);
+                        failed_items.insert(todo.item);
+                    }
                 }
                 break;
             }
@@ -202,16 +223,26 @@ impl World {
     }
 }
 
-/// Runs until nothing is outstanding. Panics when that takes longer than failures and crashes can explain.
-fn until_settled(world: &mut World, plan: &[PlanItem], policy: &RetryPolicy, fates: Vec<Fate>) {
-    let limit = fates.len() + 2 + policy.transient_retries as usize;
+/// Runs until nothing is outstanding, choosing finalists as soon as everything else is done: the last configs that have all their
+/// results. Panics when that takes longer than failures and crashes can explain.
+fn until_settled(world: &mut World, plan: &Plan<'_>, policy: &RetryPolicy, fates: Vec<Fate>) -> Vec<usize> {
+    let limit = fates.len() + 4 + policy.transient_retries as usize;
     let mut fates = fates.into_iter();
+    let mut chosen: Option<Vec<usize>> = None;
     for _ in 0..limit {
-        world.run(plan, policy, &mut fates);
+        let plan = Plan { finalists: chosen.as_deref(), ..*plan };
+        world.run(&plan, policy, &mut fates);
         world.close_open();
-        if outstanding(plan, &world.history, policy).is_empty() {
-            return;
+        if !outstanding(&plan, &world.history, policy).is_empty() {
+            continue;
         }
+        if chosen.is_some() || plan.repeats.finalists == 0 {
+            return chosen.unwrap_or_default();
+        }
+        let complete =
+            |i: &usize| plan.items[*i].skip.is_none() && plan.items[*i].scenarios.iter().all(|r| world.has(r));
+        let finalists = (0..plan.items.len()).rev().filter(complete).take(plan.repeats.finalists as usize);
+        chosen = Some(finalists.collect());
     }
     panic!("still outstanding after {limit} runs: {:?}", outstanding(plan, &world.history, policy));
 }
@@ -222,44 +253,61 @@ fn any_plan() -> impl Strategy<Value = Vec<PlanItem>> {
         .prop_map(|list| list.into_iter().map(|(i, scenarios, skip)| PlanItem { skip, ..item(i, scenarios) }).collect())
 }
 
+fn any_repeats() -> impl Strategy<Value = Repeats> {
+    (1_u32..4, 0_u32..4, 0_u32..3, 1_u32..3).prop_map(|(starts, controls_every, finalists, finalist_starts)| Repeats {
+        starts,
+        controls_every,
+        finalists,
+        finalist_starts,
+    })
+}
+
 fn crashes_only(fates: Vec<Fate>) -> Vec<Fate> {
     fates.into_iter().filter(|f| !matches!(f, Fate::Fail(..))).collect()
 }
 
 proptest! {
     #[test]
-    fn however_often_it_crashes_every_result_is_measured_exactly_once(
-        plan in any_plan(), fates in proptest::collection::vec(any_fate(), 0..60)
+    fn however_often_it_crashes_every_result_of_every_start_is_measured_exactly_once(
+        items in any_plan(), repeats in any_repeats(), fates in proptest::collection::vec(any_fate(), 0..60)
     ) {
         let mut world = World::default();
-        until_settled(&mut world, &plan, &RetryPolicy::default(), crashes_only(fates));
+        let plan = Plan { repeats, ..once(&items) };
+        let finalists = until_settled(&mut world, &plan, &RetryPolicy::default(), crashes_only(fates));
         prop_assert_eq!(&world.measured_twice, &Vec::<ResultKey>::new());
-        for planned in plan.iter().filter(|p| p.skip.is_none()) {
-            // A second item of the same key adds nothing to a first one that had fewer scenarios until the next run.
-            for result in &planned.scenarios {
-                prop_assert!(world.has(result), "{} lost {}", planned.name, result);
+        let done = Plan { finalists: Some(&finalists), ..plan };
+        // Configs with one key are one: with a single one there is nothing to control.
+        let distinct: BTreeSet<&ConfigKey> = items.iter().filter(|p| p.skip.is_none()).map(|p| &p.key).collect();
+        for (item, start) in done.schedule() {
+            if start.purpose == Purpose::Control && distinct.len() < 2 {
+                continue;
+            }
+            for result in &items[item].scenarios {
+                prop_assert!(world.has(&result.at(start)), "{} lost {result} at {start}", items[item].name);
             }
         }
-        for planned in plan.iter().filter(|p| p.skip.is_some()) {
-            let runs_elsewhere = plan.iter().any(|q| q.skip.is_none() && q.key == planned.key);
+        for planned in items.iter().filter(|p| p.skip.is_some()) {
+            let runs_elsewhere = items.iter().any(|q| q.skip.is_none() && q.key == planned.key);
             prop_assert!(runs_elsewhere || !planned.scenarios.iter().any(|r| world.has(r)));
         }
     }
 
     #[test]
     fn with_failures_too_nothing_is_measured_twice_and_only_settled_failures_lack_results(
-        plan in any_plan(), fates in proptest::collection::vec(any_fate(), 0..60), transient_retries in 0_u32..3
+        items in any_plan(), repeats in any_repeats(), fates in proptest::collection::vec(any_fate(), 0..60),
+        transient_retries in 0_u32..3
     ) {
         let policy = RetryPolicy { transient_retries, ..RetryPolicy::default() };
         let mut world = World::default();
+        let plan = Plan { repeats, ..once(&items) };
         until_settled(&mut world, &plan, &policy, fates);
         prop_assert_eq!(&world.measured_twice, &Vec::<ResultKey>::new());
-        for planned in plan.iter().filter(|p| p.skip.is_none()) {
+        for planned in items.iter().filter(|p| p.skip.is_none()) {
             let trial = world.history.iter().find(|t| t.key == planned.key);
-            let last = trial.and_then(|t| t.attempts.last()).and_then(|a| a.outcome);
+            let first = trial.and_then(|t| t.attempts.iter().rev().find(|a| a.start == Start::FIRST));
             let lacks = planned.scenarios.iter().any(|r| !world.has(r));
             if lacks {
-                let is_settled_failure = matches!(last, Some(PastOutcome::Failed { .. }));
+                let is_settled_failure = matches!(first.and_then(|a| a.outcome), Some(PastOutcome::Failed { .. }));
                 prop_assert!(is_settled_failure, "{:?}", trial);
             }
         }
@@ -267,36 +315,130 @@ proptest! {
 
     #[test]
     fn after_a_crash_at_any_prefix_of_the_history_the_rest_and_only_the_rest_is_done(
-        plan in any_plan(), cut in 0_usize..40
+        items in any_plan(), starts in 1_u32..3, cut in 0_usize..40
     ) {
         let mut fates: Vec<Fate> = vec![Fate::Finish; cut];
         fates.push(Fate::Crash);
         let mut world = World::default();
+        let plan = Plan { repeats: Repeats { starts, ..Repeats::OFF }, ..once(&items) };
         world.run(&plan, &RetryPolicy::default(), &mut fates.into_iter());
         let before: usize = world.history.iter().flat_map(|t| &t.attempts).map(|a| a.finished.len()).sum();
         world.close_open();
         let left: usize = outstanding(&plan, &world.history, &RetryPolicy::default()).iter().map(|t| t.missing.len()).sum();
-        let wanted: BTreeSet<&ResultKey> = plan.iter().filter(|p| p.skip.is_none()).flat_map(|p| &p.scenarios).collect();
+        let wanted: BTreeSet<ResultKey> =
+            plan.schedule().iter().flat_map(|(i, start)| items[*i].scenarios.iter().map(|r| r.at(*start))).collect();
         prop_assert_eq!(before + left, wanted.len());
     }
 
     #[test]
-    fn the_answer_is_stable_in_the_plans_order_and_asking_changes_nothing(
-        plan in any_plan(), fates in proptest::collection::vec(any_fate(), 0..30)
+    fn the_answer_is_stable_in_the_schedules_order_and_asking_changes_nothing(
+        items in any_plan(), repeats in any_repeats(), fates in proptest::collection::vec(any_fate(), 0..30)
     ) {
         let policy = RetryPolicy::default();
         let mut world = World::default();
+        let plan = Plan { repeats, ..once(&items) };
         world.run(&plan, &policy, &mut fates.into_iter());
         world.close_open();
         let todos = outstanding(&plan, &world.history, &policy);
         prop_assert_eq!(&todos, &outstanding(&plan, &world.history, &policy));
-        prop_assert!(todos.windows(2).all(|w| w[0].item < w[1].item));
+        let order = plan.schedule();
+        let place = |t: &Todo| order.iter().position(|slot| *slot == (t.item, t.start));
+        prop_assert!(todos.windows(2).all(|w| place(&w[0]) < place(&w[1])));
         for todo in &todos {
             prop_assert!(!todo.missing.is_empty() && todo.missing.windows(2).all(|w| w[0] < w[1]));
-            prop_assert!(todo.missing.iter().all(|i| !world.has(&plan[todo.item].scenarios[*i])));
+            prop_assert!(todo.missing.iter().all(|i| !world.has(&items[todo.item].scenarios[*i].at(todo.start))));
         }
         let mut reversed = world.history.clone();
         reversed.reverse();
         prop_assert_eq!(&todos, &outstanding(&plan, &reversed, &policy));
     }
+}
+
+/// The schedule as words: config and start.
+fn order_of(plan: &Plan<'_>) -> Vec<String> {
+    let word = |(i, start): (usize, Start)| match start.purpose {
+        Purpose::Trial => format!("{i}"),
+        Purpose::Repeat => format!("{i} again"),
+        Purpose::Control => format!("control {}", start.number),
+        Purpose::Finalist => format!("{i} final"),
+    };
+    plan.schedule().into_iter().map(word).collect()
+}
+
+fn items(count: usize) -> Vec<PlanItem> {
+    (0..count).map(|i| item(i, 1)).collect()
+}
+
+#[test]
+fn two_configs_alternate_the_baseline_first_and_last() {
+    let items = items(2);
+    let plan = Plan { repeats: Repeats::default(), ..once(&items) };
+    assert_eq!(order_of(&plan), ["0", "1"]);
+    assert_eq!((plan.starts_to_come(), further_starts(Repeats::default(), 2, true)), (3, 3));
+    let plan = Plan { finalists: Some(&[1, 0]), ..plan };
+    assert_eq!(order_of(&plan), ["0", "1", "0 final", "1 final", "control 1"]);
+}
+
+#[test]
+fn controls_come_after_every_so_many_starts_and_not_just_before_the_last_one() {
+    let repeats = Repeats { controls_every: 3, finalists: 1, ..Repeats::default() };
+    for (count, wanted) in [
+        (4, "0 1 2 3 |2 final control 1"),
+        (5, "0 1 2 3 control 1 4 |2 final control 2"),
+        (8, "0 1 2 3 control 1 4 5 6 control 2 7 |2 final control 3"),
+    ] {
+        let items = items(count);
+        let before = Plan { repeats, ..once(&items) };
+        let main = wanted.split('|').next().unwrap().trim();
+        assert_eq!(order_of(&before).join(" "), main);
+        let after = Plan { finalists: Some(&[2]), ..before };
+        assert_eq!(order_of(&after).join(" "), wanted.replace('|', ""));
+        let further = after.schedule().iter().filter(|(_, start)| *start != Start::FIRST).count();
+        assert_eq!((further_starts(repeats, count, true), after.starts_to_come()), (further, 0));
+    }
+}
+
+#[test]
+fn several_starts_are_passes_over_all_configs_each_begun_by_the_baseline() {
+    let items = items(3);
+    let repeats = Repeats { starts: 2, controls_every: 2, finalists: 0, finalist_starts: 1 };
+    let plan = Plan { repeats, ..once(&items) };
+    assert_eq!(order_of(&plan).join(" "), "0 1 2 0 again 1 again 2 again control 1");
+}
+
+#[test]
+fn a_config_alone_has_nothing_to_be_controlled() {
+    let items = items(1);
+    assert_eq!(order_of(&Plan { repeats: Repeats::default(), finalists: Some(&[]), ..once(&items) }), ["0"]);
+}
+
+#[test]
+fn what_failed_for_good_is_not_started_again_and_a_failed_control_takes_nothing_from_the_trial() {
+    let items = items(2);
+    let plan = Plan { repeats: Repeats { finalists: 0, ..Repeats::default() }, ..once(&items) };
+    let done = |i: usize| past(i, vec![attempt(Some(PastOutcome::Measured), &[&format!("r{i}.0")])]);
+    let broken = past(1, vec![attempt(failed(Cause::BadArgument, false), &[])]);
+    assert_eq!(
+        outstanding(&plan, &[done(0), broken], &RetryPolicy::default()),
+        [],
+        "a baseline with nothing beside it"
+    );
+    let control = Start { purpose: Purpose::Control, number: 1 };
+    let mut history = [done(0), done(1)];
+    let todos = outstanding(&plan, &history, &RetryPolicy::default());
+    assert_eq!(todos, [Todo { item: 0, start: control, attempt: 2, missing: vec![0], why: Why::New }]);
+    let outcome = failed(Cause::GpuOom, false);
+    history[0].attempts.push(AttemptHistory { start: control, outcome, finished: vec![] });
+    assert_eq!(outstanding(&plan, &history, &RetryPolicy::default()), []);
+}
+
+#[test]
+fn the_first_start_keeps_its_key_and_every_other_start_has_its_own() {
+    let key = ResultKey("0123456789abcdef".into());
+    assert_eq!(key.at(Start::FIRST), key);
+    let starts = [(Purpose::Repeat, 1), (Purpose::Repeat, 2), (Purpose::Control, 1), (Purpose::Finalist, 1)];
+    let keys: BTreeSet<ResultKey> =
+        starts.iter().map(|(purpose, number)| key.at(Start { purpose: *purpose, number: *number })).collect();
+    assert_eq!(keys.len(), starts.len());
+    assert!(!keys.contains(&key));
 }

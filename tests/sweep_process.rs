@@ -167,6 +167,31 @@ fn the_same_command_again_measures_nothing_anew_and_new_starts_afresh() {
 }
 
 #[test]
+fn the_baseline_is_measured_again_and_finalists_are_confirmed_on_a_fresh_start() {
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{}{SUITE}repeats: {{ controls_every: 2, finalists: 1 }}\n", configs(4)));
+    scene.run(["plan", "grid.yaml"]).ok().says(&["4 configs, 4 to run", "about 3 starts more"]);
+    scene.sweep(&["--limit", "2"]).ok().says(&["4 trials, 3 further starts"]);
+    scene.sweep(&[]).ok().says(&["measuring again on a fresh start", "c1, control 2: measured"]);
+    let starts =
+        "SELECT t.name || ' ' || a.purpose || ' ' || a.start_number FROM attempt a JOIN trial t ON t.id = a.trial_id
+                  WHERE a.purpose <> 'finalist' ORDER BY a.id";
+    assert_eq!(
+        scene.sql(starts),
+        ["c1 trial 1", "c2 trial 1", "c3 trial 1", "c1 control 1", "c4 trial 1", "c1 control 2"]
+    );
+    assert_eq!(scene.count("SELECT count(*) FROM attempt WHERE purpose = 'finalist' AND outcome = 'measured'"), 1);
+    assert_eq!(scene.results().len(), 14);
+    let status = scene.run(["status", "--json"]).ok().json();
+    assert_eq!((&status["sweep"]["remaining"], &status["starts"][1]["purpose"]), (&0.into(), &"control".into()));
+    scene.run(["status"]).ok().says(&["measured beside the first start of each config: 2 controls, 1 finalist"]);
+    scene.run(["show", "c1"]).ok().says(&["attempt 2 (control 1): measured"]);
+    let before = scene.results();
+    scene.sweep(&[]).ok().says(&["nothing is left to measure"]);
+    assert_eq!(scene.results(), before);
+}
+
+#[test]
 fn a_grid_that_has_changed_is_another_sweep() {
     let scene = Scene::new();
     scene.grid(&[], &format!("{}suite: [smoke]\n", configs(1)));

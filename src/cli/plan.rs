@@ -6,9 +6,10 @@ use std::time::Duration;
 use owo_colors::OwoColorize;
 
 use crate::compose;
-use crate::domain::Diagnostics;
+use crate::domain::{Diagnostics, Repeats};
 use crate::engine::{PlannedConfig, Planner};
 use crate::launch::DockerLauncher;
+use crate::resume;
 use crate::ui::format::shorten;
 
 use super::args::PlanArgs;
@@ -60,6 +61,7 @@ struct Counts {
     configs: usize,
     to_run: usize,
     skipped: usize,
+    baseline_runs: bool,
 }
 
 impl Counts {
@@ -69,7 +71,15 @@ impl Counts {
             self.skipped += 1;
         } else {
             self.to_run += 1;
+            self.baseline_runs |= planned.is_baseline;
         }
+    }
+
+    /// The starts beside the first of each config, in words; `None` when there are none.
+    fn further(&self, repeats: Repeats) -> Option<String> {
+        let further = resume::further_starts(repeats, self.to_run, self.baseline_runs);
+        let plural = if further == 1 { "" } else { "s" };
+        (further > 0).then(|| format!("about {further} start{plural} more: repeats, controls, finalists"))
     }
 }
 
@@ -87,6 +97,7 @@ fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usi
         "baseline": planner.baseline_name(),
         "images": image_ids,
         "suite": planner.suite,
+        "repeats": planner.grid.repeats,
         "diagnostics": planner.warnings,
     });
     print::json_line(&head)?;
@@ -153,5 +164,8 @@ pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>
         planner.suite.name,
         scenarios.join(", ")
     ));
+    if let Some(further) = counts.further(planner.grid.repeats) {
+        print::out(further);
+    }
     Ok(())
 }

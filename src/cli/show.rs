@@ -4,7 +4,7 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::{Failure, Outcome, SweepId, Verdict};
+use crate::domain::{Failure, Outcome, Start, SweepId, Verdict};
 use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
 use crate::ui::format::{duration, figure, number};
 
@@ -56,7 +56,8 @@ fn render(report: &TrialReport) -> String {
 fn attempt_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
     let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
-    let mut out = vec![format!("attempt {}: {}{took}, {}", a.number, outcome.bold(), a.started_at)];
+    let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
+    let mut out = vec![format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)];
     if let Some(ready_s) = a.ready_s {
         let t = &a.timings;
         let part = |name: &str, s: Option<f64>| s.map(|s| format!(", {name} {}", duration(s))).unwrap_or_default();

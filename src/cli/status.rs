@@ -4,9 +4,9 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::SweepId;
+use crate::domain::{Purpose, SweepId};
 use crate::rank;
-use crate::store::{Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
+use crate::store::{StartCount, Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
 use crate::ui::format::{duration, shorten};
 
 use super::args::SweepArgs;
@@ -27,11 +27,15 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     let objectives = store.objectives(sweep.id).map_err(store_stop)?;
     let candidates = store.candidates(sweep.id).map_err(store_stop)?;
     let best: Vec<_> = rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref());
-    let left_s = time_left_s(&trials);
+    let starts = store.start_counts(sweep.id).map_err(store_stop)?;
+    let starts_left = if holder.is_some() { store.starts_left(sweep.id).map_err(store_stop)? } else { None };
+    let left_s = time_left_s(&trials, starts_left);
     if args.json {
         print::json(&serde_json::json!({
             "sweep": sweep,
             "process": holder,
+            "starts": starts,
+            "starts_left": starts_left,
             "time_left_s": left_s,
             "not_restored": pending.iter().map(|r| &r.what).collect::<Vec<_>>(),
             "best": best.iter().map(|r| serde_json::json!({
@@ -47,6 +51,9 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         table.add_row(cells(t));
     }
     print::out(print::text_of(&table));
+    if let Some(line) = further_starts(&starts) {
+        print::out(line);
+    }
     for ranking in &best {
         print::out(format!("best by {}: {}", ranking.objective.name, ranking.sentence));
     }
@@ -87,13 +94,27 @@ fn say_that_it_died(sweep: &mut SweepRow, trials: &mut [TrialRow]) {
     }
 }
 
-/// Trials left times the mean duration of those that ran.
-fn time_left_s(trials: &[TrialRow]) -> Option<f64> {
+/// Starts left, as the run itself counts them or else trials left, times the mean duration of the trials that ran.
+fn time_left_s(trials: &[TrialRow], starts_left: Option<u64>) -> Option<f64> {
     let took: Vec<f64> = trials.iter().filter_map(|t| t.elapsed_s).collect();
     let waiting =
         |t: &&TrialRow| matches!(t.state, TrialState::Pending | TrialState::Running | TrialState::Interrupted);
-    let left = trials.iter().filter(waiting).count();
+    let left = starts_left.unwrap_or_else(|| trials.iter().filter(waiting).count() as u64);
     (left > 0 && !took.is_empty()).then(|| took.iter().sum::<f64>() / took.len() as f64 * left as f64)
+}
+
+/// `beside the first start of each config: 2 of 3 controls, 2 finalists measured`; `None` when there are none.
+fn further_starts(starts: &[StartCount]) -> Option<String> {
+    let parts: Vec<String> = starts
+        .iter()
+        .filter(|c| c.purpose != Purpose::Trial)
+        .map(|c| {
+            let of = if c.measured < c.begun { format!(" of {}", c.begun) } else { String::new() };
+            let plural = if c.begun == 1 { "" } else { "s" };
+            format!("{}{of} {}{plural}", c.measured, c.purpose)
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("measured beside the first start of each config: {}", parts.join(", ")))
 }
 
 fn cells(t: &TrialRow) -> Vec<String> {
@@ -119,4 +140,24 @@ fn cells(t: &TrialRow) -> Vec<String> {
         t.elapsed_s.map(duration).unwrap_or_default(),
         detail,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_starts_are_counted_by_purpose_and_a_night_without_them_says_nothing() {
+        let count = |purpose, begun, measured| StartCount { purpose, begun, measured };
+        assert_eq!(further_starts(&[count(Purpose::Trial, 9, 8)]), None);
+        let line = further_starts(&[
+            count(Purpose::Trial, 9, 9),
+            count(Purpose::Control, 3, 2),
+            count(Purpose::Finalist, 1, 1),
+        ]);
+        assert_eq!(
+            line.as_deref(),
+            Some("measured beside the first start of each config: 2 of 3 controls, 1 finalist")
+        );
+    }
 }

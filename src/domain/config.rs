@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlagName, FlagValue};
+use super::{FlagName, FlagValue, Start};
 
 /// What a point sets on top of the deployment: flags, environment, image, model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,9 @@ pub struct TrialRef {
     pub of: usize,
     /// Which attempt at the trial, from 1.
     pub attempt: u32,
+    /// Which of the config's starts it belongs to.
+    #[serde(default)]
+    pub start: Start,
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ pub enum Event {
         trials: usize,
         /// Trials that history already settles.
         settled: usize,
+        /// Starts beyond the first of each config that this run may make: repeats, controls, finalists.
+        #[serde(default)]
+        further: usize,
         /// Whether it continues an interrupted sweep.
         resumed: bool,
     },

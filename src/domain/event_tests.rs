@@ -1,7 +1,7 @@
 //! The event log's reference names every event and every field; no free text keeps a secret.
 
 use super::*;
-use crate::domain::ConfigKey;
+use crate::domain::{ConfigKey, Start};
 
 const REFERENCE: &str = include_str!("../../docs/events.md");
 
@@ -9,11 +9,18 @@ const SECRET: &str = "sk-planted";
 
 /// One of each kind, the secret in every text. A new kind does not compile until it is in here.
 fn one_of_each() -> Vec<Event> {
-    let trial =
-        || TrialRef { trial_id: 1, name: "c".into(), key: ConfigKey("k".into()), position: 1, of: 2, attempt: 1 };
+    let trial = || TrialRef {
+        trial_id: 1,
+        name: "c".into(),
+        key: ConfigKey("k".into()),
+        position: 1,
+        of: 2,
+        attempt: 1,
+        start: Start::FIRST,
+    };
     let text = || format!("of {SECRET}");
     let all = vec![
-        Event::SweepStarted { sweep: SweepId(1), grid: "g".into(), trials: 2, settled: 0, resumed: false },
+        Event::SweepStarted { sweep: SweepId(1), grid: "g".into(), trials: 2, settled: 0, further: 0, resumed: false },
         Event::Notice { text: text() },
         Event::Warning { text: text() },
         Event::TrialStarted { trial: trial() },
@@ -101,7 +108,15 @@ fn the_reference_has_a_section_for_every_kept_event_and_a_row_for_every_field() 
 
 #[test]
 fn the_reference_explains_what_a_trial_is_told_by() {
-    let trial = TrialRef { trial_id: 1, name: "c".into(), key: ConfigKey("k".into()), position: 1, of: 2, attempt: 1 };
+    let trial = TrialRef {
+        trial_id: 1,
+        name: "c".into(),
+        key: ConfigKey("k".into()),
+        position: 1,
+        of: 2,
+        attempt: 1,
+        start: Start::FIRST,
+    };
     let section = &REFERENCE[REFERENCE.find("\n## A trial\n").unwrap()..];
     for field in serde_json::to_value(trial).unwrap().as_object().unwrap().keys() {
         assert!(section.contains(&format!("\n| `{field}` |")), "docs/events.md: a trial lacks {field}");

@@ -13,6 +13,7 @@ mod redact;
 mod request;
 mod resolved;
 mod scenario;
+mod start;
 mod suite;
 mod template;
 pub(crate) mod text_enum;
@@ -34,6 +35,7 @@ pub use redact::Redactor;
 pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
+pub use start::{Purpose, Repeats, Start};
 pub use suite::{
     ConversationSpec, KvCacheSpec, Language, LongContextSpec, ScenarioSpec, SmokeSpec, StabilitySpec, Suite,
 };

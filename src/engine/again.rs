@@ -67,7 +67,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Evidence, ExitFacts, Phase};
+    use crate::domain::{Evidence, ExitFacts, Phase, Start};
     use crate::resume::Why;
     use std::collections::BTreeMap;
 
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_failed_trial_waits_longer_each_time_up_to_eight_times_its_first_wait() {
-        let again = |attempt| Todo { item: 0, attempt, missing: vec![0], why: Why::Retry };
+        let again = |attempt| Todo { item: 0, start: Start::FIRST, attempt, missing: vec![0], why: Why::Retry };
         let wait_s = |cause, attempt| Queued::after(again(attempt), cause).wait_left().as_secs_f64().round();
         let waits: Vec<f64> = [2, 3, 4, 5, 6, 99].iter().map(|n| wait_s(Cause::PortInUse, *n)).collect();
         assert_eq!(waits, [30.0, 60.0, 120.0, 240.0, 240.0, 240.0]);

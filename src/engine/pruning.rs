@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::compose;
-use crate::domain::{Event, Failure, Outcome, SkipReason};
+use crate::domain::{Event, Failure, Outcome, SkipReason, Start};
 use crate::prune;
 use crate::resume::{Todo, Why};
 
@@ -32,6 +32,7 @@ pub(super) fn prune_by(
             Why::New | Why::Interrupted => true,
             Why::Retry | Why::MoreScenarios => false,
         };
+        let untried = untried && queued.todo.start == Start::FIRST;
         let other = queued.todo.item;
         // The baseline is what the others are compared with: no night without a try at it.
         if !untried || other == item || sweep.plan[other].is_baseline {
@@ -41,6 +42,7 @@ pub(super) fn prune_by(
         implied.extend(why.as_ref().map(|why| (other, why.clone())));
         why.is_none()
     });
+    queue.retain(|queued| implied.iter().all(|(other, _)| *other != queued.todo.item));
     let trial = sweep.trial_ids[item].0;
     for (other, why) in implied {
         let why = format!("implied by trial {trial} ({name}): {why}");
@@ -61,7 +63,9 @@ pub(super) fn prune_by_history(sweep: &mut Sweep, queue: &mut VecDeque<Queued>) 
         if queue.is_empty() || outstanding.contains(&item) || sweep.plan[item].skip.is_some() {
             continue;
         }
-        let last = sweep.store.show(sweep.trial_ids[item])?.attempt_reports.pop();
+        let mut attempts = sweep.store.show(sweep.trial_ids[item])?.attempt_reports;
+        attempts.retain(|attempt| attempt.start == Start::FIRST);
+        let last = attempts.pop();
         if let Some(Outcome::Failed(failure)) = last.and_then(|attempt| attempt.outcome) {
             prune_by(sweep, item, &failure, queue)?;
         }
@@ -75,7 +79,7 @@ pub(super) fn sample(sweep: &Sweep) -> Result<Vec<Todo>, EngineError> {
     let Some(count) = sweep.options.verify_pruned.filter(|count| *count > 0) else { return Ok(Vec::new()) };
     let outstanding = sweep.outstanding()?;
     let mut pruned = sweep.outstanding_without_skips()?;
-    pruned.retain(|todo| !outstanding.contains(todo));
+    pruned.retain(|todo| todo.start == Start::FIRST && !outstanding.contains(todo));
     pruned.shuffle(&mut rand::rngs::StdRng::seed_from_u64(sweep.planner.grid.seed));
     pruned.truncate(count);
     Ok(pruned)

@@ -60,3 +60,16 @@ pub(crate) fn best_so_far(planner: &Planner, store: &Store, sweep: SweepId) -> R
         })
     }))
 }
+
+/// The trials to measure again before a champion is named: of each objective the leader and those tied with it, best first, the
+/// objectives taking turns, at most `most`. None where a single config ranks: it has beaten nobody.
+pub(crate) fn finalists(
+    planner: &Planner,
+    store: &Store,
+    sweep: SweepId,
+    most: usize,
+) -> Result<Vec<TrialId>, StoreError> {
+    let candidates = store.candidates(sweep)?;
+    let rankings = rank::rank_all(&candidates, &planner.grid.objectives, planner.baseline_name().as_deref());
+    Ok(rank::finalists(&rankings, most).into_iter().map(TrialId).collect())
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::{Suite, SweepId};
+use crate::resume::ResultKey;
 use crate::store::{Store, StoreError, TrialId};
 
 use super::plan::PlannedConfig;
@@ -19,7 +20,9 @@ pub(super) fn settle_complete(
     let finished: BTreeSet<_> = history.iter().flat_map(|t| &t.attempts).flat_map(|a| &a.finished).collect();
     let mut settled = 0;
     for (planned, id) in trials.iter().filter(|(planned, _)| planned.skip.is_none()) {
-        let keys = planned.result_keys(suite);
+        let last = history.iter().filter(|t| t.key == planned.key).flat_map(|t| &t.attempts).last();
+        let start = last.map(|attempt| attempt.start).unwrap_or_default();
+        let keys: Vec<ResultKey> = planned.result_keys(suite).iter().map(|key| key.at(start)).collect();
         if !keys.is_empty() && keys.iter().all(|key| finished.contains(key)) && store.settle_as_measured(*id)? {
             settled += 1;
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Event, Outcome, ResolvedConfig, Settings, SweepId, TrialRef, text_enum};
+use crate::domain::{Event, Outcome, Purpose, ResolvedConfig, Settings, Start, Suite, SweepId, TrialRef, text_enum};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
@@ -71,6 +71,19 @@ pub(crate) struct Summary {
     pub(crate) left: usize,
 }
 
+/// What a run of the loop carries from start to start.
+struct Night {
+    breaker: Breaker,
+    /// Seconds that each attempt took.
+    took_s: Vec<f64>,
+    /// Starts that `--limit` still allows.
+    may_start: usize,
+    /// Starts that this run has set out to make.
+    planned: usize,
+    /// Items that were pruned and are measured all the same, once the rest is done.
+    checked: Option<Vec<usize>>,
+}
+
 /// A sweep that is being carried out.
 pub(crate) struct Sweep {
     pub(super) planner: Planner,
@@ -86,7 +99,11 @@ pub(crate) struct Sweep {
     pub(super) options: SweepOptions,
     lock: SweepLock,
     pub(super) plan: Vec<PlannedConfig>,
+    /// The plan as [`resume`] sees it.
+    items: Vec<PlanItem>,
     pub(super) trial_ids: Vec<TrialId>,
+    /// Indices of the finalists, once they are chosen.
+    finalists: Option<Vec<usize>>,
     resumed: bool,
     began: Instant,
     began_at: jiff::ZonedDateTime,
@@ -101,6 +118,15 @@ pub(crate) fn deployment_identity(planner: &Planner) -> String {
     match &planner.grid.deployment.kind {
         DeploymentKind::Compose(_) => format!("compose {}/{}", planner.project.name, planner.service_name),
         DeploymentKind::Process(process) => format!("process port {}", process.port),
+    }
+}
+
+fn plan_item(planned: &PlannedConfig, suite: &Suite) -> PlanItem {
+    PlanItem {
+        name: planned.config.name.clone(),
+        key: planned.key.clone(),
+        scenarios: planned.result_keys(suite),
+        skip: planned.skip.as_ref().map(|(reason, _)| *reason),
     }
 }
 
@@ -141,6 +167,9 @@ impl Sweep {
             }
         };
         let run = store.start_run(id)?;
+        let index_of = |trial: &TrialId| trial_ids.iter().position(|t| t == trial);
+        let finalists = store.finalists(id)?.map(|chosen| chosen.iter().filter_map(index_of).collect());
+        let items = plan.iter().map(|p| plan_item(p, &planner.suite)).collect();
         let db_label = launch::database_label(db);
         let recorder = Recorder::new(id, planner.redactor.clone(), teller.clone());
         Ok(Self {
@@ -157,7 +186,9 @@ impl Sweep {
             options,
             lock,
             plan,
+            items,
             trial_ids,
+            finalists,
             resumed,
             began: Instant::now(),
             began_at: jiff::ZonedDateTime::now(),
@@ -187,13 +218,16 @@ impl Sweep {
             self.settle_what_is_complete()?;
             self.recall()?;
         }
-        let todos = self.outstanding()?;
-        let settled = self.plan.iter().filter(|p| p.skip.is_none()).count().saturating_sub(todos.len());
+        let todos = self.what_is_left()?;
+        let trials = self.plan.iter().filter(|p| p.skip.is_none()).count();
+        let first = todos.iter().filter(|t| t.start == Start::FIRST).count();
+        let further = self.with_those_to_come(&todos).saturating_sub(first);
         self.record(Event::SweepStarted {
             sweep: self.id,
             grid: self.planner.grid.name.clone(),
-            trials: settled + todos.len(),
-            settled,
+            trials,
+            settled: trials.saturating_sub(first),
+            further,
             resumed: self.resumed,
         })?;
         if !self.resumed {
@@ -234,71 +268,95 @@ impl Sweep {
         Ok(summary)
     }
 
-    async fn work(&mut self, todos: Vec<Todo>) -> Result<Ended, EngineError> {
+    async fn work(&mut self, mut todos: Vec<Todo>) -> Result<Ended, EngineError> {
         if todos.is_empty() && pruning::sample(self)?.is_empty() {
             return Ok(Ended::Complete);
         }
         restore::take_aside(self).await?;
-        let chosen = self.chosen(&todos);
-        let mut queue: VecDeque<Queued> = chosen.iter().cloned().map(Queued::now).collect();
-        if self.resumed {
+        let mut night = Night {
+            breaker: Breaker::new(self.planner.grid.limits.identical_failures),
+            took_s: Vec::new(),
+            may_start: self.options.limit.unwrap_or(usize::MAX),
+            planned: 0,
+            checked: None,
+        };
+        loop {
+            let mut chosen = self.chosen(&todos, night.may_start);
+            night.may_start -= chosen.len();
+            let to_come = if night.may_start == 0 { 0 } else { self.with_those_to_come(&todos) - todos.len() };
+            if chosen.is_empty() && night.checked.is_none() {
+                chosen = pruning::sample(self)?;
+                night.checked = Some(chosen.iter().map(|todo| todo.item).collect());
+            }
+            if chosen.is_empty() {
+                return Ok(if todos.is_empty() { Ended::Complete } else { Ended::Incomplete });
+            }
+            night.planned += chosen.len();
+            self.store.plan_starts(self.run, night.planned + to_come)?;
+            if let Some(ended) = self.carry_out(chosen, &mut night).await? {
+                return Ok(ended);
+            }
+            // What was measured may call for more: a last control, finalists.
+            todos = self.what_is_left()?;
+        }
+    }
+
+    /// Makes the starts one after the other; how the night ends, when it ends before the last of them.
+    async fn carry_out(&mut self, chosen: Vec<Todo>, night: &mut Night) -> Result<Option<Ended>, EngineError> {
+        let mut queue: VecDeque<Queued> = chosen.into_iter().map(Queued::now).collect();
+        if self.resumed && night.took_s.is_empty() && night.checked.is_none() {
             pruning::prune_by_history(self, &mut queue)?;
         }
-        // What was pruned and is measured all the same, once the rest is done.
-        let mut checked: Option<Vec<usize>> = None;
-        let mut breaker = Breaker::new(self.planner.grid.limits.identical_failures);
-        let mut took_s: Vec<f64> = Vec::new();
-        loop {
-            let Some(next) = queue.pop_front() else {
-                if checked.is_some() {
-                    break;
-                }
-                let sample = pruning::sample(self)?;
-                checked = Some(sample.iter().map(|todo| todo.item).collect());
-                queue.extend(sample.into_iter().map(Queued::now));
-                continue;
-            };
+        while let Some(next) = queue.pop_front() {
             self.wait_for_its_turn(&next).await?;
             let todo = next.todo;
             if self.cancel.is_cancelled() {
-                return Ok(Ended::Interrupted);
+                return Ok(Some(Ended::Interrupted));
             }
-            if let Some(until) = self.too_late(&took_s) {
+            if let Some(until) = self.too_late(&night.took_s) {
                 self.warn(format!("stopping before {until}, so that what served before is back in time"))?;
-                return Ok(Ended::Incomplete);
+                return Ok(Some(Ended::Incomplete));
             }
             let Attempted { outcome, elapsed_s, twin_of } = self.attempt(&todo).await?;
-            took_s.push(elapsed_s);
-            if checked.as_ref().is_some_and(|checked| checked.contains(&todo.item)) {
+            night.took_s.push(elapsed_s);
+            if night.checked.as_ref().is_some_and(|checked| checked.contains(&todo.item)) {
                 pruning::judge(self, todo.item, &outcome)?;
             }
             match &outcome {
                 Outcome::Measured => self.after_measured(&todo)?,
                 Outcome::Failed(failure) => {
+                    // Its further starts wait until it is settled: they come again with what is outstanding then.
+                    let is_first = todo.start == Start::FIRST;
+                    queue.retain(|q| q.todo.item != todo.item || !is_first);
+                    let same = |t: &Todo| t.item == todo.item && t.start == todo.start;
                     let again = match resume::may_retry(failure.cause, failure.transient) {
-                        true => self.outstanding()?.into_iter().find(|t| t.item == todo.item),
+                        true => self.outstanding()?.into_iter().find(same),
                         false => None,
                     };
                     match again {
                         Some(todo) => queue.push_back(Queued::after(todo, failure.cause)),
-                        None => pruning::prune_by(self, todo.item, failure, &mut queue)?,
+                        None if is_first => pruning::prune_by(self, todo.item, failure, &mut queue)?,
+                        // It was measured once: that it fails now says nothing about its neighbours.
+                        None => {}
                     }
-                    if let Some(failures) = breaker.trips_on(failure) {
+                    if let Some(failures) = night.breaker.trips_on(failure) {
                         let evidence = failure.evidence.first().map(|e| e.text.clone()).unwrap_or_default();
                         let (cause, remedy) = (failure.cause, failure.remedy.clone());
                         let why = format!("{failures} trials in a row failed alike ({cause}): {remedy}");
                         self.record(Event::BreakerTripped { failures, cause, evidence, remedy })?;
                         announce::breaker(self, &why).await;
-                        return Ok(Ended::Incomplete);
+                        return Ok(Some(Ended::Incomplete));
                     }
                     continue;
                 }
-                Outcome::Interrupted if twin_of.is_some() => {}
-                Outcome::Interrupted => return Ok(Ended::Interrupted),
+                Outcome::Interrupted if twin_of.is_some() => {
+                    queue.retain(|q| q.todo.item != todo.item);
+                }
+                Outcome::Interrupted => return Ok(Some(Ended::Interrupted)),
             }
-            breaker.reset();
+            night.breaker.reset();
         }
-        Ok(if chosen.len() < todos.len() { Ended::Incomplete } else { Ended::Complete })
+        Ok(None)
     }
 
     /// Gives what made a trial fail the time to pass. A cancel ends the wait.
@@ -327,6 +385,7 @@ impl Sweep {
             position: todo.item + 1,
             of: self.plan.len(),
             attempt: todo.attempt,
+            start: todo.start,
         };
         Attempt::begin(self, &planned, trial, &todo.missing)?.run().await
     }
@@ -357,7 +416,38 @@ impl Sweep {
         self.record(Event::Warning { text: text.into() })
     }
 
-    /// What is still to be run, in the plan's order.
+    /// What is still to be run, in its order. When everything else is measured, chooses the finalists.
+    fn what_is_left(&mut self) -> Result<Vec<Todo>, EngineError> {
+        let todos = self.outstanding()?;
+        let most = self.planner.grid.repeats.finalists as usize;
+        if !todos.is_empty() || most == 0 || self.finalists.is_some() {
+            return Ok(todos);
+        }
+        let trials = score::finalists(&self.planner, &self.store, self.id, most)?;
+        self.store.save_finalists(self.id, &trials)?;
+        self.finalists = Some(self.items_of(&trials));
+        let names: Vec<&str> = self.items_of(&trials).iter().map(|i| self.plan[*i].config.name.as_str()).collect();
+        if !names.is_empty() {
+            let text = format!("measuring again on a fresh start, before a champion is named: {}", names.join(", "));
+            self.record(Event::Notice { text })?;
+        }
+        self.outstanding()
+    }
+
+    fn items_of(&self, trials: &[TrialId]) -> Vec<usize> {
+        trials.iter().filter_map(|id| self.trial_ids.iter().position(|t| t == id)).collect()
+    }
+
+    fn night_plan(&self) -> resume::Plan<'_> {
+        resume::Plan {
+            items: &self.items,
+            baseline: self.plan.iter().position(|p| p.is_baseline),
+            repeats: self.planner.grid.repeats,
+            finalists: self.finalists.as_deref(),
+        }
+    }
+
+    /// What is still to be run, as far as it can be named now.
     pub(super) fn outstanding(&self) -> Result<Vec<Todo>, EngineError> {
         self.outstanding_by(self.options.no_prune)
     }
@@ -368,27 +458,26 @@ impl Sweep {
     }
 
     fn outstanding_by(&self, measure_implied: bool) -> Result<Vec<Todo>, EngineError> {
-        let suite = &self.planner.suite;
-        let items: Vec<PlanItem> = self
-            .plan
-            .iter()
-            .map(|p| PlanItem {
-                name: p.config.name.clone(),
-                key: p.key.clone(),
-                scenarios: p.result_keys(suite),
-                skip: p.skip.as_ref().map(|(reason, _)| *reason),
-            })
-            .collect();
         let policy = RetryPolicy { transient_retries: self.planner.grid.limits.retries, measure_implied };
-        Ok(resume::outstanding(&items, &self.store.history(self.id)?, &policy))
+        Ok(resume::outstanding(&self.night_plan(), &self.store.history(self.id)?, &policy))
     }
 
-    /// Of what is outstanding, what this run shall do.
-    fn chosen(&self, todos: &[Todo]) -> Vec<Todo> {
+    /// Of what is outstanding, what this run shall do, `most` starts at most. Who asks for single configs gets these alone.
+    fn chosen(&self, todos: &[Todo], most: usize) -> Vec<Todo> {
         let only = &self.options.only;
-        let wanted = |t: &&Todo| only.is_empty() || only.contains(&self.plan[t.item].config.name);
-        let limit = self.options.limit.unwrap_or(usize::MAX);
-        todos.iter().filter(wanted).take(limit).cloned().collect()
+        let wanted = |t: &&Todo| match t.start.purpose {
+            _ if only.is_empty() => true,
+            Purpose::Trial | Purpose::Repeat => only.contains(&self.plan[t.item].config.name),
+            Purpose::Control | Purpose::Finalist => false,
+        };
+        todos.iter().filter(wanted).take(most).cloned().collect()
+    }
+
+    /// The number of these starts, and of those that follow when they are measured: finalists and the control after them.
+    fn with_those_to_come(&self, todos: &[Todo]) -> usize {
+        let plan = self.night_plan();
+        let to_come = if todos.is_empty() || !self.options.only.is_empty() { 0 } else { plan.starts_to_come() };
+        todos.len() + to_come
     }
 
     /// The time by which the sweep must be over, when another trial would not be.

@@ -10,7 +10,7 @@ use crate::classify::{self, WaitVerdict};
 use crate::compose;
 use crate::domain::{
     BootMilestone, Event, ExitFacts, LogLine, Outcome, Phase, ResolvedConfig, ScenarioKind, ScenarioResult,
-    ScenarioSpec, SkipReason, TrialProgress, TrialRef, ValidityReason, Verdict,
+    ScenarioSpec, SkipReason, Start, TrialProgress, TrialRef, ValidityReason, Verdict,
 };
 use crate::launch::{self, BootProgress, LaunchSpec, Ready, Running};
 use crate::resolve;
@@ -69,7 +69,8 @@ impl<'s> Attempt<'s> {
         trial: TrialRef,
         missing: &'s [usize],
     ) -> Result<Self, EngineError> {
-        let (attempt, number) = sweep.store.begin_attempt(sweep.run, crate::store::TrialId(trial.trial_id))?;
+        let (attempt, number) =
+            sweep.store.begin_attempt(sweep.run, crate::store::TrialId(trial.trial_id), trial.start)?;
         let trial = TrialRef { attempt: number, ..trial };
         let log_path = sweep.log_path(&trial)?;
         sweep.store.set_attempt_log(attempt, &log_path)?;
@@ -203,11 +204,12 @@ impl<'s> Attempt<'s> {
             Err(error) => return Ok(self.trouble(running, Seen::BadAnswer(error.to_string())).await),
         };
         let resolved = self.read_back(running, &client).await?;
-        if let Some(of) = self.sweep.twin_of(self.planned, &resolved) {
+        let is_first = self.trial.start == Start::FIRST;
+        if let Some(of) = self.sweep.twin_of(self.planned, &resolved).filter(|_| is_first) {
             return Ok(Measured::Twin(of));
         }
         let measured = self.run_scenarios(running, &client, &resolved).await?;
-        if matches!(measured, Measured::All) {
+        if is_first && matches!(measured, Measured::All) {
             self.sweep.remember(self.planned, resolved);
         }
         Ok(measured)
@@ -274,7 +276,7 @@ impl<'s> Attempt<'s> {
             if let Ok(Some(why)) = self.sweep.launcher.restarted(running).await {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
             }
-            self.sweep.store.save_scenario(self.attempt, key, &result)?;
+            self.sweep.store.save_scenario(self.attempt, &key.at(self.trial.start), &result)?;
             self.tell_scenario(&result)?;
             self.timings.measure_s = Some(began.elapsed().as_secs_f64());
             if let Some(what) = smoke_failure(&result) {

@@ -15,6 +15,7 @@ pub(super) const GRID: &[&str] = &[
     "seed",
     "gates",
     "objectives",
+    "repeats",
     "limits",
     "notify",
 ];
@@ -50,6 +51,9 @@ pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "iden
 /// An item of `notify`.
 pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "retries"];
 
+/// `repeats` when it is a mapping.
+pub(super) const REPEATS: &[&str] = &["starts", "controls_every", "finalists", "finalist_starts"];
+
 /// Every section with its keys, as the reference names them.
 #[cfg(test)]
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
@@ -61,6 +65,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("exclude", EXCLUDE),
     ("order", ORDER),
     ("suite", SUITE),
+    ("repeats", REPEATS),
     ("limits", LIMITS),
     ("notify", NOTIFY),
 ];

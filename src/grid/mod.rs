@@ -19,6 +19,7 @@ mod notify;
 mod parse;
 mod points;
 mod reader;
+mod repeats;
 mod rule;
 mod settings;
 mod suite;
@@ -44,7 +45,7 @@ pub use settings::Assignment;
 pub use suite::{SuiteRef, parse_suite};
 pub use trace::read_traces;
 
-use crate::domain::{Diagnostics, MetricPath, Objective, Settings};
+use crate::domain::{Diagnostics, MetricPath, Objective, Repeats, Settings};
 use crate::yaml::Span;
 
 /// A grid as read from its file.
@@ -78,6 +79,8 @@ pub struct Grid {
     pub gates: Vec<Gate>,
     /// What to rank by.
     pub objectives: Vec<Objective>,
+    /// How often configs are started.
+    pub repeats: Repeats,
     /// When to stop waiting and trying.
     pub limits: Limits,
     /// Whom to tell of the sweep's end, its breaker, a failed restoration.

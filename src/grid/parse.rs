@@ -8,7 +8,9 @@ use super::points::{self, settings_of};
 use super::reader::{Reader, present};
 use super::settings::{Assignment, Target};
 use super::suite::SuiteRef;
-use super::{Grid, Limits, NamedConfig, Order, axes, deployment, gate, keys, limits, notify, rule, settings, suite};
+use super::{
+    Grid, Limits, NamedConfig, Order, axes, deployment, gate, keys, limits, notify, repeats, rule, settings, suite,
+};
 use crate::domain::{Diagnostics, Suite, did_you_mean};
 use crate::yaml::{self, Node};
 
@@ -57,6 +59,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let (objectives, objective_spans) = objectives.into_iter().unzip();
     let limits = present(root, "limits").map_or_else(Limits::default, |node| limits::read(reader, node));
     let notify = present(root, "notify").map(|node| notify::read(reader, node)).unwrap_or_default();
+    let repeats = present(root, "repeats").map_or_else(repeats::default, |node| repeats::read(reader, node));
     check_size(reader, root, &axes)?;
     check_names(reader, &axes, &configs);
     let baseline = present(root, "baseline").and_then(|node| baseline(reader, node, &axes, &configs));
@@ -81,6 +84,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
         seed,
         gates,
         objectives,
+        repeats,
         limits,
         notify,
         warnings: Diagnostics::default(),

@@ -12,6 +12,7 @@
 //! configs are more chances for noise to win.
 
 mod critical;
+mod finalists;
 mod judge;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
 pub use critical::{Spread, critical_table, separated};
+pub use finalists::finalists;
 pub use judge::{rank, rank_all};
 
 text_enum! {

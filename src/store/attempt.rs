@@ -5,24 +5,33 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params};
 use super::models::{AttemptEnd, AttemptId, RunId, TelemetrySample, TrialId};
 use super::rows::{json, now};
 use super::{Store, StoreError};
-use crate::domain::{Failure, Mismatch, Outcome, Phase, ResolvedConfig};
+use crate::domain::{Failure, Mismatch, Outcome, Phase, ResolvedConfig, Start};
 use crate::rank::{GateOutcome, GateResult};
 
 impl Store {
-    /// Opens the next attempt at a trial. Returns its id and its number within the trial, from 1.
+    /// Opens the next attempt at a start of a trial. Returns its id and its number within the trial, from 1.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn begin_attempt(&mut self, run: RunId, trial: TrialId) -> Result<(AttemptId, u32), StoreError> {
+    pub fn begin_attempt(&mut self, run: RunId, trial: TrialId, start: Start) -> Result<(AttemptId, u32), StoreError> {
         let explain = self.explain("begin an attempt");
         self.write(|tx| {
             let number: u32 = tx
                 .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE trial_id = ?1")?
                 .query_row([trial.0], |row| row.get(0))?;
             tx.prepare_cached(
-                "INSERT INTO attempt (trial_id, run_id, number, started_at, phase) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO attempt (trial_id, run_id, number, started_at, phase, purpose, start_number)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
-            .execute(params![trial.0, run.0, number, now(), Phase::Prepare.as_str()])?;
+            .execute(params![
+                trial.0,
+                run.0,
+                number,
+                now(),
+                Phase::Prepare.as_str(),
+                start.purpose.as_str(),
+                start.number
+            ])?;
             Ok((AttemptId(tx.last_insert_rowid()), number))
         })
         .map_err(explain)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Row;
 
-use super::rows::{all, from_json, parsed, parsed_opt};
+use super::rows::{all, from_json, parsed, parsed_opt, start};
 use super::{Store, StoreError};
 use crate::domain::{Cause, ConfigKey, Suite, SweepId};
 use crate::resume::{AttemptHistory, PastOutcome, ResultKey, TrialHistory};
@@ -30,12 +30,13 @@ impl Store {
         }
         let mut attempts: HashMap<i64, Vec<AttemptHistory>> = HashMap::new();
         let mut statement = self.conn.prepare_cached(
-            "SELECT a.id, a.trial_id, a.outcome, a.cause, a.phase, a.transient FROM attempt a JOIN trial t ON t.id = a.trial_id
-             WHERE t.sweep_id = ?1 ORDER BY a.trial_id, a.number",
+            "SELECT a.id, a.trial_id, a.outcome, a.cause, a.phase, a.transient, a.purpose, a.start_number
+             FROM attempt a JOIN trial t ON t.id = a.trial_id WHERE t.sweep_id = ?1 ORDER BY a.trial_id, a.number",
         )?;
         let mut rows = statement.query([sweep.0])?;
         while let Some(row) = rows.next()? {
             let history = AttemptHistory {
+                start: start(row)?,
                 outcome: past_outcome(row)?,
                 finished: finished.remove(&row.get("id")?).unwrap_or_default(),
             };

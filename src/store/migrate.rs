@@ -14,8 +14,10 @@ struct Migration {
     fill: Option<fn(&Connection) -> rusqlite::Result<()>>,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { sql: include_str!("../../migrations/0001_first_night.sql"), fill: Some(fill_critical_values) }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("../../migrations/0001_first_night.sql"), fill: Some(fill_critical_values) },
+    Migration { sql: include_str!("../../migrations/0002_starts.sql"), fill: None },
+];
 
 /// The schema version that this vgrid writes.
 pub(super) const fn newest_version() -> i64 {

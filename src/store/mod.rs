@@ -20,6 +20,7 @@ mod restoration;
 mod rows;
 mod scenario;
 mod show;
+mod starts;
 mod sweep;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use models::{
     Timings, TrialId, TrialRow, TrialState,
 };
 pub use show::{AttemptReport, ScenarioReport, TrialReport};
+pub use starts::StartCount;
 
 /// An open `runs.db`. `Send`, not `Sync`: one thread at a time.
 #[derive(Debug)]

@@ -63,3 +63,8 @@ pub(super) fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|_| unreadable(row, column, "is negative"))
 }
+
+/// The start that an attempt belongs to.
+pub(super) fn start(row: &Row<'_>) -> rusqlite::Result<crate::domain::Start> {
+    Ok(crate::domain::Start { purpose: parsed(row, "purpose")?, number: row.get("start_number")? })
+}

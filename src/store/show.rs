@@ -7,11 +7,11 @@ use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 
 use super::models::{AttemptId, ScenarioResultId, Timings, TrialId, TrialRow};
-use super::rows::{all, count, from_json, parsed, parsed_opt};
+use super::rows::{all, count, from_json, parsed, parsed_opt, start};
 use super::{Store, StoreError};
 use crate::domain::{
     Cause, CounterDelta, Evidence, ExitFacts, Fact, Failure, Metric, Mismatch, Outcome, Phase, ResolvedConfig,
-    ScenarioSpec, Settings, Validity,
+    ScenarioSpec, Settings, Start, Validity,
 };
 use crate::rank::GateResult;
 use crate::resume::ResultKey;
@@ -45,6 +45,8 @@ pub struct AttemptReport {
     pub id: AttemptId,
     /// Its number within the trial, from 1.
     pub number: u32,
+    /// Which of the config's starts it belongs to.
+    pub start: Start,
     /// Start, RFC 3339, UTC.
     pub started_at: String,
     /// End; None while it is open.
@@ -146,6 +148,7 @@ impl Store {
             Ok(AttemptReport {
                 id,
                 number: row.get("number")?,
+                start: start(row)?,
                 started_at: row.get("started_at")?,
                 ended_at: row.get("ended_at")?,
                 phase: parsed(row, "phase")?,

@@ -8,8 +8,8 @@ use super::*;
 use crate::domain::{
     Cause, Config, ConfigKey, CounterDelta, Direction, Evidence, ExitFacts, Fact, FactSource, Failure, FlagName,
     FlagValue, KvCacheSpec, LoadSpec, Metric, Mismatch, Objective, Outcome, Phase, RequestEnd, RequestRecord,
-    ResolvedConfig, ScenarioResult, ScenarioSpec, Settings, SkipReason, Stage, Suite, SweepId, TokenKind, Validity,
-    ValidityReason, Verdict,
+    ResolvedConfig, ScenarioResult, ScenarioSpec, Settings, SkipReason, Stage, Start, Suite, SweepId, TokenKind,
+    Validity, ValidityReason, Verdict,
 };
 use crate::rank::{GateOutcome, GateResult, Standing, rank_all};
 use crate::resume::{PastOutcome, ResultKey};
@@ -193,7 +193,11 @@ impl Bench {
     }
 
     fn begin(&mut self, i: usize) -> AttemptId {
-        self.store.begin_attempt(self.run, self.trials[i]).unwrap().0
+        self.begin_start(i, Start::FIRST)
+    }
+
+    fn begin_start(&mut self, i: usize, start: Start) -> AttemptId {
+        self.store.begin_attempt(self.run, self.trials[i], start).unwrap().0
     }
 
     fn key(i: usize, scenario: &str) -> ResultKey {

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::models::TelemetrySample;
 use super::tests::bench;
 use super::*;
+use crate::domain::Start;
 
 fn message(result: Result<Store, StoreError>) -> String {
     result.map(|s| s.path.clone()).unwrap_err().to_string()
@@ -83,7 +84,7 @@ fn a_damaged_file_is_told_as_damaged() {
 #[test]
 fn a_full_disk_is_told_and_what_was_stored_before_is_kept() {
     let mut b = bench(1);
-    let (attempt, _) = b.store.begin_attempt(b.run, b.trials[0]).unwrap();
+    let (attempt, _) = b.store.begin_attempt(b.run, b.trials[0], Start::FIRST).unwrap();
     let pages: i64 = b.store.conn.pragma_query_value(None, "page_count", |r| r.get(0)).unwrap();
     b.store.conn.pragma_update_and_check(None, "max_page_count", pages + 1, |_| Ok(())).unwrap();
     let samples: Vec<TelemetrySample> = (0..20_000)
@@ -116,7 +117,7 @@ fn a_disk_without_room_for_the_log_s_index_is_a_full_disk_and_other_failures_of_
 fn a_reader_cannot_write_and_says_so() {
     let b = bench(1);
     let mut reader = Store::open_read_only(&b.path).unwrap();
-    let text = reader.begin_attempt(b.run, b.trials[0]).unwrap_err().to_string();
+    let text = reader.begin_attempt(b.run, b.trials[0], Start::FIRST).unwrap_err().to_string();
     assert!(text.contains("cannot be written") && text.contains("begin an attempt"), "{text}");
 }
 
@@ -144,10 +145,10 @@ fn a_lock_that_another_program_keeps_is_told_with_what_was_tried() {
     let other = Connection::open(&b.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     b.store.conn.busy_timeout(std::time::Duration::from_millis(20)).unwrap();
-    let text = b.store.begin_attempt(b.run, b.trials[0]).unwrap_err().to_string();
+    let text = b.store.begin_attempt(b.run, b.trials[0], Start::FIRST).unwrap_err().to_string();
     assert!(text.contains("is locked by another program") && text.contains("begin an attempt"), "{text}");
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(b.store.begin_attempt(b.run, b.trials[0]).is_ok());
+    assert!(b.store.begin_attempt(b.run, b.trials[0], Start::FIRST).is_ok());
 }
 
 #[test]
@@ -170,10 +171,32 @@ fn the_writer_syncs_every_commit_and_two_processes_that_open_a_new_file_at_once_
     });
     for store in &stores {
         let pragma = |name| store.conn.pragma_query_value(None, name, |r| r.get::<_, i64>(0)).unwrap();
-        assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("user_version")), (2, 1, 1));
+        let version = super::migrate::newest_version();
+        assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("user_version")), (2, 1, version));
         let mode: String = store.conn.pragma_query_value(None, "journal_mode", |r| r.get(0)).unwrap();
         assert_eq!(mode, "wal");
     }
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date_and_its_attempts_are_first_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("runs.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../migrations/0001_first_night.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO sweep VALUES (1, 'u', 'g', 'g.yaml', 'name: g', 'abc', 'd', NULL, '{}', '{}', '{}', '{}', '0', '0');
+         INSERT INTO sweep_run (id, sweep_id, started_at, pid, boot_id, vgrid_version) VALUES (1, 1, '0', 1, 'b', '0');
+         INSERT INTO trial VALUES (1, 1, 1, 'c0', 'k', 1, NULL, '{}', '[]', '[]', NULL);
+         INSERT INTO attempt (id, trial_id, run_id, number, started_at, phase) VALUES (1, 1, 1, 1, '0', 'serving');
+         PRAGMA application_id = 0x76677264; PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let store = Store::open(&path).unwrap();
+    let history = store.history(crate::domain::SweepId(1)).unwrap();
+    assert_eq!(history[0].attempts[0].start, Start::FIRST);
+    assert_eq!(store.finalists(crate::domain::SweepId(1)).unwrap(), None);
 }
 
 /// Not a test of its own: the victim of the test below, which starts this binary again with the variable set.
@@ -184,7 +207,7 @@ fn victim_of_the_kill_test() {
     let sweep = store.sweep(None).unwrap().id;
     let run = store.start_run(sweep).unwrap();
     let trial = store.trials(sweep).unwrap()[0].trial_id;
-    let (attempt, _) = store.begin_attempt(run, trial).unwrap();
+    let (attempt, _) = store.begin_attempt(run, trial, Start::FIRST).unwrap();
     store.set_attempt_ready(attempt, 1.0).unwrap();
     println!("stored");
     // Waits to be killed: standard input never ends before that.

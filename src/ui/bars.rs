@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use owo_colors::OwoColorize;
 
-use crate::domain::{Event, TrialProgress};
+use crate::domain::{Event, Start, TrialProgress};
 
 use super::format::{duration, gain, number};
 use super::sentence::{doing, sentence};
@@ -26,6 +26,7 @@ pub(crate) struct Bars {
 #[derive(Default)]
 struct Counts {
     measured: usize,
+    further: usize,
     failed: usize,
     skipped: usize,
 }
@@ -46,8 +47,8 @@ impl Bars {
     /// Moves the bars; prints what deserves a line of its own above them.
     pub(crate) fn tell(&mut self, event: &Event) {
         match event {
-            Event::SweepStarted { grid, trials, settled, .. } => {
-                self.sweep.set_length(*trials as u64);
+            Event::SweepStarted { grid, trials, settled, further, .. } => {
+                self.sweep.set_length((*trials + *further) as u64);
                 self.sweep.set_position(*settled as u64);
                 self.sweep.set_prefix(grid.clone());
                 self.sweep.enable_steady_tick(Duration::from_millis(500));
@@ -63,9 +64,10 @@ impl Bars {
                 self.trial.enable_steady_tick(Duration::from_millis(120));
             }
             Event::TrialProgressed { progress, .. } => self.progress(progress),
-            Event::TrialFinished { outcome, elapsed_s, .. } => {
+            Event::TrialFinished { trial, outcome, elapsed_s, .. } => {
                 match outcome.as_str() {
-                    "measured" => self.counts.measured += 1,
+                    "measured" if trial.start == Start::FIRST => self.counts.measured += 1,
+                    "measured" => self.counts.further += 1,
                     "failed" => self.counts.failed += 1,
                     _ => {}
                 }
@@ -124,8 +126,11 @@ impl Bars {
     }
 
     fn show_counts(&self) {
-        let Counts { measured, failed, skipped } = self.counts;
-        let mut text = format!("trials · {measured} measured, {failed} failed, {skipped} skipped");
+        let Counts { measured, further, failed, skipped } = self.counts;
+        let mut text = format!("starts · {measured} measured, {failed} failed, {skipped} skipped");
+        if further > 0 {
+            text.push_str(&format!(", {further} measured again"));
+        }
         let left = self.sweep.length().unwrap_or(0).saturating_sub(self.sweep.position());
         if !self.took_s.is_empty() && left > 0 {
             let mean_s = self.took_s.iter().sum::<f64>() / self.took_s.len() as f64;

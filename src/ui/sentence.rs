@@ -1,28 +1,29 @@
 //! One line of plain text per event: what a pipe shows, and what scrolls above the bars.
 
-use crate::domain::{BootMilestone, Event, TrialProgress};
+use crate::domain::{BootMilestone, Event, Start, TrialProgress, TrialRef};
 
 use super::format::{duration, figure, gain};
 
 /// The event as one line; None for events that only move a bar.
 pub(crate) fn sentence(event: &Event) -> Option<String> {
     Some(match event {
-        Event::SweepStarted { sweep, grid, trials, settled, resumed } => {
+        Event::SweepStarted { sweep, grid, trials, settled, further, resumed } => {
             let verb = if *resumed { "continues" } else { "begins" };
             let done = if *settled > 0 { format!(", {settled} of them settled before") } else { String::new() };
-            format!("sweep {sweep} of {grid} {verb}: {trials} trials{done}")
+            let more = if *further > 0 { format!(", {further} further starts") } else { String::new() };
+            format!("sweep {sweep} of {grid} {verb}: {trials} trials{done}{more}")
         }
         Event::Notice { text } => text.clone(),
         Event::Warning { text } => format!("warning: {text}"),
         Event::TrialStarted { trial } => {
             let again = if trial.attempt > 1 { format!(" (attempt {})", trial.attempt) } else { String::new() };
-            format!("[{}/{}] {}{again}: starting", trial.position, trial.of, trial.name)
+            format!("{}{again}: starting", place(trial))
         }
         Event::TrialReady { trial, ready_s } => {
             format!("[{}/{}] {}: serves after {}", trial.position, trial.of, trial.name, duration(*ready_s))
         }
         Event::TrialProgressed { trial, progress } => {
-            format!("[{}/{}] {}: {}", trial.position, trial.of, trial.name, doing(progress))
+            format!("{}: {}", place(trial), doing(progress))
         }
         Event::ScenarioFinished { trial, scenario, elapsed_s, requests, failed, headline } => {
             let figures: Vec<String> = headline
@@ -35,10 +36,8 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
                 .collect();
             let failures = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
             format!(
-                "[{}/{}] {}: {scenario} done in {} ({requests} requests{failures}) {}",
-                trial.position,
-                trial.of,
-                trial.name,
+                "{}: {scenario} done in {} ({requests} requests{failures}) {}",
+                place(trial),
                 duration(*elapsed_s),
                 figures.join(", ")
             )
@@ -47,13 +46,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
         }
         Event::TrialFinished { trial, outcome, cause, detail, remedy, elapsed_s, .. } => {
             let cause = cause.map(|c| format!(" ({c})")).unwrap_or_default();
-            let mut line = format!(
-                "[{}/{}] {}: {outcome}{cause} in {}",
-                trial.position,
-                trial.of,
-                trial.name,
-                duration(*elapsed_s)
-            );
+            let mut line = format!("{}: {outcome}{cause} in {}", place(trial), duration(*elapsed_s));
             if !detail.is_empty() {
                 line.push_str(&format!(": {detail}"));
             }
@@ -84,6 +77,12 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             )
         }
     })
+}
+
+/// Which trial, and which of its starts when it is not the first: `[2/8] prefix-on, control 1`.
+fn place(trial: &TrialRef) -> String {
+    let start = if trial.start == Start::FIRST { String::new() } else { format!(", {}", trial.start) };
+    format!("[{}/{}] {}{start}", trial.position, trial.of, trial.name)
 }
 
 /// What a trial does now, in a few words.
@@ -124,10 +123,25 @@ fn milestone_words(milestone: BootMilestone) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Cause, ConfigKey, ScenarioKind, TrialRef};
+    use crate::domain::{Cause, ConfigKey, Purpose, ScenarioKind};
 
     fn trial() -> TrialRef {
-        TrialRef { trial_id: 3, name: "prefix-on".into(), key: ConfigKey("k".into()), position: 2, of: 8, attempt: 1 }
+        TrialRef {
+            trial_id: 3,
+            name: "prefix-on".into(),
+            key: ConfigKey("k".into()),
+            position: 2,
+            of: 8,
+            attempt: 1,
+            start: Start::FIRST,
+        }
+    }
+
+    #[test]
+    fn a_further_start_says_what_it_is_for() {
+        let start = Start { purpose: Purpose::Control, number: 2 };
+        let line = sentence(&Event::TrialStarted { trial: TrialRef { attempt: 3, start, ..trial() } });
+        assert_eq!(line.as_deref(), Some("[2/8] prefix-on, control 2 (attempt 3): starting"));
     }
 
     #[test]

@@ -12,10 +12,10 @@ use super::{SUITE, configs};
 const LINES: usize = 16;
 
 /// Kills the same sweep again and again at moments of its course, then lets it end. How often it was killed in the middle.
-fn killed_again_and_again(seed: u64, kills: usize) -> usize {
+fn killed_again_and_again(seed: u64, kills: usize, repeats: &str, results_of_all: usize) -> usize {
     let mut random = StdRng::seed_from_u64(seed);
     let scene = Scene::new();
-    scene.grid(&[], &format!("{}{SUITE}", configs(4)));
+    scene.grid(&[], &format!("{}{SUITE}{repeats}", configs(4)));
     let mut known: Vec<String> = Vec::new();
     let mut hit = 0;
     for _ in 0..kills {
@@ -41,8 +41,9 @@ fn killed_again_and_again(seed: u64, kills: usize) -> usize {
     assert_eq!(scene.states(), ["c1: measured", "c2: measured", "c3: measured", "c4: measured"], "seed {seed}");
     let results = scene.results();
     assert_eq!(results[..settled], known, "seed {seed}");
-    assert_eq!(results.len(), 8, "seed {seed}: each scenario of each config is there once");
-    assert_eq!(scene.count("SELECT count(DISTINCT trial_id || result_key) FROM scenario_result"), 8);
+    assert_eq!(results.len(), results_of_all, "seed {seed}: each scenario of each start is there once");
+    let distinct = scene.count("SELECT count(DISTINCT trial_id || result_key) FROM scenario_result");
+    assert_eq!(distinct as usize, results_of_all);
     assert_eq!(scene.count("SELECT count(*) FROM attempt WHERE outcome IS NULL"), 0, "no attempt stays open");
     assert_eq!(scene.count("SELECT count(*) FROM attempt WHERE outcome = 'failed'"), 0, "a kill is no failure");
     assert_eq!(scene.count("SELECT count(*) FROM sweep"), 1, "it is one sweep");
@@ -63,7 +64,19 @@ fn a_sweep_killed_at_random_moments_loses_and_repeats_nothing() {
     while hits < 15 {
         seed += 1;
         assert!(seed <= 15, "only {hits} kills came in the middle of a sweep");
-        hits += killed_again_and_again(seed, 5);
+        hits += killed_again_and_again(seed, 5, "repeats: off\n", 8);
+    }
+}
+
+#[test]
+fn a_sweep_of_several_starts_killed_at_random_moments_loses_and_repeats_none_of_them() {
+    // Two passes over four configs and three controls, two results each.
+    let repeats = "repeats: { starts: 2, controls_every: 2, finalists: off }\n";
+    let (mut hits, mut seed) = (0, 100);
+    while hits < 6 {
+        seed += 1;
+        assert!(seed <= 106, "only {hits} kills came in the middle of a sweep");
+        hits += killed_again_and_again(seed, 6, repeats, 22);
     }
 }
 

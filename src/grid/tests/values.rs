@@ -1,7 +1,7 @@
 //! Values: three states, numbers, lists, JSON, variables.
 
 use super::*;
-use crate::domain::{FlagName, FlagValue};
+use crate::domain::{FlagName, FlagValue, Repeats};
 
 fn flag(value: &str) -> FlagValue {
     flag_of("some-flag", value)
@@ -97,6 +97,20 @@ fn variables_of_the_environment_hold_text_and_nothing_unclear() {
     assert_eq!(codes("base: { env: { A: true } }\n"), ["unclear-env-value"]);
     assert_eq!(codes("base: { env: { 'A B': 1 } }\n"), ["bad-env-name"]);
     assert_eq!(codes("base: { env: { A: [1] } }\n"), ["wrong-type"]);
+}
+
+#[test]
+fn repeats_are_off_or_a_mapping_over_the_defaults() {
+    let repeats = |text: &str| grid(text).repeats;
+    assert_eq!(repeats("repeats: off\n"), Repeats::OFF);
+    assert_eq!(repeats("repeats: {}\n"), Repeats::default());
+    let wanted = Repeats { starts: 3, controls_every: 0, finalists: 0, finalist_starts: 2 };
+    let written = "repeats: { starts: 3, controls_every: off, finalists: off, finalist_starts: 2 }\n";
+    assert_eq!(repeats(written), wanted);
+    assert_eq!(codes("repeats: { starts: 0 }\n"), ["out-of-range"]);
+    assert_eq!(codes("repeats: { controls_every: 0 }\n"), ["out-of-range"]);
+    assert_eq!(codes("repeats: { final: 2 }\n"), ["unknown-key"]);
+    assert_eq!(codes("repeats: on\n"), ["unknown-word"]);
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! How often configs are started: repeats, controls, finalists.
+
+use super::keys;
+use super::reader::{Reader, present};
+use crate::domain::Repeats;
+use crate::yaml::Node;
+
+/// Most starts of anything that a grid may ask for.
+const MOST: u64 = 1_000;
+
+/// What a grid without `repeats` has.
+pub(super) const fn default() -> Repeats {
+    Repeats::OFF
+}
+
+/// Reads `repeats`: `off`, or a mapping over the defaults.
+pub(super) fn read(reader: &mut Reader, node: &Node) -> Repeats {
+    if node.map().is_none() {
+        return reader.choice(node, "repeats", &[("off", Repeats::OFF)]).unwrap_or(Repeats::OFF);
+    }
+    reader.check_keys(node, "`repeats`", keys::REPEATS, false);
+    let mut repeats = Repeats::default();
+    for (key, slot, least) in [("starts", &mut repeats.starts, 1), ("finalist_starts", &mut repeats.finalist_starts, 1)]
+    {
+        if let Some(number) = present(node, key).and_then(|v| reader.whole(v, &format!("`repeats.{key}`"), least, MOST))
+        {
+            *slot = number as u32;
+        }
+    }
+    for (key, slot) in [("controls_every", &mut repeats.controls_every), ("finalists", &mut repeats.finalists)] {
+        let Some(value) = present(node, key) else { continue };
+        if value.str() == Some("off") {
+            *slot = 0;
+        } else if let Some(number) = reader.whole(value, &format!("`repeats.{key}`"), 1, MOST) {
+            *slot = number as u32;
+        }
+    }
+    repeats
+}
