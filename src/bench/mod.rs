@@ -35,6 +35,8 @@ mod scenario_tests;
 mod stream_tests;
 #[cfg(test)]
 mod testserver;
+#[cfg(test)]
+mod truth_tests;
 
 pub use chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts};
 pub use client::Client;

@@ -276,33 +276,3 @@ async fn a_cancel_ends_a_scenario_at_once_with_what_was_measured() {
     assert_eq!(partial.requests[0].end, RequestEnd::Cancelled);
     assert_eq!(partial.validity.verdict, Verdict::Invalid);
 }
-
-#[tokio::test]
-async fn every_metric_of_the_scenarios_stands_in_the_metrics_document() {
-    let server = TestServer::start(script(engine())).await;
-    let document = include_str!("../../docs/metrics.md");
-    let load = LoadSpec {
-        slo_ttft_ms: Some(100.0),
-        turns_per_user: Some(2),
-        rates: vec![20.0],
-        duration_s: 1.0,
-        ..load(&[2, 4, 8], 5)
-    };
-    let specs = [ScenarioSpec::Smoke(SmokeSpec::default()), kv(&[64], 5), ScenarioSpec::Load(load)];
-    let mut names = std::collections::BTreeSet::new();
-    for spec in &specs {
-        let result = run(&server, spec, &context()).await;
-        names.extend(result.metrics.into_iter().map(|m| (spec.kind(), m.path.name, m.unit)));
-    }
-    assert!(names.len() >= 18, "{names:?}");
-    for (scenario, name, unit) in names {
-        let row = format!("| `{scenario}` | `{name}` | {unit} |");
-        assert!(document.contains(&row), "docs/metrics.md lacks the row {row}");
-    }
-    for reason in ValidityReason::ALL {
-        assert!(document.contains(&format!("`{reason}`")), "docs/metrics.md lacks the reason {reason}");
-    }
-    for end in RequestEnd::ALL {
-        assert!(document.contains(&format!("`{end}`")), "docs/metrics.md lacks the end {end}");
-    }
-}

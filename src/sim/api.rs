@@ -215,7 +215,7 @@ async fn generate(api: &Api, endpoint: Endpoint, headers: &HeaderMap, body: &[u8
     if let Some(fault) = fault.filter(|f| f.kind == FaultKind::SlowFirstByte) {
         tokio::time::sleep(Duration::from_millis(fault.n)).await;
     }
-    let record = api.truth.open(identity.id.clone(), number, arrival, generation.prompt.len());
+    let record = api.truth.open(identity.id.clone(), number, arrival, body, generation.prompt.len());
     let (sender, events) = unbounded_channel();
     let submission = Submission {
         tokens: generation.prompt.iter().chain(&answer.tokens).copied().collect(),

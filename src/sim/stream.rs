@@ -111,6 +111,8 @@ enum Piece {
     Cut,
     /// Lets the writer send what it has before more comes.
     Flush,
+    /// What follows makes a token-bearing event whole: its moment is kept.
+    Written,
 }
 
 /// A stream on its way.
@@ -209,6 +211,10 @@ impl State {
                     tokio::task::yield_now().await;
                     continue;
                 }
+                Some(Piece::Written) => {
+                    self.written();
+                    continue;
+                }
                 None if self.over => return None,
                 None => {}
             }
@@ -231,13 +237,13 @@ impl State {
             if index == 0 && self.stream.generation.endpoint == Endpoint::Chat {
                 text.push_str(&self.stream.event(EventKind::Role, 0, cached));
             }
-            if let Some(choice) = self.stream.choice(index) {
+            let choice = self.stream.choice(index);
+            let bears_token = choice.is_some();
+            if let Some(choice) = choice {
                 text.push_str(&self.stream.event(EventKind::Token(choice), index + 1, cached));
-                let now = self.stream.truth.offset_ms(Instant::now());
-                self.stream.record.edit().written_ms.push(now);
             }
             self.sent += 1;
-            self.put(text);
+            self.put(text, bears_token);
             if self.sent == half && self.stream.strikes(FaultKind::ErrorEvent) {
                 self.error(&ApiError::engine_dead());
                 self.done();
@@ -251,7 +257,7 @@ impl State {
             self.stream.claim.done = true;
             if self.stream.generation.include_usage && !self.stream.strikes(FaultKind::NoUsage) {
                 let usage = self.stream.event(EventKind::Usage, self.sent, cached);
-                self.put(usage);
+                self.put(usage, false);
             }
             self.done();
         }
@@ -259,22 +265,31 @@ impl State {
 
     fn error(&mut self, error: &ApiError) {
         let text = format!("data: {}\n\n", error.body());
-        self.put(text);
+        self.put(text, false);
     }
 
     fn done(&mut self) {
         if !self.stream.strikes(FaultKind::MissingDone) {
-            self.put("data: [DONE]\n\n".to_owned());
+            self.put("data: [DONE]\n\n".to_owned(), false);
         }
         self.over = true;
     }
 
+    /// A token-bearing event is handed to the socket's writer.
+    fn written(&self) {
+        let now = self.stream.truth.offset_ms(Instant::now());
+        self.stream.record.edit().written_ms.push(now);
+    }
+
     /// Puts text out, whole or in random pieces. Neighbours are joined: one write serves them.
-    fn put(&mut self, text: String) {
+    fn put(&mut self, text: String, bears_token: bool) {
         if text.is_empty() {
             return;
         }
         if !self.stream.strikes(FaultKind::Fragment) {
+            if bears_token {
+                self.written();
+            }
             if let Some(Piece::Data(last)) = self.out.back_mut() {
                 let mut joined = Vec::with_capacity(last.len() + text.len());
                 joined.extend_from_slice(last);
@@ -291,6 +306,9 @@ impl State {
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
             let length = (self.random % 23 + 1).min(bytes.len() as u64) as usize;
+            if bears_token && length == bytes.len() {
+                self.out.push_back(Piece::Written);
+            }
             self.out.push_back(Piece::Data(bytes.split_to(length)));
             self.out.push_back(Piece::Flush);
         }

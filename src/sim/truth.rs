@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// One request. Offsets are ms since the engine's start on a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -13,6 +14,8 @@ pub struct TruthEntry {
     pub id: String,
     /// Order of arrival among generation requests, from 0.
     pub index: u64,
+    /// SHA-256 of the request's body, first 16 hexadecimal digits: says which of a client's requests it is.
+    pub body_sha256: String,
     /// The request was read.
     pub arrival_ms: f64,
     /// The scheduler took it out of the queue for the first time.
@@ -63,9 +66,10 @@ impl Truth {
     }
 
     /// Opens the entry of a request that was read at `arrival`.
-    pub(super) fn open(&self, id: String, index: u64, arrival: Instant, prompt_tokens: usize) -> Record {
-        let entry =
-            TruthEntry { id, index, arrival_ms: self.offset_ms(arrival), prompt_tokens, ..TruthEntry::default() };
+    pub(super) fn open(&self, id: String, index: u64, arrival: Instant, body: &[u8], prompt_tokens: usize) -> Record {
+        let body_sha256 = Sha256::digest(body).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let arrival_ms = self.offset_ms(arrival);
+        let entry = TruthEntry { id, index, body_sha256, arrival_ms, prompt_tokens, ..TruthEntry::default() };
         let record = Record(Arc::new(Mutex::new(entry)));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= self.keep {

@@ -233,7 +233,7 @@ fn meets(spec: &LoadSpec, record: &RequestRecord) -> bool {
     within(ttft_from_intended_ms(record), spec.slo_ttft_ms) && within(record.tpot_ms(), spec.slo_tpot_ms)
 }
 
-fn tokens_per_chunk(complete: &[&Reply]) -> Option<f64> {
+pub(in crate::bench) fn tokens_per_chunk(complete: &[&Reply]) -> Option<f64> {
     let chunks: usize = complete.iter().map(|r| r.record.chunks.len()).sum();
     let tokens: Option<u64> = complete.iter().map(|r| r.record.completion_tokens.map(u64::from)).sum();
     tokens.filter(|_| chunks > 0).map(|tokens| tokens as f64 / chunks as f64)

@@ -13,6 +13,9 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use level::tokens_per_chunk;
+
 use std::collections::HashMap;
 
 use crate::domain::{LoadSpec, ValidityReason, Verdict};
