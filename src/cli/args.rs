@@ -24,7 +24,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  all measured, or the command did what it was asked
   1  wrong usage, grid or compose file
-  2  the sweep finished, some trials failed
+  2  the sweep finished, some trials failed; a promotion did not hold and was rolled back
   3  nothing was measured
   4  the machine is not ready (preflight)
   70 a fault of vgrid itself or of its database
@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Print one service of compose files, resolved as Docker Compose does it
     Compose(ComposeArgs),
+    /// Write a trial's exact settings as a compose override, with a checklist; --apply puts it into production
+    Promote(PromoteArgs),
+    /// Undo the last promotion: what served before, and the files that were overwritten
+    Rollback(RollbackArgs),
     /// Turn a JSON grid into a YAML grid
     Import(ImportArgs),
     /// Write a sweep's tables and views as CSV or JSON lines, for pandas, DuckDB or a spreadsheet
@@ -236,6 +240,40 @@ pub(crate) struct ComposeArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) service: String,
     /// Print JSON in the schema of `docker compose config --format json`
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The trial: its number, its config's name, or the start of its key
+    pub(crate) trial: String,
+    /// Look in this sweep [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) sweep: Option<i64>,
+    /// Write the override here [default: champion.yml beside the first compose file]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also set the variables that the compose files interpolate in this env file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// Recreate the service's container with these settings, verify it, and roll back by itself if it does not hold
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Go on although a point of the checklist failed
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print the checklist and the files, write nothing
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -13,6 +13,7 @@ mod import;
 mod logs;
 mod plan;
 mod print;
+mod promote;
 mod restore;
 mod run;
 mod show;
@@ -80,6 +81,8 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Diagnose(args) => diagnose::diagnose(&args).await,
         Command::Bench(args) => bench::bench(args).await,
         Command::Compose(args) => compose::compose(args),
+        Command::Promote(args) => promote::promote(args, db).await,
+        Command::Rollback(args) => promote::rollback(args, db).await,
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args, db),
         Command::Restore(args) => restore::restore(&args, db).await,

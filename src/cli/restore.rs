@@ -4,9 +4,9 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Teller};
+use crate::engine::{self, Teller, promote};
 use crate::launch::{self, DockerLauncher, Launcher, Leftover, ProcessLauncher};
-use crate::store::Store;
+use crate::store::{Store, SweepLock};
 
 use super::args::{CleanArgs, RestoreArgs};
 use super::exit::{Exit, Stop};
@@ -16,18 +16,29 @@ use super::{drive, print};
 /// Removes what is ours, puts back what served before, verifies it.
 pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop> {
     let taken_aside = Store::open_read_only(db).map_err(store_stop)?.open_restorations(None).map_err(store_stop)?;
-    let launchers = launchers(db, !taken_aside.is_empty()).await?;
+    let promotions = Store::open_read_only(db).and_then(|store| store.open_promotions(None)).map_err(store_stop)?;
+    let launchers = launchers(db, !taken_aside.is_empty() || !promotions.is_empty()).await?;
     let planner_of = |sweep| {
         let store = Store::open_read_only(db).ok()?;
         registered(&store, &store.sweep(Some(sweep)).ok()?).ok()
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let teller = Teller::new(sender);
-    let work = engine::recover(&launchers, db, planner_of, &teller);
+    let work = async {
+        let docker = launchers.iter().find_map(Launcher::docker);
+        for promotion in &promotions {
+            let mut store = Store::open(db)?;
+            let _lock = SweepLock::acquire(db, &promotion.deployment)?;
+            let planner = super::promote::planner_of(&store, promotion);
+            let why = "it was cut short, and undone by `vgrid restore`";
+            promote::roll_back(docker, &mut store, promotion, planner.as_ref(), why, &teller).await?;
+        }
+        engine::recover(&launchers, db, planner_of, &teller).await
+    };
     let recovered = drive::drive(work, events, &CancellationToken::new()).await?.map_err(engine_stop)?;
     if args.json {
         print::json(&recovered)?;
-    } else if recovered.restored.is_empty() {
+    } else if recovered.restored.is_empty() && promotions.is_empty() {
         print::out("nothing was taken aside; nothing to put back");
     }
     Ok(Exit::Ok)

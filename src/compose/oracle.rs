@@ -32,7 +32,7 @@ struct Case {
 
 /// The oracle binary: `VGRID_COMPOSE_ORACLE`, else `target/oracle/docker-compose`; absent it is an error only under
 /// `VGRID_REQUIRE_ORACLE=1`.
-fn oracle() -> Option<PathBuf> {
+pub(super) fn oracle() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = std::env::var_os("VGRID_COMPOSE_ORACLE")
         .map_or_else(|| root.join("target/oracle/docker-compose"), PathBuf::from);

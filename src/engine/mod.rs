@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod plan;
 mod preflight;
+pub(crate) mod promote;
 mod pruning;
 mod readback;
 mod record;

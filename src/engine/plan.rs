@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::{self, LoadRequest, Project, Service};
 use crate::domain::{Config, ConfigKey, Diagnostic, Diagnostics, FlagName, Redactor, SkipReason, Suite};
-use crate::grid::{self, DeploymentKind, Grid, SuiteRef};
+use crate::grid::{self, ComposeDeployment, DeploymentKind, Grid, SuiteRef};
 use crate::resume::ResultKey;
 
 /// Everything that the files say, checked: the deployment, the grid, what must stay secret.
@@ -182,6 +182,20 @@ impl Planner {
         by_flag.or_else(|| service.environment.get("VLLM_API_KEY").cloned().flatten()).filter(|key| !key.is_empty())
     }
 
+    /// The name of the service's container: the fixed one, else the one that Compose gives.
+    pub(crate) fn container_name(&self) -> String {
+        let fixed = self.service.container_name.clone();
+        fixed.unwrap_or_else(|| format!("{}-{}-1", self.project.name, self.service_name))
+    }
+
+    /// How its compose files are loaded, in the surroundings of this process; None for a local process.
+    pub(crate) fn load_request(&self) -> Option<LoadRequest> {
+        match &self.grid.deployment.kind {
+            DeploymentKind::Compose(c) => Some(compose_request(&self.grid, c, std::env::vars().collect())),
+            DeploymentKind::Process(_) => None,
+        }
+    }
+
     /// The id under which the engine serves its model, when its command says it: `--served-model-name`, else the model.
     pub(crate) fn model_id(service: &Service) -> Option<String> {
         let settings = compose::settings_of(service);
@@ -215,33 +229,37 @@ fn load_suite(grid: &Grid) -> Result<Suite, Diagnostics> {
     Ok(suite)
 }
 
+fn compose_request(grid: &Grid, c: &ComposeDeployment, environment: BTreeMap<String, String>) -> LoadRequest {
+    LoadRequest {
+        files: c.files.iter().map(|f| f.value.clone()).collect(),
+        env_files: grid.deployment.env_files.iter().map(|f| f.value.clone()).collect(),
+        profiles: c.profiles.iter().map(|p| p.value.clone()).collect(),
+        project_name: c.project_name.as_ref().map(|n| n.value.clone()),
+        project_directory: c.project_directory.as_ref().map(|d| d.value.clone()),
+        service: Some(c.service.value.clone()),
+        environment,
+        home: std::env::home_dir(),
+        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+        ..LoadRequest::default()
+    }
+}
+
 /// The project, the service's name, and the variables that the grid's own values may name.
 fn load_deployment(
     grid: &Grid,
     environment: BTreeMap<String, String>,
 ) -> Result<(Project, String, BTreeMap<String, String>), Diagnostics> {
-    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let env_files = grid.deployment.env_files.iter().map(|f| f.value.clone()).collect();
-    let home = std::env::home_dir();
     let read = |path: &Path| std::fs::read_to_string(path);
     match &grid.deployment.kind {
         DeploymentKind::Compose(c) => {
-            let request = LoadRequest {
-                files: c.files.iter().map(|f| f.value.clone()).collect(),
-                env_files,
-                profiles: c.profiles.iter().map(|p| p.value.clone()).collect(),
-                project_name: c.project_name.as_ref().map(|n| n.value.clone()),
-                project_directory: c.project_directory.as_ref().map(|d| d.value.clone()),
-                service: Some(c.service.value.clone()),
-                environment,
-                home,
-                cwd,
-                ..LoadRequest::default()
-            };
+            let request = compose_request(grid, c, environment);
             let variables = compose::variables(&request, &read)?;
             Ok((compose::load(&request, &read)?, c.service.value.clone(), variables))
         }
         DeploymentKind::Process(p) => {
+            let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+            let env_files = grid.deployment.env_files.iter().map(|f| f.value.clone()).collect();
+            let home = std::env::home_dir();
             let request = LoadRequest { env_files, environment, home, cwd: cwd.clone(), ..LoadRequest::default() };
             let variables = compose::variables(&request, &read)?;
             let mut service =

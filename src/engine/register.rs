@@ -11,6 +11,7 @@ use crate::store::{NewSweep, NewTrial};
 
 use super::host;
 use super::plan::{PlannedConfig, Planner};
+use super::promote::sha256;
 
 /// What makes a sweep this sweep: the grid's text, its suite, the deployment's service and the pinned images.
 pub(super) fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
@@ -52,10 +53,17 @@ pub(super) fn new_sweep(
             "config_files": planner.project.config_files,
             "working_dir": planner.project.working_dir,
             "argv": argv,
+            "files_sha256": files_sha256(planner),
         }),
         images: image_ids.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         host: host::facts(&launcher.describe()),
     }
+}
+
+/// Hash of each compose file, by its path; one that cannot be read has none.
+fn files_sha256(planner: &Planner) -> BTreeMap<String, String> {
+    let hash = |file: &std::path::PathBuf| Some((file.display().to_string(), sha256(&std::fs::read(file).ok()?)));
+    planner.project.config_files.iter().filter_map(hash).collect()
 }
 
 /// What is registered of each config, secrets hidden.

@@ -241,7 +241,7 @@ pub(super) fn query(planner: &Planner, db_label: &str) -> ServingQuery {
         .without_trials_of(db_label.to_owned())
 }
 
-fn restore_plan(service: &Service) -> RestorePlan {
+pub(super) fn restore_plan(service: &Service) -> RestorePlan {
     RestorePlan {
         server_port: launch::server_port(service),
         model_id: None,

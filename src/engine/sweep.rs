@@ -550,8 +550,7 @@ impl Sweep {
 
     /// The trial container's name: the service's own, so that whoever looks for it finds it.
     pub(super) fn container_name(&self) -> String {
-        let fixed = self.planner.service.container_name.clone();
-        fixed.unwrap_or_else(|| format!("{}-{}-1", self.planner.project.name, self.planner.service_name))
+        self.planner.container_name()
     }
 
     pub(super) fn server_port(&self) -> Option<u16> {

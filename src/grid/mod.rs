@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 pub use argv::lint_argv;
 pub use axes::{Axis, AxisValue};
-pub use deployment::{After, Deployment, DeploymentKind};
+pub use deployment::{After, ComposeDeployment, Deployment, DeploymentKind};
 pub use gate::{Gate, GateResult};
 pub use import::import_json;
 pub use interpolate::Variables;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, NetworkConnectRequest};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary, NetworkConnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
     StopContainerOptions, WaitContainerOptions,
@@ -85,12 +85,22 @@ impl DockerLauncher {
     /// # Errors
     /// The step (`Prepare`, `Create`, `Start`) with Docker's status and message.
     pub async fn start(&self, spec: &LaunchSpec) -> Result<Running, LaunchError> {
+        self.start_as(spec, |_| {}).await
+    }
+
+    /// As [`Self::start`], with a last change to the body of the create call.
+    pub(super) async fn start_as(
+        &self,
+        spec: &LaunchSpec,
+        change: impl FnOnce(&mut ContainerCreateBody),
+    ) -> Result<Running, LaunchError> {
         if self.connection.address.is_local() {
             check_bind_sources(spec)?;
         }
         prerequisites::check_dependencies(self, spec).await?;
         let service_ids = prerequisites::service_ids(self, spec).await?;
-        let plan = create_plan(spec, &self.context(&service_ids))?;
+        let mut plan = create_plan(spec, &self.context(&service_ids))?;
+        change(&mut plan.body);
         self.refuse_a_taken_host_port(spec).await?;
         prerequisites::ensure_networks_and_volumes(self, spec).await?;
         let (writer, attempt_log) = log::open(&spec.log_path, spec.redactor.clone()).map_err(|error| {

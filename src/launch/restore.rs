@@ -225,7 +225,7 @@ impl DockerLauncher {
         renamed.map_err(|error| LaunchError::api(LaunchStep::Restore, &error))
     }
 
-    async fn set_restart_policy(&self, id: &str, policy: RestartPolicy) -> Result<(), LaunchError> {
+    pub(super) async fn set_restart_policy(&self, id: &str, policy: RestartPolicy) -> Result<(), LaunchError> {
         let update = ContainerUpdateBody { restart_policy: Some(policy), ..ContainerUpdateBody::default() };
         let updated = self.connection.docker.update_container(id, update).await;
         updated.map_err(|error| LaunchError::api(LaunchStep::Restore, &error))

@@ -94,6 +94,13 @@ pub struct SavedRestartPolicy {
 }
 
 impl SavedRestartPolicy {
+    /// As a compose file writes it: `always`, `on-failure:3`.
+    #[must_use]
+    pub fn of_compose(text: &str) -> Self {
+        let (name, count) = text.split_once(':').map_or((text, None), |(name, count)| (name, count.parse().ok()));
+        Self { name: name.to_owned(), maximum_retry_count: count }
+    }
+
     /// Whether the daemon would start the container again by itself although it was stopped on purpose: after its own restart,
     /// `always` does, `on-failure` does after a non-zero exit, `unless-stopped` does not.
     pub(super) fn comes_back_by_itself(&self) -> bool {

@@ -82,6 +82,16 @@ fn engine_facts(config: &ResolvedConfig) -> BTreeMap<&str, String> {
     of_engine.map(|(name, fact)| (name.as_str(), super::canonical::canonical(name, &fact.value))).collect()
 }
 
+/// The facts of the engine in which two configs differ, by name: what makes two engines different, names and places apart. A
+/// fact that only one of them states counts.
+#[must_use]
+pub fn engine_diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
+    let (left, right) = (engine_facts(a), engine_facts(b));
+    let names: std::collections::BTreeSet<&str> = left.keys().chain(right.keys()).copied().collect();
+    let differ = names.into_iter().filter(|name| left.get(name) != right.get(name));
+    differ.map(|name| (name.to_owned(), left.get(name).cloned(), right.get(name).cloned())).collect()
+}
+
 /// The facts in which two configs differ, by name; None where one does not say.
 #[must_use]
 #[cfg_attr(not(test), expect(dead_code, reason = "the report will show in what two configs differ"))]

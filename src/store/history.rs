@@ -74,10 +74,6 @@ impl Store {
     ///
     /// # Errors
     /// There is no such sweep, or the database cannot be read.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the report will name the deployment as registered; tests read it back")
-    )]
     pub fn plan(&self, sweep: SweepId) -> Result<serde_json::Value, StoreError> {
         self.conn
             .query_row("SELECT plan_json FROM sweep WHERE id = ?1", [sweep.0], |row| from_json(row, "plan_json"))

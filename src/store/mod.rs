@@ -15,6 +15,7 @@ mod lock;
 mod migrate;
 mod models;
 mod open;
+mod promotion;
 mod read;
 mod restoration;
 mod rows;
@@ -42,6 +43,7 @@ pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
     Timings, TrialId, TrialRow, TrialState,
 };
+pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use show::{AttemptReport, ScenarioReport, TrialReport};
 pub use starts::StartCount;
 

@@ -1,0 +1,178 @@
+//! The whole binary on a real Docker engine: a measured config into production and back, broken on the way, killed on the way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests: a failure is what they are for"
+)]
+
+mod common_docker;
+
+use std::path::Path;
+use std::process::Command;
+
+use common_docker::{Production, Scene, Service, docker, inspected};
+
+/// Two configs, the second of them to be promoted; a suite of a second.
+const GRID: &str = "configs:\n  - name: as_deployed\n  - name: better\n    flags: { max-num-seqs: 32, enable-prefix-caching: off }\n    \
+                    env: { NOTE: 'a $5 \"note\", kept' }\nbaseline: as_deployed\n\
+                    suite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
+                    load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n\
+                    objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 90s, trial: 3m }\n";
+
+/// A scene whose grid was swept, and what serves in it.
+fn swept(name: &str, service: &Service) -> Option<(Scene, Production)> {
+    let scene = Scene::new(name)?;
+    scene.deploy(service);
+    scene.grid(GRID);
+    let production = scene.production();
+    scene.run().end().expect_code(0);
+    scene.assert_restored(&production);
+    Some((scene, production))
+}
+
+fn secret_service() -> Service {
+    Service::sim().with("environment: { HF_TOKEN: '${HF_TOKEN:-hf_test_secret}', PLAIN: 'yes' }")
+}
+
+/// The real Compose on the scene's file with the override behind it; None where it is not.
+fn compose_with_champion(scene: &Scene, arguments: &[&str]) -> Option<String> {
+    let oracle = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/oracle/docker-compose");
+    if !common_docker::there_or_skipped(oracle.exists(), "VGRID_REQUIRE_ORACLE", "target/oracle/docker-compose") {
+        return None;
+    }
+    let mut command = Command::new(oracle);
+    command.current_dir(scene.dir.path()).args(["-f", "compose.yml", "-f", "champion.yml", "--ansi", "never"]);
+    let output = command.args(arguments).output().unwrap();
+    assert!(output.status.success(), "compose {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The promoted container of the project.
+fn promoted(scene: &Scene) -> String {
+    let all = scene.containers(&["label=io.vgrid.role=promoted"]);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all[0].clone()
+}
+
+#[test]
+fn a_promoted_config_serves_under_composes_eyes_and_a_rollback_brings_the_old_one_back() {
+    let Some((scene, production)) = swept("promote", &secret_service().with_restart("always")) else { return };
+    scene.write("champion.yml", "# mine\n");
+    let ended = scene.start(&["promote", "better", "--apply"]).end().expect_code(0);
+    assert!(ended.stdout.contains("better") && ended.stdout.contains("verified"), "{}", ended.stdout);
+    let id = promoted(&scene);
+    assert_eq!(scene.containers(&[]), [id.as_str()], "nothing else of the project is left");
+    assert_ne!(id, production.id);
+    assert_eq!(inspected(&id, ".Name"), format!("/{}", production.name));
+    assert_eq!(inspected(&id, ".State.Running"), "true");
+    assert_eq!(inspected(&id, ".HostConfig.RestartPolicy.Name"), "always");
+    let command = inspected(&id, "json .Config.Cmd");
+    assert!(
+        command.contains(r#""--max-num-seqs","32""#) && command.contains("--no-enable-prefix-caching"),
+        "{command}"
+    );
+    let environment = inspected(&id, "json .Config.Env");
+    assert!(environment.contains("HF_TOKEN=hf_test_secret") && environment.contains("a $5"), "{environment}");
+    assert!(scene.serves());
+    // The override holds no secret, and Compose reads the very words that run.
+    let text = std::fs::read_to_string(scene.path("champion.yml")).unwrap();
+    assert!(!text.contains("hf_test_secret"), "{text}");
+    if let Some(config) = compose_with_champion(&scene, &["config", "--format", "json"]) {
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        let words: serde_json::Value = serde_json::from_str(&command).unwrap();
+        assert_eq!(config["services"]["vllm"]["command"], words);
+        assert_eq!(config["services"]["vllm"]["environment"]["NOTE"], "a $$5 \"note\", kept");
+        // For Compose with the override nothing is to be done: the container is its own.
+        compose_with_champion(&scene, &["up", "-d"]);
+        assert_eq!(promoted(&scene), id);
+        assert_eq!(inspected(&id, ".State.Running"), "true");
+    }
+    let ended = scene.start(&["rollback"]).end().expect_code(0);
+    assert!(ended.says(&["serves again, verified by a real completion"]), "{}", ended.stderr());
+    let all = scene.containers(&[]);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let again = Production { id: all[0].clone(), ..production };
+    scene.assert_restored(&again);
+    let environment = inspected(&again.id, "json .Config.Env");
+    assert!(environment.contains("HF_TOKEN=hf_test_secret") && !environment.contains("NOTE"), "{environment}");
+    assert_eq!(std::fs::read_to_string(scene.path("champion.yml")).unwrap(), "# mine\n");
+    assert_eq!(scene.rows("SELECT config, state FROM promotion"), [["better", "rolled_back"]]);
+    // Nothing is left to undo.
+    scene.start(&["rollback"]).end().expect_code(1);
+    for (table, column) in [("promotion", "serving_json"), ("promotion", "files_json"), ("promotion", "checklist_json")]
+    {
+        let rows = scene.rows(&format!("SELECT {column} FROM {table}"));
+        assert!(!rows[0][0].contains("hf_test_secret"), "{table}.{column} holds the secret");
+    }
+}
+
+#[test]
+fn a_promotion_that_breaks_rolls_back_by_itself_to_the_very_same_container() {
+    let Some((scene, production)) = swept("promote-breaks", &Service::sim().with_flags("--sim-boot-seconds 3")) else {
+        return;
+    };
+    let vgrid = scene.start(&["promote", "better", "--apply"]);
+    vgrid.await_line(&["starting", &production.name]);
+    let id = common_docker::await_that("the promoted container runs", || {
+        scene.containers(&["label=io.vgrid.role=promoted", "status=running"]).pop()
+    });
+    docker(&["kill", &id]);
+    let ended = vgrid.end().expect_code(2);
+    assert!(ended.says(&["better is not promoted", "exited"]), "{}", ended.stderr());
+    assert!(ended.stdout.contains("rolled back"), "{}", ended.stdout);
+    scene.assert_restored(&production);
+    assert!(!scene.path("champion.yml").exists());
+    assert_eq!(scene.rows("SELECT state FROM promotion"), [["rolled_back"]]);
+}
+
+#[test]
+fn a_promotion_killed_at_any_moment_is_undone_by_rollback_and_by_restore() {
+    let Some((scene, production)) = swept("promote-killed", &Service::sim().with_flags("--sim-boot-seconds 2")) else {
+        return;
+    };
+    scene.write("champion.yml", "# mine\n");
+    for (moment, undo) in [
+        ("taking aside", "rollback"),
+        ("starting", "restore"),
+        ("answers a completion", "rollback"),
+        ("starting", "rollback"),
+    ] {
+        let vgrid = scene.start(&["promote", "better", "--apply"]);
+        vgrid.await_line(&[moment]);
+        let (_, was_running) = vgrid.kill();
+        assert!(was_running, "it was over before it could be killed at `{moment}`");
+        assert_eq!(scene.rows("SELECT state FROM promotion ORDER BY id DESC LIMIT 1"), [["applying"]]);
+        // Another one is refused until this one is undone.
+        scene.start(&["promote", "better", "--apply"]).end().expect_code(4);
+        scene.start(&[undo]).end().expect_code(0);
+        scene.assert_restored(&production);
+        assert_eq!(std::fs::read_to_string(scene.path("champion.yml")).unwrap(), "# mine\n", "killed at `{moment}`");
+    }
+    assert_eq!(scene.rows("SELECT DISTINCT state FROM promotion"), [["rolled_back"]]);
+}
+
+#[test]
+fn what_was_not_measured_or_would_not_be_what_was_measured_is_not_written() {
+    let Some((scene, production)) = swept("promote-refused", &secret_service()) else { return };
+    let text = std::fs::read_to_string(scene.path("compose.yml")).unwrap();
+    let ended = scene.start(&["promote", "better", "-o", "compose.yml"]).end().expect_code(1);
+    assert!(ended.says(&["own-file"]), "{}", ended.stderr());
+    scene.write("compose.yml", &text.replace("--max-model-len 4096", "--max-model-len 2048"));
+    let ended = scene.start(&["promote", "better"]).end().expect_code(1);
+    assert!(ended.says(&["files-changed"]) && ended.stderr().contains("max-model-len"), "{}", ended.stderr());
+    assert!(!scene.path("champion.yml").exists());
+    // A change that the engine does not see is no obstacle, and is said.
+    scene.write("compose.yml", &format!("# a comment\n{text}"));
+    let ended = scene.start(&["promote", "better", "--dry-run"]).end().expect_code(0);
+    assert!(ended.stdout.contains("in nothing that the engine sees"), "{}", ended.stdout);
+    assert!(!scene.path("champion.yml").exists());
+    // Without --apply no container is touched, and a rollback takes the file away again.
+    scene.start(&["promote", "better"]).end().expect_code(0);
+    assert!(scene.path("champion.yml").exists());
+    scene.assert_restored(&production);
+    scene.start(&["rollback"]).end().expect_code(0);
+    assert!(!scene.path("champion.yml").exists());
+    scene.assert_restored(&production);
+}
