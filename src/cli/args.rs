@@ -166,6 +166,9 @@ pub(crate) struct TrialArgs {
     /// Look in this sweep [default: the newest]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
+    /// Print every fact of the engine and every counter, not only the telling ones
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::{self, BenchError, Client, Target};
 use crate::domain::{Redactor, ScenarioResult, Suite, Verdict};
 use crate::grid;
-use crate::ui::format::{duration, figure, number};
+use crate::ui::format::duration;
 
 use super::args::BenchArgs;
 use super::exit::{Exit, Stop};
-use super::{drive, print};
+use super::{drive, figures, print};
 
 /// Variables that may hold the server's API key.
 const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
@@ -93,13 +93,6 @@ fn render(result: &ScenarioResult) -> String {
     for (reason, why) in &result.validity.reasons {
         out.push(format!("  {reason}: {why}"));
     }
-    for m in &result.metrics {
-        let interval = match (m.ci_low, m.ci_high) {
-            (Some(low), Some(high)) => format!("  [{} .. {}]", number(low), number(high)),
-            _ => String::new(),
-        };
-        let path = m.path.to_string();
-        out.push(format!("  {path:<40} {}{interval}  n={}", figure(m.value, &m.unit), m.n));
-    }
+    out.extend(figures::table(&result.metrics));
     out.join("\n")
 }

@@ -9,6 +9,7 @@ mod diagnose;
 mod drive;
 mod exit;
 mod export;
+mod figures;
 mod import;
 mod logs;
 mod plan;

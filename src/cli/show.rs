@@ -4,14 +4,14 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::{Failure, Outcome, Start, SweepId, Verdict};
+use crate::domain::{CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
 use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
-use crate::ui::format::{duration, figure, number};
+use crate::ui::format::{duration, number};
 
 use super::args::TrialArgs;
 use super::exit::{Exit, Stop};
-use super::print;
 use super::run::store_stop;
+use super::{figures, print};
 
 /// Prints one trial.
 pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
@@ -21,12 +21,12 @@ pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
     if args.json {
         print::json(&report)?;
     } else {
-        print::out(render(&report));
+        print::out(render(&report, args.all));
     }
     Ok(Exit::Ok)
 }
 
-fn render(report: &TrialReport) -> String {
+fn render(report: &TrialReport, all: bool) -> String {
     let t = &report.trial;
     let mut out =
         vec![format!("{} ({}, trial {} of sweep {}, key {})", t.name.bold(), t.state, t.trial_id.0, t.sweep, t.key)];
@@ -48,12 +48,12 @@ fn render(report: &TrialReport) -> String {
     }
     for attempt in &report.attempt_reports {
         out.push(String::new());
-        out.extend(attempt_lines(report, attempt));
+        out.extend(attempt_lines(report, attempt, all));
     }
     out.join("\n")
 }
 
-fn attempt_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
+fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
     let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
     let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
@@ -75,9 +75,9 @@ fn attempt_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
     if let Some(Outcome::Failed(failure)) = &a.outcome {
         out.extend(failure_lines(failure));
     }
-    out.extend(resolved_lines(report, a));
+    out.extend(resolved_lines(report, a, all));
     for scenario in &a.scenarios {
-        out.extend(scenario_lines(scenario));
+        out.extend(scenario_lines(scenario, all));
     }
     out
 }
@@ -109,18 +109,46 @@ fn failure_lines(f: &Failure) -> Vec<String> {
     out
 }
 
-fn resolved_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
+/// What an engineer looks for first, whether it was asked for or not.
+const TELLING: [&str; 15] = [
+    "dtype",
+    "enable-chunked-prefill",
+    "enable-prefix-caching",
+    "engine_version",
+    "gpu-memory-utilization",
+    "kv-cache-dtype",
+    "max-model-len",
+    "max-num-batched-tokens",
+    "max-num-seqs",
+    "model_id",
+    "quantization",
+    "reasoning-parser",
+    "speculative-config",
+    "tensor-parallel-size",
+    "tool-call-parser",
+];
+
+fn resolved_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
     if a.resolved.facts.is_empty() && a.resolved.figures.is_empty() {
         return Vec::new();
     }
     let mut out = vec!["  what the engine runs:".to_owned()];
+    let mut left_out = 0;
     for (name, fact) in &a.resolved.facts {
-        let flag = crate::domain::FlagName::new(name);
-        let asked = report.settings.flags.get(&flag).map(|v| format!("  (asked for {v})")).unwrap_or_default();
+        let asked = report.settings.flags.get(&FlagName::new(name));
+        let mismatch = a.mismatches.iter().any(|m| m.name == *name);
+        if !(all || asked.is_some() || mismatch || TELLING.contains(&name.as_str())) {
+            left_out += 1;
+            continue;
+        }
+        let asked = asked.map(|v| format!("  (asked for {v})")).unwrap_or_default();
         out.push(format!("    {name:<32} {}  [{}]{asked}", fact.value, fact.source));
     }
     for (name, value) in &a.resolved.figures {
         out.push(format!("    {name:<32} {}", number(*value)));
+    }
+    if left_out > 0 {
+        out.push(format!("    and {left_out} facts more (--all)").dimmed().to_string());
     }
     for m in &a.mismatches {
         let text = format!("  mismatch: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved);
@@ -129,7 +157,7 @@ fn resolved_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
     out
 }
 
-fn scenario_lines(s: &ScenarioReport) -> Vec<String> {
+fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
     let verdict = match s.validity.verdict {
         Verdict::Valid => s.validity.verdict.green().to_string(),
         Verdict::Suspect => s.validity.verdict.yellow().to_string(),
@@ -141,17 +169,14 @@ fn scenario_lines(s: &ScenarioReport) -> Vec<String> {
     for (reason, why) in &s.validity.reasons {
         out.push(format!("    {reason}: {why}"));
     }
-    for m in &s.metrics {
-        let interval = match (m.ci_low, m.ci_high) {
-            (Some(low), Some(high)) => format!("  [{} .. {}]", number(low), number(high)),
-            _ => String::new(),
-        };
-        let failed = if m.failed_n > 0 { format!(", {} failed", m.failed_n) } else { String::new() };
-        let path = m.path.to_string();
-        out.push(format!("    {path:<40} {}{interval}  n={}{failed}", figure(m.value, &m.unit), m.n));
+    out.extend(figures::table(&s.metrics));
+    let (moved, still): (Vec<&CounterDelta>, Vec<&CounterDelta>) =
+        s.counters.iter().partition(|c| all || c.after != c.before);
+    for c in moved {
+        out.push(format!("    {:<44} {} -> {}", c.name, number(c.before), number(c.after)).dimmed().to_string());
     }
-    for c in &s.counters {
-        out.push(format!("    {:<40} {} -> {}", c.name, number(c.before), number(c.after)));
+    if !still.is_empty() {
+        out.push(format!("    {} of the engine's counters did not move (--all)", still.len()).dimmed().to_string());
     }
     out
 }
