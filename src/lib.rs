@@ -7,6 +7,7 @@ mod domain;
 mod classify;
 mod compose;
 mod grid;
+mod prometheus;
 mod prune;
 mod rank;
 mod resolve;
@@ -19,6 +20,7 @@ mod launch;
 mod notify;
 mod sim;
 mod store;
+mod telemetry;
 
 mod engine;
 

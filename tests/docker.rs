@@ -10,6 +10,9 @@
 
 mod common_docker;
 
+#[path = "docker/telemetry.rs"]
+mod telemetry;
+
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Modules by floor, lowest first. A file imports its own module or a lower floor.
 const FLOORS: &[&[&str]] = &[
     &["domain"],
-    &["yaml", "grid", "compose", "classify", "resolve", "stats", "rank", "resume", "prune"],
-    &["store", "launch", "bench", "sim", "notify"],
+    &["yaml", "grid", "compose", "classify", "resolve", "stats", "rank", "resume", "prune", "prometheus"],
+    &["store", "launch", "bench", "sim", "notify", "telemetry"],
     &["engine", "report"],
     &["cli", "ui"],
 ];
@@ -19,6 +19,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bollard", &["launch"]),
     ("reqwest", &["bench", "launch/probe.rs", "notify"]),
     ("axum", &["sim"]),
+    ("nvml_wrapper", &["telemetry/nvml.rs"]),
     ("indicatif", &["ui"]),
     ("granit_parser", &["yaml.rs"]),
     ("clap", &["cli"]),

@@ -25,6 +25,8 @@ mod notify;
 mod pruning;
 #[path = "sweep_process/signals.rs"]
 mod signals;
+#[path = "sweep_process/telemetry.rs"]
+mod telemetry;
 
 use std::path::Path;
 

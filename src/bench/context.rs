@@ -54,6 +54,8 @@ pub enum Activity {
     Preparing,
     /// Requests that are stored and never measured.
     WarmingUp,
+    /// Nothing is asked, on purpose.
+    Idle,
     /// Measured requests.
     Measuring,
 }

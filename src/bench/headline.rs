@@ -20,7 +20,12 @@ pub fn headline(result: &ScenarioResult) -> Vec<&Metric> {
         ScenarioKind::LongContext => {
             &["long_context.survived_ratio", "long_context.ttft_ms.p50", "long_context.prefill_tokens_per_s.p50"]
         }
-        ScenarioKind::Reasoning | ScenarioKind::ToolCalling | ScenarioKind::Canary | ScenarioKind::Profile => &[],
+        ScenarioKind::Profile => &[
+            "profile.gpu0_busy.utilization_ratio.mean",
+            "profile.gpu0_busy.memory_used_bytes.max",
+            "profile.host_busy.cpu_ratio.mean",
+        ],
+        ScenarioKind::Reasoning | ScenarioKind::ToolCalling | ScenarioKind::Canary => &[],
     };
     wanted.iter().filter_map(|path| result.metrics.iter().find(|m| m.path.to_string() == *path)).collect()
 }

@@ -6,10 +6,10 @@ use crate::stats;
 use super::chat::ChatRequest;
 use super::context::Activity;
 use super::figures::Single;
-use super::prometheus::Scrape;
 use super::prompt::Counted;
 use super::run::{Purpose, Run, Stop};
 use super::validity;
+use crate::prometheus::Scrape;
 
 /// vLLM's counters of looked-up and found tokens: the names of V1, then those of its first releases.
 const COUNTERS: [(&str, &str); 2] = [

@@ -14,7 +14,7 @@ mod headline;
 mod kv_cache;
 mod load;
 mod long_context;
-mod prometheus;
+mod profile;
 mod prompt;
 mod run;
 mod selfcheck;
@@ -29,6 +29,8 @@ mod window;
 
 #[cfg(test)]
 mod over_time_tests;
+#[cfg(test)]
+mod profile_tests;
 #[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]

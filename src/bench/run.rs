@@ -16,9 +16,11 @@ use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, S
 use super::client::{CallError, Client};
 use super::context::{Activity, Context};
 use super::figures::Figures;
-use super::prometheus::Scrape;
 use super::prompt::{Prompt, PromptWriter, data_sha256};
-use super::{BenchError, RunClock, Unusable, conversation, kv_cache, load, long_context, smoke, stability, validity};
+use super::{
+    BenchError, RunClock, Unusable, conversation, kv_cache, load, long_context, profile, smoke, stability, validity,
+};
+use crate::prometheus::Scrape;
 
 /// How long `/health` may take when a request of ours failed.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
@@ -45,7 +47,8 @@ fn texts_of(spec: &ScenarioSpec) -> Vec<&'static str> {
         | ScenarioSpec::KvCache(_)
         | ScenarioSpec::Load(_)
         | ScenarioSpec::Stability(_)
-        | ScenarioSpec::LongContext(_) => Vec::new(),
+        | ScenarioSpec::LongContext(_)
+        | ScenarioSpec::Profile(_) => Vec::new(),
     }
 }
 
@@ -63,6 +66,7 @@ pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -
         ScenarioSpec::Conversation(spec) => conversation::run(&mut run, spec).await,
         ScenarioSpec::Stability(spec) => stability::run(&mut run, spec).await,
         ScenarioSpec::LongContext(spec) => long_context::run(&mut run, spec).await,
+        ScenarioSpec::Profile(spec) => profile::run(&mut run, spec).await,
     };
     match outcome {
         Ok(()) => Ok(run.finish().await),

@@ -6,7 +6,7 @@ use crate::domain::{CounterDelta, RequestEnd, RequestRecord, Validity, ValidityR
 use crate::stats;
 
 use super::chat::Reply;
-use super::prometheus::Scrape;
+use crate::prometheus::Scrape;
 
 /// Client's and server's token counts may differ by so much: the engine's counters are a step behind at times.
 const TOKEN_TOLERANCE: f64 = 0.02;

@@ -5,7 +5,8 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Target};
-use crate::domain::{Redactor, ScenarioResult, Suite, Verdict};
+use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
+use crate::engine::Observation;
 use crate::grid;
 use crate::ui::format::duration;
 
@@ -23,12 +24,15 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
     let cancel = CancellationToken::new();
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
     let work = async {
+        let observation = Observation::of_server(&client, &args.url);
         let mut results = Vec::new();
         for spec in &suite.scenarios {
             print::err(format!("{} ...", spec.kind()));
-            let nonce = uuid::Uuid::now_v7().simple().to_string();
-            let context = bench::Context::new(suite.seed, nonce, cancel.child_token());
-            results.push(bench::run_scenario(&client, spec, &context).await?);
+            results.push(observed(&observation, &client, &suite, spec, cancel.child_token()).await?);
+        }
+        let (_, problems) = observation.end().await;
+        for problem in problems {
+            print::err(format!("telemetry: {problem}"));
         }
         Ok::<Vec<ScenarioResult>, BenchError>(results)
     };
@@ -44,6 +48,30 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
     }
     let invalid = results.iter().any(|r| r.validity.verdict == Verdict::Invalid);
     Ok(if invalid { Exit::SomeFailed } else { Exit::Ok })
+}
+
+/// One scenario, with what the machine and the engine did meanwhile.
+async fn observed(
+    observation: &Observation,
+    client: &Client,
+    suite: &Suite,
+    spec: &ScenarioSpec,
+    cancel: CancellationToken,
+) -> Result<ScenarioResult, BenchError> {
+    let nonce = uuid::Uuid::now_v7().simple().to_string();
+    let context = bench::Context::new(suite.seed, nonce, cancel);
+    let mut progress = context.progress.subscribe();
+    let mut run = std::pin::pin!(bench::run_scenario(client, spec, &context));
+    let _ = observation.samples(); // what came before the scenario is not its own
+    let mut result = loop {
+        tokio::select! {
+            biased;
+            ended = &mut run => break ended?,
+            Ok(()) = progress.changed() => observation.doing(spec.kind(), progress.borrow_and_update().activity),
+        }
+    };
+    let _ = observation.judge(&mut result);
+    Ok(result)
 }
 
 fn suite_of(name: &str) -> Result<Suite, Stop> {

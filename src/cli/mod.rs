@@ -19,6 +19,7 @@ mod restore;
 mod run;
 mod show;
 mod status;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -17,7 +17,8 @@ use super::{figures, print};
 pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
     let store = Store::open_read_only(db).map_err(store_stop)?;
     let id = store.find_trial(args.sweep.map(SweepId), &args.trial).map_err(store_stop)?;
-    let report = store.show(id).map_err(store_stop)?;
+    let mut report = store.show(id).map_err(store_stop)?;
+    store.add_telemetry(&mut report).map_err(store_stop)?;
     if args.json {
         print::json(&report)?;
     } else {
@@ -79,6 +80,7 @@ fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Stri
     for scenario in &a.scenarios {
         out.extend(scenario_lines(scenario, all));
     }
+    out.extend(super::telemetry::lines(&a.telemetry));
     out
 }
 

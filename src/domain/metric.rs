@@ -146,6 +146,14 @@ text_enum! {
         Throttled = "throttled",
         /// Somebody else used the GPU.
         ForeignGpuUse = "foreign_gpu_use",
+        /// Nearly all of a GPU's memory was in use.
+        GpuMemoryNearlyFull = "gpu_memory_nearly_full",
+        /// A GPU was hot.
+        GpuHot = "gpu_hot",
+        /// A GPU had less to do than it should while requests came without a pause.
+        UtilizationOutOfRange = "utilization_out_of_range",
+        /// No GPU could be looked at.
+        NoGpuFigure = "no_gpu_figure",
         /// The KV pool differs between starts of one config.
         KvPoolDiffers = "kv_pool_differs",
     }

@@ -37,7 +37,8 @@ pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
 pub use start::{Purpose, Repeats, Start};
 pub use suite::{
-    ConversationSpec, KvCacheSpec, Language, LongContextSpec, ScenarioSpec, SmokeSpec, StabilitySpec, Suite,
+    ConversationSpec, KvCacheSpec, Language, LongContextSpec, ProfileSpec, ScenarioSpec, SmokeSpec, StabilitySpec,
+    Suite,
 };
 pub use template::{NamedNumber, leading_number, scan_numbers};
 pub(crate) use text_enum::text_enum;

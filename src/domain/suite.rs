@@ -35,6 +35,8 @@ pub enum ScenarioSpec {
     Stability(StabilitySpec),
     /// See [`ScenarioKind::LongContext`].
     LongContext(LongContextSpec),
+    /// See [`ScenarioKind::Profile`].
+    Profile(ProfileSpec),
 }
 
 impl ScenarioSpec {
@@ -48,6 +50,7 @@ impl ScenarioSpec {
             Self::Conversation(_) => ScenarioKind::Conversation,
             Self::Stability(_) => ScenarioKind::Stability,
             Self::LongContext(_) => ScenarioKind::LongContext,
+            Self::Profile(_) => ScenarioKind::Profile,
         }
     }
 }
@@ -90,6 +93,37 @@ impl Default for KvCacheSpec {
     }
 }
 
+/// Parameters of the profile scenario: an idle window, then a busy one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileSpec {
+    /// Length of the window in which nobody asks, s.
+    pub idle_s: u32,
+    /// Length of the window in which the users ask without a pause, s.
+    pub busy_s: u32,
+    /// Users at once in the busy window.
+    pub concurrency: u32,
+    /// Tokens of each prompt, the nonce included.
+    pub prompt_tokens: u32,
+    /// Token limit of each answer; `ignore_eos` makes the engine use it up.
+    pub output_tokens: u32,
+    /// Below this mean share of use while busy a GPU is said to wait for something else, 0 to 1.
+    pub min_utilization_ratio: f64,
+}
+
+impl Default for ProfileSpec {
+    fn default() -> Self {
+        Self {
+            idle_s: 10,
+            busy_s: 30,
+            concurrency: 8,
+            prompt_tokens: 512,
+            output_tokens: 128,
+            min_utilization_ratio: 0.5,
+        }
+    }
+}
+
 impl Suite {
     /// Minutes: smoke, kv-cache and load at two points.
     #[must_use]
@@ -118,6 +152,7 @@ impl Suite {
                 ScenarioSpec::Conversation(ConversationSpec::default()),
                 ScenarioSpec::Stability(StabilitySpec::default()),
                 ScenarioSpec::LongContext(LongContextSpec::default()),
+                ScenarioSpec::Profile(ProfileSpec::default()),
             ],
         }
     }

@@ -4,6 +4,7 @@ mod again;
 mod announce;
 mod error;
 mod host;
+mod observe;
 mod plan;
 mod preflight;
 pub(crate) mod promote;
@@ -22,6 +23,7 @@ mod twins;
 mod until;
 
 pub(crate) use error::EngineError;
+pub(crate) use observe::Observation;
 pub(crate) use plan::{PlannedConfig, Planner};
 pub(crate) use preflight::{Finding, FindingKind, Images, SIM_IMAGE, SimImage, inspect, state_folder};
 pub(crate) use restore::{is_at_work, recover};

@@ -15,7 +15,9 @@ use crate::domain::{
 use crate::launch::{self, BootProgress, LaunchSpec, Ready, Running};
 use crate::resolve;
 use crate::store::{AttemptEnd, AttemptId, Timings};
+use crate::telemetry::Tag;
 
+use super::observe::Observation;
 use super::plan::PlannedConfig;
 use super::readback;
 use super::sweep::Sweep;
@@ -59,6 +61,7 @@ pub(super) struct Attempt<'s> {
     ready_s: Option<f64>,
     timings: Timings,
     began: Instant,
+    observation: Observation,
 }
 
 impl<'s> Attempt<'s> {
@@ -86,6 +89,7 @@ impl<'s> Attempt<'s> {
             ready_s: None,
             timings: Timings::default(),
             began: Instant::now(),
+            observation: Observation::off(),
         })
     }
 
@@ -111,8 +115,12 @@ impl<'s> Attempt<'s> {
                 self.timings.create_s = Some(running.create_s + running.start_s);
                 let image = (!self.sweep.planner.is_process()).then_some(spec.image.as_str());
                 self.sweep.store.set_attempt_container(self.attempt, &running.id, image)?;
+                let telemetry = &self.sweep.planner.grid.telemetry;
+                self.observation =
+                    Observation::begin(telemetry, &launcher, &running, &self.planned.service, self.began);
                 let measured = self.measure(&running).await;
                 let stopped = self.stop(&running).await;
+                self.end_observation().await?;
                 self.tell_log_problem(&running)?;
                 (measured?, Some(stopped?))
             }
@@ -203,6 +211,7 @@ impl<'s> Attempt<'s> {
             Ok(client) => client,
             Err(error) => return Ok(self.trouble(running, Seen::BadAnswer(error.to_string())).await),
         };
+        self.observation.serving(&client);
         let resolved = self.read_back(running, &client).await?;
         let is_first = self.trial.start == Start::FIRST;
         if let Some(of) = self.sweep.twin_of(self.planned, &resolved).filter(|_| is_first) {
@@ -263,6 +272,7 @@ impl<'s> Attempt<'s> {
         let began = Instant::now();
         for index in self.missing {
             let (Some(spec), Some(key)) = (suite.scenarios.get(*index), keys.get(*index)) else { continue };
+            self.sweep.store.save_telemetry(self.attempt, &self.observation.samples())?;
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
@@ -276,6 +286,8 @@ impl<'s> Attempt<'s> {
             if let Ok(Some(why)) = self.sweep.launcher.restarted(running).await {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
             }
+            let samples = self.observation.judge(&mut result);
+            self.sweep.store.save_telemetry(self.attempt, &samples)?;
             self.sweep.store.save_scenario(self.attempt, &key.at(self.trial.start), &result)?;
             self.tell_scenario(&result)?;
             self.timings.measure_s = Some(began.elapsed().as_secs_f64());
@@ -315,6 +327,7 @@ impl<'s> Attempt<'s> {
                 }
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
+                    self.observation.doing(kind, now.activity);
                     self.progress(doing(kind, now));
                 }
             }
@@ -367,11 +380,22 @@ impl<'s> Attempt<'s> {
 
     async fn stop(&mut self, running: &Running) -> Result<ExitFacts, EngineError> {
         self.progress(TrialProgress::Stopping);
+        self.observation.tag(Tag::Teardown);
         let began = Instant::now();
         let grace = launch::stop_grace(&self.planned.service).unwrap_or(STOP_GRACE);
         let exit = self.sweep.launcher.stop(running, grace).await?;
         self.timings.teardown_s = Some(began.elapsed().as_secs_f64());
         Ok(exit)
+    }
+
+    /// Stores the rest of the telemetry, and says what was wrong with it.
+    async fn end_observation(&mut self) -> Result<(), EngineError> {
+        let (samples, problems) = std::mem::replace(&mut self.observation, Observation::off()).end().await;
+        self.sweep.store.save_telemetry(self.attempt, &samples)?;
+        for problem in problems {
+            self.sweep.warn(format!("{}: telemetry: {problem}", self.trial.name))?;
+        }
+        Ok(())
     }
 
     /// Says when the attempt's log is not whole, e.g. because the disk is full: a cause may then be missing in it.
@@ -420,7 +444,7 @@ fn trouble(seen: Seen, exit: ExitFacts) -> Measured {
 fn doing(scenario: ScenarioKind, now: bench::Progress) -> TrialProgress {
     match now.activity {
         bench::Activity::WarmingUp => TrialProgress::WarmingUp,
-        bench::Activity::Preparing | bench::Activity::Measuring => TrialProgress::Measuring {
+        bench::Activity::Preparing | bench::Activity::Idle | bench::Activity::Measuring => TrialProgress::Measuring {
             scenario,
             requests_done: now.requests_done,
             requests_total: now.requests_total,

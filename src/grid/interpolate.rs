@@ -165,6 +165,12 @@ impl Grid {
         if let SuiteRef::File(file) = &mut self.suite {
             replacer.path(&mut file.value, &file.span);
         }
+        if let Some(file) = &mut self.telemetry.nvml_library {
+            replacer.path(&mut file.value, &file.span);
+        }
+        if let Some(url) = &mut self.telemetry.dcgm {
+            replacer.text(&mut url.value, &url.span);
+        }
         if !replacer.problems.is_empty() {
             return Err(Diagnostics(replacer.problems));
         }

@@ -18,6 +18,7 @@ pub(super) const GRID: &[&str] = &[
     "repeats",
     "limits",
     "notify",
+    "telemetry",
 ];
 
 /// `deployment`.
@@ -54,6 +55,9 @@ pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "
 /// `repeats` when it is a mapping.
 pub(super) const REPEATS: &[&str] = &["starts", "controls_every", "finalists", "finalist_starts"];
 
+/// `telemetry`.
+pub(super) const TELEMETRY: &[&str] = &["interval", "dcgm", "nvml_library"];
+
 /// Every section with its keys, as the reference names them.
 #[cfg(test)]
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
@@ -68,4 +72,5 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("repeats", REPEATS),
     ("limits", LIMITS),
     ("notify", NOTIFY),
+    ("telemetry", TELEMETRY),
 ];

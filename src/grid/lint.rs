@@ -130,7 +130,8 @@ fn lacking_samples(path: &MetricPath, scenarios: &[ScenarioSpec]) -> Option<(u32
         | ScenarioSpec::Load(_)
         | ScenarioSpec::Conversation(_)
         | ScenarioSpec::Stability(_)
-        | ScenarioSpec::LongContext(_) => None,
+        | ScenarioSpec::LongContext(_)
+        | ScenarioSpec::Profile(_) => None,
     })
 }
 

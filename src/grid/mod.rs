@@ -23,6 +23,7 @@ mod repeats;
 mod rule;
 mod settings;
 mod suite;
+mod telemetry;
 mod trace;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use parse::parse;
 pub use rule::Rule;
 pub use settings::Assignment;
 pub use suite::{SuiteRef, parse_suite};
+pub use telemetry::Telemetry;
 pub use trace::read_traces;
 
 use crate::domain::{Diagnostics, MetricPath, Objective, Repeats, Settings};
@@ -85,6 +87,8 @@ pub struct Grid {
     pub limits: Limits,
     /// Whom to tell of the sweep's end, its breaker, a failed restoration.
     pub notify: Vec<Notification>,
+    /// What is sampled beside a trial.
+    pub telemetry: Telemetry,
     /// What was found while reading and is no error.
     pub warnings: Diagnostics,
     /// The settings that `base` makes.

@@ -10,6 +10,7 @@ use super::settings::{Assignment, Target};
 use super::suite::SuiteRef;
 use super::{
     Grid, Limits, NamedConfig, Order, axes, deployment, gate, keys, limits, notify, repeats, rule, settings, suite,
+    telemetry,
 };
 use crate::domain::{Diagnostics, Suite, did_you_mean};
 use crate::yaml::{self, Node};
@@ -60,6 +61,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let limits = present(root, "limits").map_or_else(Limits::default, |node| limits::read(reader, node));
     let notify = present(root, "notify").map(|node| notify::read(reader, node)).unwrap_or_default();
     let repeats = present(root, "repeats").map_or_else(repeats::default, |node| repeats::read(reader, node));
+    let telemetry = present(root, "telemetry").map(|node| telemetry::read(reader, node, folder)).unwrap_or_default();
     check_size(reader, root, &axes)?;
     check_names(reader, &axes, &configs);
     let baseline = present(root, "baseline").and_then(|node| baseline(reader, node, &axes, &configs));
@@ -87,6 +89,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
         repeats,
         limits,
         notify,
+        telemetry,
         warnings: Diagnostics::default(),
         objective_spans,
     })

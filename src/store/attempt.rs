@@ -203,10 +203,6 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be written.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the sampler of GPU and engine series comes with the observing of trials")
-    )]
     pub fn save_telemetry(&mut self, attempt: AttemptId, samples: &[TelemetrySample]) -> Result<(), StoreError> {
         let explain = self.explain("save telemetry");
         self.write(|tx| {

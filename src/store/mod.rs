@@ -30,6 +30,8 @@ pub(crate) mod tests;
 mod tests_open;
 #[cfg(test)]
 mod tests_schema;
+#[cfg(test)]
+mod tests_telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -41,10 +43,10 @@ pub use export::TableReader;
 pub use lock::SweepLock;
 pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
-    Timings, TrialId, TrialRow, TrialState,
+    TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
-pub use show::{AttemptReport, ScenarioReport, TrialReport};
+pub use show::{AttemptReport, ScenarioReport, TelemetryRow, TrialReport};
 pub use starts::StartCount;
 
 /// An open `runs.db`. `Send`, not `Sync`: one thread at a time.

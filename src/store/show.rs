@@ -73,6 +73,32 @@ pub struct AttemptReport {
     pub mismatches: Vec<Mismatch>,
     /// Its results, in the order in which they were stored.
     pub scenarios: Vec<ScenarioReport>,
+    /// What was sampled, by phase and series, phases in time; empty until [`Store::add_telemetry`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub telemetry: Vec<TelemetryRow>,
+}
+
+/// One series of one phase of an attempt (the view `telemetry`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TelemetryRow {
+    /// What went on: `boot`, `idle`, a scenario.
+    pub tag: Option<String>,
+    /// Of whom: `engine`, `container`, `host`, `gpu0`.
+    pub source: String,
+    /// What, unit last.
+    pub series: String,
+    /// Samples.
+    pub samples: u64,
+    /// The first sample, ms since the attempt's start.
+    pub first_ms: f64,
+    /// The last sample, ms since the attempt's start.
+    pub last_ms: f64,
+    /// Smallest value.
+    pub minimum: f64,
+    /// Median value.
+    pub median: f64,
+    /// Largest value.
+    pub maximum: f64,
 }
 
 /// One stored scenario result.
@@ -132,6 +158,33 @@ impl Store {
             .map_err(explain)
     }
 
+    /// Adds what was sampled to each attempt of a report. May take tens of ms for an attempt of an hour.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn add_telemetry(&self, report: &mut TrialReport) -> Result<(), StoreError> {
+        const SQL: &str =
+            "SELECT *, min(first_ms) OVER (PARTITION BY tag) AS tag_ms FROM telemetry WHERE attempt_id = ?1
+                           ORDER BY tag_ms, source, series";
+        for attempt in &mut report.attempt_reports {
+            let rows = self.list(attempt.id.0, SQL, |row| {
+                Ok(TelemetryRow {
+                    tag: row.get("tag")?,
+                    source: row.get("source")?,
+                    series: row.get("series")?,
+                    samples: count(row, "samples")?,
+                    first_ms: row.get("first_ms")?,
+                    last_ms: row.get("last_ms")?,
+                    minimum: row.get("minimum")?,
+                    median: row.get("median")?,
+                    maximum: row.get("maximum")?,
+                })
+            });
+            attempt.telemetry = rows.map_err(self.explain("read telemetry"))?;
+        }
+        Ok(())
+    }
+
     fn attempt_report(&self, id: AttemptId) -> rusqlite::Result<AttemptReport> {
         let resolved = ResolvedConfig {
             facts: self.named(id, "SELECT name, value, source FROM resolved_fact WHERE attempt_id = ?1", |row| {
@@ -162,6 +215,7 @@ impl Store {
                 resolved,
                 mismatches,
                 scenarios,
+                telemetry: Vec::new(),
             })
         })
     }

@@ -51,8 +51,24 @@ pub(crate) fn figure(value: f64, unit: &str) -> String {
         "requests_per_s" => format!("{} requests/s", number(value)),
         "ratio" => format!("x{}", number(value)),
         "count" => number(value),
+        "bytes" => bytes(value),
+        "w" => format!("{} W", number(value)),
+        "c" => format!("{} °C", number(value)),
+        "mhz" => format!("{} MHz", number(value)),
         other => format!("{} {other}", number(value)),
     }
+}
+
+/// A size in the largest binary unit that leaves a number of at least one: `1.5 GiB`.
+pub(crate) fn bytes(value: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = value;
+    let mut unit = 0;
+    while scaled.abs() >= 1024.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", number(scaled), UNITS[unit])
 }
 
 /// A signed gain in percent: `+12.3 %`, `−4.5 %`.

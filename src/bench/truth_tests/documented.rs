@@ -26,6 +26,7 @@ fn specs() -> Vec<ScenarioSpec> {
             "conversation" => vec![json!({"turns": 6, "output_tokens": 8})],
             "stability" => vec![json!({"output_tokens": [8, 4]})],
             "long_context" => vec![json!({"prompt_tokens": [512], "output_tokens": 4})],
+            "profile" => vec![json!({"idle_s": 1, "busy_s": 1, "prompt_tokens": 64, "output_tokens": 8})],
             _ => vec![json!({})],
         }
     };

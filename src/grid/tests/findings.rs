@@ -216,13 +216,13 @@ fn a_wrong_suite_says_what_there_is() {
         ("{ load: { concurrency: 1 } }", "wrong-type", "docs/grid.md"),
         ("{ load: { concurrency: [0] } }", "out-of-range", "above 0"),
         ("{ load: { scenario: load } }", "unknown-key", "remove it"),
-        ("{ profile: {} }", "unavailable-scenario", "smoke, kv_cache"),
         ("{ load: { prompt_tokens: [] } }", "out-of-range", "above 0"),
         ("{ load: { prompt_tokens: short } }", "wrong-type", "docs/grid.md"),
         ("{ load: { rates: [-1] } }", "out-of-range", "above 0"),
         ("{ load: { rates: [20000] } }", "contradiction", "smaller `rates`"),
         ("{ load: { concurrency: [] } }", "contradiction", "write `concurrency`, `rates` or `trace`"),
         ("{ load: { trace: a.jsonl, rates: [1] } }", "contradiction", "remove one of the two"),
+        ("{ canary: {} }", "unavailable-scenario", "smoke, kv_cache"),
         ("[]", "empty-suite", "quick, full"),
     ] {
         let rest = format!("suite: {written}\n");

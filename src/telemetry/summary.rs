@@ -1,0 +1,170 @@
+//! From samples to the metrics of a scenario: one point per source, statistics that mean something for each series.
+
+use std::collections::BTreeMap;
+
+use super::series::{Moment, Series, Source};
+use crate::domain::{CounterDelta, Metric, MetricPath, ScenarioKind};
+use crate::stats;
+
+/// How a series is shown as a metric: its name beside the source, its unit, its statistics. `None`: not at all.
+const fn shown(series: Series) -> Option<(&'static str, &'static str, &'static [&'static str])> {
+    const LEVEL: &[&str] = &["mean", "max"];
+    const CLOCK: &[&str] = &["min", "mean", "max"];
+    match series {
+        Series::Running => Some(("requests_running", "count", LEVEL)),
+        Series::Waiting => Some(("requests_waiting", "count", LEVEL)),
+        Series::KvCacheUsage => Some(("kv_cache_usage_ratio", "ratio", LEVEL)),
+        Series::GpuMemoryUsed => Some(("memory_used_bytes", "bytes", CLOCK)),
+        Series::GpuUtilization => Some(("utilization_ratio", "ratio", CLOCK)),
+        Series::GpuMemoryUtilization => Some(("memory_utilization_ratio", "ratio", LEVEL)),
+        Series::GpuPower => Some(("power_w", "w", LEVEL)),
+        Series::GpuTemperature => Some(("temperature_c", "c", LEVEL)),
+        Series::GpuSmClock => Some(("sm_clock_mhz", "mhz", CLOCK)),
+        Series::GpuMemoryClock => Some(("memory_clock_mhz", "mhz", CLOCK)),
+        Series::ContainerCpu => Some(("cpu_cores", "cores", LEVEL)),
+        Series::ContainerMemory | Series::HostMemoryUsed => Some(("memory_used_bytes", "bytes", LEVEL)),
+        Series::HostCpu => Some(("cpu_ratio", "ratio", LEVEL)),
+        Series::HostLoad => Some(("load_1m", "count", LEVEL)),
+        // Counters are shown as what they grew by; the rest is for the judgement.
+        Series::Preemptions
+        | Series::PrefixQueries
+        | Series::PrefixHits
+        | Series::DraftTokens
+        | Series::AcceptedTokens
+        | Series::GpuMemoryTotal
+        | Series::GpuThrottleReasons
+        | Series::GpuForeignMemory
+        | Series::GpuForeignUtilization
+        | Series::HostMemoryTotal => None,
+    }
+}
+
+/// Values of each series of each source, in time.
+pub(super) fn by_series(moments: &[&Moment]) -> BTreeMap<(Source, Series), Vec<f64>> {
+    let mut all: BTreeMap<(Source, Series), Vec<f64>> = BTreeMap::new();
+    for reading in moments.iter().flat_map(|m| &m.readings) {
+        all.entry((reading.source, reading.series)).or_default().push(reading.value);
+    }
+    all
+}
+
+/// The metrics of these moments. The point is the source, and `window` behind it where the scenario has several (`gpu0_busy`).
+/// Samples in time depend on each other: there is no interval.
+#[must_use]
+pub fn metrics(kind: ScenarioKind, window: Option<&str>, moments: &[&Moment]) -> Vec<Metric> {
+    let mut out = Vec::new();
+    for ((source, series), values) in by_series(moments) {
+        let Some((name, unit, statistics)) = shown(series) else { continue };
+        let point = window.map_or_else(|| source.to_string(), |window| format!("{source}_{window}"));
+        for statistic in statistics {
+            let value = match *statistic {
+                "min" => values.iter().copied().fold(f64::INFINITY, f64::min),
+                "max" => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                _ => match stats::mean(&values) {
+                    Some(mean) => mean,
+                    None => continue,
+                },
+            };
+            let path = MetricPath {
+                scenario: kind,
+                point: Some(point.clone()),
+                name: name.to_owned(),
+                statistic: Some((*statistic).to_owned()),
+            };
+            let unit = unit.to_owned();
+            out.push(Metric { path, value, unit, n: values.len() as u64, failed_n: 0, ci_low: None, ci_high: None });
+        }
+    }
+    out
+}
+
+/// Ratios of the engine's counters over the scenario, where their denominators moved; exact, not sampled.
+#[must_use]
+pub fn counter_ratios(kind: ScenarioKind, counters: &[CounterDelta]) -> Vec<Metric> {
+    let grew = |series: Series| {
+        let counter = counters.iter().find(|c| c.name == series.as_str())?;
+        Some(counter.after - counter.before).filter(|n| *n >= 0.0)
+    };
+    let ratio = |name: &str, part: Series, whole: Series| {
+        let (part, whole) = (grew(part)?, grew(whole).filter(|n| *n > 0.0)?);
+        let path = MetricPath {
+            scenario: kind,
+            point: Some(Source::Engine.to_string()),
+            name: name.to_owned(),
+            statistic: None,
+        };
+        let value = part / whole;
+        Some(Metric {
+            path,
+            value,
+            unit: "ratio".to_owned(),
+            n: whole as u64,
+            failed_n: 0,
+            ci_low: None,
+            ci_high: None,
+        })
+    };
+    let ratios = [
+        ratio("prefix_hit_ratio", Series::PrefixHits, Series::PrefixQueries),
+        ratio("draft_acceptance_ratio", Series::AcceptedTokens, Series::DraftTokens),
+    ];
+    ratios.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::telemetry::series::{Reading, Tag};
+
+    pub(in crate::telemetry) fn moment(tag: Tag, readings: &[(Source, Series, f64)]) -> Moment {
+        let readings =
+            readings.iter().map(|(source, series, value)| Reading { source: *source, series: *series, value: *value });
+        Moment { at_ms: 0.0, tag, readings: readings.collect(), foreign: Vec::new() }
+    }
+
+    #[test]
+    fn a_window_is_summarised_per_source_and_what_was_not_sampled_has_no_metric() {
+        let tag = Tag::Scenario(ScenarioKind::Load);
+        let gpu = Source::Gpu(0);
+        let moments = [
+            moment(tag, &[(gpu, Series::GpuMemoryUsed, 10.0), (gpu, Series::GpuThrottleReasons, 0.0)]),
+            moment(tag, &[(gpu, Series::GpuMemoryUsed, 30.0), (Source::Host, Series::HostCpu, 0.5)]),
+        ];
+        let moments: Vec<&Moment> = moments.iter().collect();
+        let figures: Vec<(String, f64, u64)> =
+            metrics(ScenarioKind::Load, None, &moments).iter().map(|m| (m.path.to_string(), m.value, m.n)).collect();
+        let figure = |path: &str, value: f64, n: u64| (path.to_owned(), value, n);
+        assert_eq!(
+            figures,
+            [
+                figure("load.host.cpu_ratio.mean", 0.5, 1),
+                figure("load.host.cpu_ratio.max", 0.5, 1),
+                figure("load.gpu0.memory_used_bytes.min", 10.0, 2),
+                figure("load.gpu0.memory_used_bytes.mean", 20.0, 2),
+                figure("load.gpu0.memory_used_bytes.max", 30.0, 2),
+            ]
+        );
+        for (path, ..) in figures {
+            assert!(path.parse::<MetricPath>().is_ok(), "{path}");
+        }
+        assert_eq!(
+            metrics(ScenarioKind::Profile, Some("busy"), &moments)[0].path.to_string(),
+            "profile.host_busy.cpu_ratio.mean"
+        );
+        assert_eq!(metrics(ScenarioKind::Load, None, &[]), []);
+    }
+
+    #[test]
+    fn ratios_of_counters_exist_where_their_denominator_moved() {
+        let counter = |name: &str, before: f64, after: f64| CounterDelta { name: name.to_owned(), before, after };
+        let counters = [
+            counter("vllm:prefix_cache_queries_total", 100.0, 300.0),
+            counter("vllm:prefix_cache_hits_total", 0.0, 50.0),
+            counter("vllm:spec_decode_num_draft_tokens_total", 7.0, 7.0),
+            counter("vllm:spec_decode_num_accepted_tokens_total", 7.0, 7.0),
+        ];
+        let ratios = counter_ratios(ScenarioKind::Load, &counters);
+        assert_eq!(ratios.len(), 1);
+        assert_eq!((ratios[0].path.to_string().as_str(), ratios[0].value), ("load.engine.prefix_hit_ratio", 0.25));
+    }
+}
