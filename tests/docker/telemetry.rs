@@ -5,10 +5,10 @@ use super::common_docker::{Scene, Service};
 #[test]
 fn a_sweep_samples_container_host_and_engine_in_every_phase_and_show_prints_them() {
     let Some(scene) = Scene::new("telemetry") else { return };
-    scene.deploy(&Service::sim().with_flags("--sim-boot-seconds 2"));
+    scene.deploy(&Service::sim().with_flags("--sim-boot-seconds 6"));
     scene.grid(
         "telemetry: { interval: 100ms }\nsuite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
-         profile: { idle_s: 2, busy_s: 3, concurrency: 2, prompt_tokens: 64, output_tokens: 64 }\n\
+         profile: { idle_s: 6, busy_s: 8, concurrency: 2, prompt_tokens: 64, output_tokens: 64 }\n\
          limits: { startup: 90s, trial: 3m }\n",
     );
     scene.production();
