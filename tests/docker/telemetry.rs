@@ -20,7 +20,6 @@ fn a_sweep_samples_container_host_and_engine_in_every_phase_and_show_prints_them
     let found = |name: &str| rows.iter().find(|r| r[0] == name).unwrap_or_else(|| panic!("{name} is not in {rows:?}"));
     for name in [
         "boot container_memory_bytes",
-        "boot host_cpu_ratio",
         "idle container_memory_bytes",
         "idle vllm:num_requests_running",
         "profile container_cpu_cores",

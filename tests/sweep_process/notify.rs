@@ -91,7 +91,7 @@ fn a_breaker_is_told_before_the_end_and_only_to_those_who_want_to_know() {
     let notify = format!("notify:\n  - url: {}\n  - {{ url: \"{}\", on: [restore_failed, end] }}\n", all.url, ends.url);
     let limits = "limits: { identical_failures: 2, retries: 0 }\nsuite: [smoke]\n";
     scene.grid(&[], &format!("configs:\n{configs}{limits}{notify}"));
-    scene.sweep(&[]).code(3);
+    scene.sweep(&["--no-prune"]).code(3);
     assert_eq!(all.happenings(), ["breaker", "end"]);
     assert_eq!(ends.happenings(), ["end"]);
     let breaker = &all.messages()[0];
