@@ -5,7 +5,8 @@ use super::common_docker::{Scene, Service};
 #[test]
 fn a_sweep_samples_container_host_and_engine_in_every_phase_and_show_prints_them() {
     let Some(scene) = Scene::new("telemetry") else { return };
-    scene.deploy(&Service::sim().with_flags("--sim-boot-seconds 6"));
+    // At the speed of these tests, 50 times the real one, that is 8 s.
+    scene.deploy(&Service::sim().with_flags("--sim-boot-seconds 400"));
     scene.grid(
         "telemetry: { interval: 100ms }\nsuite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
          profile: { idle_s: 6, busy_s: 8, concurrency: 2, prompt_tokens: 64, output_tokens: 64 }\n\
@@ -20,6 +21,7 @@ fn a_sweep_samples_container_host_and_engine_in_every_phase_and_show_prints_them
     let found = |name: &str| rows.iter().find(|r| r[0] == name).unwrap_or_else(|| panic!("{name} is not in {rows:?}"));
     for name in [
         "boot container_memory_bytes",
+        "boot host_cpu_ratio",
         "idle container_memory_bytes",
         "idle vllm:num_requests_running",
         "profile container_cpu_cores",
