@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules by floor, lowest first. A file imports its own module or a lower floor.
 const FLOORS: &[&[&str]] = &[
     &["domain"],
-    &["yaml", "grid", "compose", "classify", "resolve", "stats", "rank", "resume", "prune"],
+    &["yaml", "cases", "grid", "compose", "classify", "resolve", "stats", "rank", "resume", "prune"],
     &["store", "launch", "bench", "sim", "notify"],
     &["engine", "report"],
     &["cli", "ui"],

@@ -20,7 +20,12 @@ pub fn headline(result: &ScenarioResult) -> Vec<&Metric> {
         ScenarioKind::LongContext => {
             &["long_context.survived_ratio", "long_context.ttft_ms.p50", "long_context.prefill_tokens_per_s.p50"]
         }
-        ScenarioKind::Reasoning | ScenarioKind::ToolCalling | ScenarioKind::Canary | ScenarioKind::Profile => &[],
+        ScenarioKind::Reasoning => &["reasoning.score", "reasoning.truncation_rate", "reasoning.ttfc_ms.p50"],
+        ScenarioKind::ToolCalling => {
+            &["tool_calling.success_rate", "tool_calling.call_rate", "tool_calling.agreement_rate"]
+        }
+        ScenarioKind::Canary => &["canary.passed"],
+        ScenarioKind::Profile => &[],
     };
     wanted.iter().filter_map(|path| result.metrics.iter().find(|m| m.path.to_string() == *path)).collect()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Target};
+use crate::cases::CaseSet;
 use crate::domain::{Redactor, ScenarioResult, Suite, Verdict};
 use crate::grid;
 use crate::ui::format::duration;
@@ -18,7 +19,7 @@ const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 
 /// Runs the suite and prints its figures.
 pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
-    let suite = suite_of(&args.suite)?;
+    let (suite, cases) = suite_of(&args.suite)?;
     let client = client_of(&args).await?;
     let cancel = CancellationToken::new();
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
@@ -27,7 +28,8 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
         for spec in &suite.scenarios {
             print::err(format!("{} ...", spec.kind()));
             let nonce = uuid::Uuid::now_v7().simple().to_string();
-            let context = bench::Context::new(suite.seed, nonce, cancel.child_token());
+            let mut context = bench::Context::new(suite.seed, nonce, cancel.child_token());
+            context.cases = cases.clone();
             results.push(bench::run_scenario(&client, spec, &context).await?);
         }
         Ok::<Vec<ScenarioResult>, BenchError>(results)
@@ -46,10 +48,11 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
     Ok(if invalid { Exit::SomeFailed } else { Exit::Ok })
 }
 
-fn suite_of(name: &str) -> Result<Suite, Stop> {
+/// The suite and the data of its scenarios.
+fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
     match name {
-        "quick" => Ok(Suite::quick()),
-        "full" => Ok(Suite::full()),
+        "quick" => Ok((Suite::quick(), CaseSet::shipped())),
+        "full" => Ok((Suite::full(), CaseSet::shipped())),
         file => {
             let path = Path::new(file);
             let text = std::fs::read_to_string(path).map_err(|e| {
@@ -57,7 +60,9 @@ fn suite_of(name: &str) -> Result<Suite, Stop> {
             })?;
             let mut suite = grid::parse_suite(path, &text)?;
             grid::read_traces(&mut suite, path, |trace| std::fs::read_to_string(trace))?;
-            Ok(suite)
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            let cases = CaseSet::load(&suite, folder, &|path| std::fs::read_to_string(path))?;
+            Ok((suite, cases))
         }
     }
 }
@@ -94,5 +99,6 @@ fn render(result: &ScenarioResult) -> String {
         out.push(format!("  {reason}: {why}"));
     }
     out.extend(figures::table(&result.metrics));
+    out.extend(super::show::case_lines(&result.cases));
     out.join("\n")
 }

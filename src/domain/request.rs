@@ -119,4 +119,7 @@ pub struct ScenarioResult {
     pub counters: Vec<CounterDelta>,
     /// Whether it may be used.
     pub validity: super::Validity,
+    /// What became of each case, for scenarios that judge answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<super::CaseOutcome>,
 }

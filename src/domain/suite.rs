@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadSpec, ScenarioKind};
+use super::{CanarySpec, LoadSpec, ReasoningSpec, ScenarioKind, ToolCallingSpec};
 
 mod over_time;
 
@@ -35,6 +35,12 @@ pub enum ScenarioSpec {
     Stability(StabilitySpec),
     /// See [`ScenarioKind::LongContext`].
     LongContext(LongContextSpec),
+    /// See [`ScenarioKind::ToolCalling`].
+    ToolCalling(ToolCallingSpec),
+    /// See [`ScenarioKind::Reasoning`].
+    Reasoning(ReasoningSpec),
+    /// See [`ScenarioKind::Canary`].
+    Canary(CanarySpec),
 }
 
 impl ScenarioSpec {
@@ -48,6 +54,25 @@ impl ScenarioSpec {
             Self::Conversation(_) => ScenarioKind::Conversation,
             Self::Stability(_) => ScenarioKind::Stability,
             Self::LongContext(_) => ScenarioKind::LongContext,
+            Self::ToolCalling(_) => ScenarioKind::ToolCalling,
+            Self::Reasoning(_) => ScenarioKind::Reasoning,
+            Self::Canary(_) => ScenarioKind::Canary,
+        }
+    }
+
+    /// The data file that it names, as written; none where it uses the data that ship with vgrid, or none at all.
+    #[must_use]
+    pub fn data_file(&self) -> Option<&str> {
+        match self {
+            Self::Smoke(_)
+            | Self::KvCache(_)
+            | Self::Load(_)
+            | Self::Conversation(_)
+            | Self::Stability(_)
+            | Self::LongContext(_) => None,
+            Self::ToolCalling(spec) => spec.data.as_deref(),
+            Self::Reasoning(spec) => spec.data.as_deref(),
+            Self::Canary(spec) => spec.data.as_deref(),
         }
     }
 }
@@ -91,7 +116,7 @@ impl Default for KvCacheSpec {
 }
 
 impl Suite {
-    /// Minutes: smoke, kv-cache and load at two points.
+    /// Minutes: smoke, canary, a short tool-calling, kv-cache and load at two points.
     #[must_use]
     pub fn quick() -> Self {
         Self {
@@ -99,6 +124,8 @@ impl Suite {
             seed: 0,
             scenarios: vec![
                 ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::Canary(CanarySpec::default()),
+                ScenarioSpec::ToolCalling(ToolCallingSpec { cases_per_category: Some(2), ..Default::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024], ..KvCacheSpec::default() }),
                 ScenarioSpec::Load(LoadSpec::default()),
             ],
@@ -113,6 +140,9 @@ impl Suite {
             seed: 0,
             scenarios: vec![
                 ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
+                ScenarioSpec::Canary(CanarySpec::default()),
+                ScenarioSpec::ToolCalling(ToolCallingSpec::default()),
+                ScenarioSpec::Reasoning(ReasoningSpec::default()),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
                 ScenarioSpec::Load(LoadSpec { concurrency: vec![1, 2, 4, 8, 16, 32], ..Default::default() }),
                 ScenarioSpec::Conversation(ConversationSpec::default()),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Event, Outcome, Purpose, ResolvedConfig, Settings, Start, Suite, SweepId, TrialRef, text_enum};
+use crate::domain::{Event, Outcome, Purpose, ResolvedConfig, Settings, Start, SweepId, TrialRef, text_enum};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
@@ -121,11 +121,11 @@ pub(crate) fn deployment_identity(planner: &Planner) -> String {
     }
 }
 
-fn plan_item(planned: &PlannedConfig, suite: &Suite) -> PlanItem {
+fn plan_item(planner: &Planner, planned: &PlannedConfig) -> PlanItem {
     PlanItem {
         name: planned.config.name.clone(),
         key: planned.key.clone(),
-        scenarios: planned.result_keys(suite),
+        scenarios: planned.result_keys(&planner.suite, &planner.cases),
         skip: planned.skip.as_ref().map(|(reason, _)| *reason),
     }
 }
@@ -169,7 +169,7 @@ impl Sweep {
         let run = store.start_run(id)?;
         let index_of = |trial: &TrialId| trial_ids.iter().position(|t| t == trial);
         let finalists = store.finalists(id)?.map(|chosen| chosen.iter().filter_map(index_of).collect());
-        let items = plan.iter().map(|p| plan_item(p, &planner.suite)).collect();
+        let items = plan.iter().map(|p| plan_item(&planner, p)).collect();
         let db_label = launch::database_label(db);
         let recorder = Recorder::new(id, planner.redactor.clone(), teller.clone());
         Ok(Self {
@@ -490,7 +490,7 @@ impl Sweep {
     /// What an earlier run did in full and died before it could say so: ends of attempts, gates.
     fn settle_what_is_complete(&mut self) -> Result<(), EngineError> {
         let trials: Vec<_> = self.plan.iter().zip(self.trial_ids.iter().copied()).collect();
-        settle::settle_complete(&mut self.store, self.id, &self.planner.suite, &trials)?;
+        settle::settle_complete(&mut self.store, self.id, &self.planner, &trials)?;
         score::judge_gates(&self.planner, &mut self.store, self.id, None)?;
         Ok(())
     }

@@ -259,12 +259,14 @@ impl<'s> Attempt<'s> {
         resolved: &ResolvedConfig,
     ) -> Result<Measured, EngineError> {
         let suite = self.sweep.planner.suite.clone();
-        let keys = self.planned.result_keys(&suite);
+        let cases = self.sweep.planner.cases.clone();
+        let keys = self.planned.result_keys(&suite, &cases);
         let began = Instant::now();
         for index in self.missing {
             let (Some(spec), Some(key)) = (suite.scenarios.get(*index), keys.get(*index)) else { continue };
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
+            context.cases = cases.clone();
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
             context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
             context.kv_cache_tokens = resolved.figures.get("kv_cache_tokens").map(|tokens| *tokens as u64);

@@ -130,7 +130,10 @@ fn lacking_samples(path: &MetricPath, scenarios: &[ScenarioSpec]) -> Option<(u32
         | ScenarioSpec::Load(_)
         | ScenarioSpec::Conversation(_)
         | ScenarioSpec::Stability(_)
-        | ScenarioSpec::LongContext(_) => None,
+        | ScenarioSpec::LongContext(_)
+        | ScenarioSpec::ToolCalling(_)
+        | ScenarioSpec::Reasoning(_)
+        | ScenarioSpec::Canary(_) => None,
     })
 }
 

@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0001_first_night.sql"), fill: Some(fill_critical_values) },
     Migration { sql: include_str!("../../migrations/0002_starts.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0003_promotion.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0004_answers.sql"), fill: None },
 ];
 
 /// The schema version that this vgrid writes.

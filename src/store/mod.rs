@@ -16,6 +16,7 @@ mod migrate;
 mod models;
 mod open;
 mod promotion;
+mod quality;
 mod read;
 mod restoration;
 mod rows;
@@ -44,6 +45,7 @@ pub use models::{
     Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
+pub use quality::PairedQuality;
 pub use show::{AttemptReport, ScenarioReport, TrialReport};
 pub use starts::StartCount;
 
