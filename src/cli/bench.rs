@@ -4,14 +4,13 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
+use super::args::BenchArgs;
+use super::bench_text::figures_text;
+use super::exit::{Exit, Stop};
+use super::{drive, print};
 use crate::bench::{self, BenchError, Client, Target};
 use crate::domain::{Redactor, ScenarioResult, Suite, Verdict};
 use crate::grid;
-use crate::ui::format::{duration, figure, number};
-
-use super::args::BenchArgs;
-use super::exit::{Exit, Stop};
-use super::{drive, print};
 
 /// Variables that may hold the server's API key.
 const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
@@ -28,22 +27,47 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
             print::err(format!("{} ...", spec.kind()));
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let context = bench::Context::new(suite.seed, nonce, cancel.child_token());
-            results.push(bench::run_scenario(&client, spec, &context).await?);
+            match bench::run_scenario(&client, spec, &context).await {
+                Ok(result) => results.push(result),
+                Err(error) => return (results, Some(error)),
+            }
         }
-        Ok::<Vec<ScenarioResult>, BenchError>(results)
+        (results, None)
     };
-    let results = match drive::drive(work, events, &cancel).await? {
-        Ok(results) => results,
-        Err(BenchError::Cancelled { .. }) => return Ok(Exit::Interrupted),
-        Err(error) => return Err(Stop::Said(Exit::NothingMeasured, error.to_string())),
-    };
+    let (mut results, error) = drive::drive(work, events, &cancel).await?;
+    let ended = error.map(|error| ended_by(error, &mut results));
     if args.json {
-        print::json(&serde_json::json!({ "model": client.model(), "suite": suite, "results": results }))?;
-    } else {
-        print::out(results.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+        let error = ended.as_ref().map(|(_, sentence)| sentence);
+        print::json(
+            &serde_json::json!({ "model": client.model(), "suite": suite, "results": results, "error": error }),
+        )?;
+    } else if !results.is_empty() {
+        print::out(results.iter().map(figures_text).collect::<Vec<_>>().join("\n\n"));
     }
-    let invalid = results.iter().any(|r| r.validity.verdict == Verdict::Invalid);
-    Ok(if invalid { Exit::SomeFailed } else { Exit::Ok })
+    match ended {
+        Some((exit, sentence)) => Err(Stop::Said(exit, sentence)),
+        None if results.iter().any(|r| r.validity.verdict == Verdict::Invalid) => Ok(Exit::SomeFailed),
+        None => Ok(Exit::Ok),
+    }
+}
+
+/// The exit code and the sentence of an early end; what the broken-off scenario had measured is kept, as invalid.
+fn ended_by(error: BenchError, results: &mut Vec<ScenarioResult>) -> (Exit, String) {
+    let sentence = error.to_string();
+    let exit = match error {
+        BenchError::Cancelled { partial } => {
+            results.extend((!partial.requests.is_empty()).then_some(*partial));
+            Exit::Interrupted
+        }
+        BenchError::ServerUnusable { partial, .. } => {
+            let exit = if results.is_empty() { Exit::NothingMeasured } else { Exit::SomeFailed };
+            results.push(*partial);
+            exit
+        }
+        BenchError::Setup { .. } => Exit::Usage,
+        BenchError::Internal(_) => Exit::Internal,
+    };
+    (exit, sentence)
 }
 
 fn suite_of(name: &str) -> Result<Suite, Stop> {
@@ -80,26 +104,4 @@ async fn client_of(args: &BenchArgs) -> Result<Client, Stop> {
     };
     target.model = first;
     Client::new(&target).await.map_err(setup)
-}
-
-fn render(result: &ScenarioResult) -> String {
-    let mut out = vec![format!(
-        "{}: {} in {}, {} requests",
-        result.spec.kind(),
-        result.validity.verdict,
-        duration(result.elapsed_s),
-        result.requests.len()
-    )];
-    for (reason, why) in &result.validity.reasons {
-        out.push(format!("  {reason}: {why}"));
-    }
-    for m in &result.metrics {
-        let interval = match (m.ci_low, m.ci_high) {
-            (Some(low), Some(high)) => format!("  [{} .. {}]", number(low), number(high)),
-            _ => String::new(),
-        };
-        let path = m.path.to_string();
-        out.push(format!("  {path:<40} {}{interval}  n={}", figure(m.value, &m.unit), m.n));
-    }
-    out.join("\n")
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod bench_text;
 mod champions;
 mod check;
 mod compose;

@@ -43,6 +43,11 @@ mod test_client;
 #[cfg(test)]
 mod vllm_tests;
 
+#[cfg(test)]
+pub use in_process::spawn;
+#[cfg(test)]
+pub use truth::TruthEntry;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
