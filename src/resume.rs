@@ -78,6 +78,8 @@ pub struct AttemptHistory {
     pub outcome: Option<PastOutcome>,
     /// Results that it finished and stored.
     pub finished: Vec<ResultKey>,
+    /// The phase it was in when vgrid itself died; `None` when vgrid lived to its end.
+    pub died_in: Option<Phase>,
 }
 
 /// Everything that is known of one trial.
@@ -220,6 +222,20 @@ pub fn outstanding(plan: &[PlanItem], history: &[TrialHistory], policy: &RetryPo
         todos.push(Todo { item, attempt: u32::try_from(made).unwrap_or(u32::MAX).saturating_add(1), missing, why });
     }
     todos
+}
+
+/// The phase in which vgrid died in each of the last `limit` attempts at a trial, with nothing finished in any of them: the trial may be
+/// what kills it, and trying it for ever would cost the night. `None` where it did not.
+#[must_use]
+pub fn deadly(trial: &TrialHistory, limit: u32) -> Option<Phase> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    let last = trial.attempts.len().checked_sub(limit).map(|from| &trial.attempts[from..])?;
+    let phase = last.first()?.died_in?;
+    let in_vain = |a: &AttemptHistory| {
+        let interrupted = matches!(a.outcome, None | Some(PastOutcome::Interrupted));
+        interrupted && a.died_in == Some(phase) && a.finished.is_empty()
+    };
+    last.iter().all(in_vain).then_some(phase)
 }
 
 /// Why a config of this past is to be run, or `None` when it is settled.

@@ -19,7 +19,7 @@ fn item(i: usize, scenarios: usize) -> PlanItem {
 }
 
 fn attempt(outcome: Option<PastOutcome>, finished: &[&str]) -> AttemptHistory {
-    AttemptHistory { outcome, finished: finished.iter().map(|k| ResultKey((*k).to_owned())).collect() }
+    AttemptHistory { outcome, finished: finished.iter().map(|k| ResultKey((*k).to_owned())).collect(), died_in: None }
 }
 
 fn past(i: usize, attempts: Vec<AttemptHistory>) -> TrialHistory {
@@ -174,7 +174,7 @@ impl World {
         self.close_open();
         for todo in outstanding(plan, &self.history, policy) {
             let planned = &plan[todo.item];
-            self.trial(&planned.key).attempts.push(AttemptHistory { outcome: None, finished: vec![] });
+            self.trial(&planned.key).attempts.push(AttemptHistory { outcome: None, finished: vec![], died_in: None });
             let mut end = Some(PastOutcome::Measured);
             let mut stop = false;
             for index in todo.missing {
@@ -299,4 +299,24 @@ proptest! {
         reversed.reverse();
         prop_assert_eq!(&todos, &outstanding(&plan, &reversed, &policy));
     }
+}
+
+#[test]
+fn a_trial_in_which_vgrid_dies_again_and_again_without_getting_on_is_deadly() {
+    let died = |phase, finished: &[&str]| AttemptHistory {
+        died_in: Some(phase),
+        ..attempt(Some(PastOutcome::Interrupted), finished)
+    };
+    let startup = || died(Phase::Startup, &[]);
+    let of = |attempts: Vec<AttemptHistory>| deadly(&past(0, attempts), 3);
+    assert_eq!(of(vec![startup(), startup(), startup()]), Some(Phase::Startup));
+    assert_eq!(of(vec![startup(), startup()]), None);
+    assert_eq!(of(vec![startup(), died(Phase::Serving, &[]), startup()]), None, "another phase");
+    assert_eq!(of(vec![startup(), died(Phase::Startup, &["r0.0"]), startup()]), None, "it got on");
+    let told_to_stop = attempt(Some(PastOutcome::Interrupted), &[]);
+    assert_eq!(of(vec![startup(), told_to_stop, startup()]), None, "Ctrl-C is no death");
+    assert_eq!(
+        of(vec![attempt(failed(Cause::PortInUse, true), &[]), startup(), startup(), startup()]),
+        Some(Phase::Startup)
+    );
 }

@@ -9,11 +9,11 @@ use crate::compose::Service;
 use crate::domain::{Event, Redactor, SweepId};
 use crate::grid::After;
 use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
-use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
+use crate::store::{MachineLock, Restoration, RestorationEnd, Store, StoreError, SweepLock};
 
 use super::plan::Planner;
 use super::record::Recorder;
-use super::sweep::Sweep;
+use super::sweep::{Sweep, on_this_machine};
 use super::{EngineError, Teller, announce, deployment_identity};
 
 /// How long what served before may take to answer again: a cold boot of a large model.
@@ -110,8 +110,12 @@ pub(crate) async fn recover(
     for restoration in &open {
         locks.push(SweepLock::acquire(db, &restoration.deployment)?);
     }
+    let mut machine_locks = Vec::new();
     for lock in &locks {
         store.close_open_attempts(lock)?;
+        if let Some(launcher) = launchers.iter().find(|l| l.docker().is_some()) {
+            machine_locks.push(MachineLock::acquire(&on_this_machine(lock.deployment(), launcher), db)?);
+        }
     }
     let mut leftovers = Vec::new();
     for launcher in launchers {

@@ -11,7 +11,7 @@ use crate::domain::{Event, Outcome, ResolvedConfig, Settings, SweepId, TrialRef,
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
-use crate::store::{NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
+use crate::store::{MachineLock, NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
 
 use super::again::{Breaker, Queued};
 use super::plan::{PlannedConfig, Planner};
@@ -85,6 +85,7 @@ pub(crate) struct Sweep {
     pub(super) db_label: String,
     pub(super) options: SweepOptions,
     lock: SweepLock,
+    _machine_lock: MachineLock,
     pub(super) plan: Vec<PlannedConfig>,
     pub(super) trial_ids: Vec<TrialId>,
     resumed: bool,
@@ -101,6 +102,14 @@ pub(crate) fn deployment_identity(planner: &Planner) -> String {
     match &planner.grid.deployment.kind {
         DeploymentKind::Compose(_) => format!("compose {}/{}", planner.project.name, planner.service_name),
         DeploymentKind::Process(process) => format!("process port {}", process.port),
+    }
+}
+
+/// What the machine's lock is named after: the deployment, and the daemon that runs it.
+pub(super) fn on_this_machine(deployment: &str, launcher: &Launcher) -> String {
+    match launcher.docker() {
+        Some(docker) => format!("{deployment} at {}", docker.address()),
+        None => deployment.to_owned(),
     }
 }
 
@@ -121,6 +130,7 @@ impl Sweep {
         let deployment = deployment_identity(&planner);
         let mut store = Store::open(db)?;
         let lock = SweepLock::acquire(db, &deployment)?;
+        let machine_lock = MachineLock::acquire(&on_this_machine(&deployment, &launcher), db)?;
         store.close_open_attempts(&lock)?;
         let plan: Vec<PlannedConfig> = planner.configs(&image_ids).collect::<Result<_, _>>()?;
         let identity = identity(&planner, &plan, &image_ids);
@@ -156,6 +166,7 @@ impl Sweep {
             db_label,
             options,
             lock,
+            _machine_lock: machine_lock,
             plan,
             trial_ids,
             resumed,
@@ -402,6 +413,12 @@ impl Sweep {
     fn settle_what_is_complete(&mut self) -> Result<(), EngineError> {
         let trials: Vec<_> = self.plan.iter().zip(self.trial_ids.iter().copied()).collect();
         settle::settle_complete(&mut self.store, self.id, &self.planner.suite, &trials)?;
+        let deaths = self.planner.grid.limits.deaths;
+        for (name, phase) in settle::settle_deadly(&mut self.store, self.id, deaths, &trials)? {
+            let died = format!("vgrid died {deaths} times in a row during the {phase} of {name}");
+            let text = format!("{died}: it counts as failed, and the sweep goes on without it");
+            self.recorder.record(&mut self.store, Event::Warning { text })?;
+        }
         score::judge_gates(&self.planner, &mut self.store, self.id, None)?;
         Ok(())
     }
