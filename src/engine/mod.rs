@@ -4,6 +4,8 @@ mod again;
 mod announce;
 mod error;
 mod host;
+#[cfg(test)]
+mod nights_tests;
 mod observe;
 mod plan;
 mod preflight;

@@ -23,7 +23,13 @@ fn candidate(name: &str, trial_id: i64, value: f64, half: Option<f64>, verdict: 
         ci_low: half.map(|h| value - h),
         ci_high: half.map(|h| value + h),
     };
-    Candidate { trial_id, name: name.into(), gates: vec![], figures: vec![Figure { metric, verdict }] }
+    Candidate {
+        trial_id,
+        name: name.into(),
+        gates: vec![],
+        figures: vec![Figure::of_one_start(metric, verdict)],
+        confirmed: false,
+    }
 }
 
 fn gated(mut candidate: Candidate, outcome: GateOutcome) -> Candidate {
@@ -42,7 +48,7 @@ fn a_config_far_ahead_is_champion_with_its_gain_against_the_baseline() {
         &objective(Direction::Maximize),
         Some("base"),
     );
-    assert_eq!(ranking.answer, Answer::Champion { name: "fast".into(), trial_id: 2, suspect: false });
+    assert_eq!(ranking.answer, Answer::Champion { name: "fast".into(), trial_id: 2, suspect: false, confirmed: false });
     assert_eq!(ranking.rows[0].gain_percent, Some(50.0));
     assert_eq!(ranking.rows[0].gain_is_real, Some(true));
     assert_eq!(ranking.rows[1].gain_percent, Some(0.0));
@@ -120,7 +126,7 @@ fn a_suspect_champion_is_named_with_that_word() {
         &objective(Direction::Maximize),
         None,
     );
-    assert_eq!(ranking.sentence, "a is best, on a suspect figure");
+    assert_eq!(ranking.sentence, "a is best, on a suspect figure, not confirmed on a fresh start");
 }
 
 #[test]
@@ -170,7 +176,10 @@ fn a_real_difference_is_found_among_twelve_configs() {
     let mut field: Vec<Candidate> = (0..12).map(|i| measured_once(i, 40, &mut rng)).collect();
     field.push(valid("better", 99, 125.0, Some(3.0)));
     let ranking = rank(&field, &objective(Direction::Maximize), None);
-    assert_eq!(ranking.answer, Answer::Champion { name: "better".into(), trial_id: 99, suspect: false });
+    assert_eq!(
+        ranking.answer,
+        Answer::Champion { name: "better".into(), trial_id: 99, suspect: false, confirmed: false }
+    );
 }
 
 fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {

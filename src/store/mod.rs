@@ -10,6 +10,7 @@ mod chunks;
 mod error;
 mod event;
 mod export;
+mod figures;
 mod history;
 mod lock;
 mod migrate;

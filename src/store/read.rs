@@ -22,6 +22,10 @@ pub struct RankingRow {
     pub trial_id: TrialId,
     /// Its figure.
     pub value: f64,
+    /// Starts that the figure is the mean of.
+    pub starts: u64,
+    /// Whether it was measured again after the finalists were chosen.
+    pub confirmed: bool,
     /// Gain against the baseline, percent; positive is better.
     pub gain_percent: Option<f64>,
     /// Where it stands.
@@ -176,20 +180,24 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn candidates(&self, sweep: SweepId) -> Result<Vec<Candidate>, StoreError> {
-        let measured: Vec<(i64, String)> = self
+        let measured: Vec<(i64, String, bool)> = self
             .conn
             .prepare_cached(
-                "SELECT t.id, t.name FROM trial t WHERE t.sweep_id = ?1
+                "SELECT t.id, t.name, EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.purpose = 'finalist'
+                     AND a.outcome = 'measured')
+                 FROM trial t WHERE t.sweep_id = ?1
                    AND EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.outcome = 'measured')
                  ORDER BY t.position, t.id",
             )
-            .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get(0)?, row.get(1)?))))
+            .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
             .map_err(self.explain("read the measured trials"))?;
+        let mut figures = self.trial_figures(sweep)?;
         measured
             .into_iter()
-            .map(|(trial_id, name)| {
+            .map(|(trial_id, name, confirmed)| {
                 let gates = self.gate_results(TrialId(trial_id))?;
-                Ok(Candidate { trial_id, name, gates, figures: self.figures(TrialId(trial_id))? })
+                let figures = figures.remove(&trial_id).unwrap_or_default();
+                Ok(Candidate { trial_id, name, gates, figures, confirmed })
             })
             .collect()
     }
@@ -235,6 +243,8 @@ impl Store {
                         config: row.get("config")?,
                         trial_id: TrialId(row.get("trial_id")?),
                         value: row.get("value")?,
+                        starts: count(row, "starts")?,
+                        confirmed: row.get("confirmed")?,
                         gain_percent: row.get("gain_percent")?,
                         standing: parsed(row, "standing")?,
                     })
@@ -288,7 +298,7 @@ fn trial_row(row: &Row<'_>) -> rusqlite::Result<TrialRow> {
 }
 
 fn figure(row: &Row<'_>) -> rusqlite::Result<Figure> {
-    Ok(Figure { metric: metric(row)?, verdict: parsed::<Verdict>(row, "verdict")? })
+    Ok(Figure::of_one_start(metric(row)?, parsed::<Verdict>(row, "verdict")?))
 }
 
 /// A row of the table `metric`.
