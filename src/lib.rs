@@ -21,6 +21,7 @@ mod sim;
 mod store;
 
 mod engine;
+mod report;
 
 mod cli;
 mod ui;

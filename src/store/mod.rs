@@ -7,6 +7,7 @@
 
 mod attempt;
 mod chunks;
+mod digest;
 mod error;
 mod event;
 mod export;
@@ -35,13 +36,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+pub use digest::{RequestSample, RunRow};
 pub use error::StoreError;
 pub use event::EventLog;
 pub use export::TableReader;
 pub use lock::SweepLock;
 pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
-    Timings, TrialId, TrialRow, TrialState,
+    TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use show::{AttemptReport, ScenarioReport, TrialReport};
