@@ -13,8 +13,8 @@
 
 mod criteria;
 mod critical;
-mod finalists;
 mod effects;
+mod finalists;
 mod judge;
 mod pareto;
 
@@ -27,9 +27,9 @@ use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
 pub use criteria::criteria;
 pub use critical::{Spread, critical_table, separated};
-pub use finalists::finalists;
 pub(crate) use effects::by_number;
 pub use effects::{Effect, Interaction, Point, effects, interactions};
+pub use finalists::finalists;
 pub use judge::{rank, rank_all};
 pub use pareto::pareto_front;
 

@@ -98,6 +98,7 @@ fn trial(id: i64, name: &str, seqs: &str, cache: FlagValue, outcome: Outcome) ->
         attempt_reports: vec![AttemptReport {
             id: AttemptId(id),
             number: 1,
+            start: crate::domain::Start::default(),
             started_at: format!("2026-11-24T01:0{id}:00.000Z"),
             ended_at: Some(format!("2026-11-24T01:0{id}:40.000Z")),
             phase: Phase::Teardown,
@@ -183,7 +184,7 @@ fn source() -> Source {
         runs: vec![],
         remarks: vec![],
         distributions: BTreeMap::from([(
-            1,
+            ScenarioResultId(1),
             crate::report::section::distributions(
                 &(1..=9)
                     .map(|i| crate::store::RequestSample {
@@ -251,6 +252,24 @@ fn a_chart_without_data_is_absent_and_what_was_not_measured_is_said() {
 }
 
 #[test]
+fn the_baseline_s_further_starts_show_how_the_machine_moved() {
+    let mut source = source();
+    assert!(build(&source).charts.iter().all(|c| c.id != "controls"), "one start shows nothing");
+    let mut again = source.trials[0].attempt_reports[0].clone();
+    again.started_at = "2026-11-24T01:30:00.000Z".into();
+    again.scenarios[0].metrics[0].value = 600.0;
+    source.trials[0].attempt_reports.push(again);
+    let model = build(&source);
+    let chart = model.charts.iter().find(|c| c.id == "controls").unwrap();
+    assert!(
+        chart.caption.starts_with("base, measured at 2 starts: from the first to the last −25 %"),
+        "{}",
+        chart.caption
+    );
+    assert!(model.limitations.iter().any(|l| l.starts_with("3 of 4 measured configs ran on one start")));
+}
+
+#[test]
 fn the_front_holds_what_nothing_beats_in_both() {
     let model = build(&source());
     let scatter = model.charts.iter().find(|c| c.id.starts_with("trade-")).unwrap();
@@ -275,7 +294,9 @@ fn no_rendering_lets_a_hostile_name_out() {
     assert!(!page.contains("<img"), "an element of the name");
     assert_eq!(page.matches("</script>").count(), 1, "the page's own script");
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;") && page.contains("{{ 7*7 }}"));
-    assert!(!crate::report::markdown(&model).contains("<img"));
+    // In a block of code, which four blanks begin, it is text as it stands.
+    let markdown = crate::report::markdown(&model);
+    assert!(markdown.lines().filter(|l| !l.starts_with("    ")).all(|l| !l.contains("<img")));
     let sheet = crate::report::csv(&model).unwrap();
     let mut reader = csv::Reader::from_reader(sheet.as_bytes());
     let names: Vec<String> = reader.records().map(|r| r.unwrap()[1].to_owned()).collect();

@@ -1,19 +1,17 @@
 //! Which charts a sweep has data for.
 
-use std::collections::BTreeMap;
-
-use crate::domain::{MetricPath, Outcome, ScenarioKind};
+use crate::domain::{MetricPath, ScenarioKind};
 use crate::rank::{Candidate, pareto_front};
-use crate::store::TrialReport;
 
-use super::chart::{Bar, Body, Chart, Dot, IntervalRow, Line, LinePoint, Scale};
+use super::chart::{Body, Chart, Dot, IntervalRow, Line, LinePoint, Scale};
 use super::model::{Column, EffectTable, Tone};
+use super::night::{controls, memory, night};
 use super::section::point_number;
 use super::source::Source;
 use super::table::cost;
 
 /// Highlight colours.
-const MARKS: usize = 6;
+pub(super) const MARKS: usize = 6;
 
 /// Which config bears which highlight colour: the leader of each objective, then the baseline.
 pub(super) struct Marks(Vec<String>);
@@ -92,9 +90,9 @@ pub(super) fn charts(source: &Source, columns: &[Column], marks: &Marks, effects
             ScenarioKind::Conversation,
             't',
             "ttft_ms",
-            Some("p50"),
+            Some("mean"),
             "turn",
-            latency,
+            "TTFT mean, ms",
         ),
     ];
     for (id, title, scenario, prefix, name, statistic, x, y) in curves {
@@ -107,7 +105,8 @@ pub(super) fn charts(source: &Source, columns: &[Column], marks: &Marks, effects
     }
     out.extend(by_prompt_size(c, marks));
     out.extend(effects.iter().filter_map(effect_chart));
-    out.extend(memory(source, marks));
+    out.extend(controls(source));
+    out.extend(memory(source));
     out.extend(night(&source.trials));
     out
 }
@@ -230,28 +229,26 @@ fn curve(id: &str, title: &str, x: Scale, y: Scale, lines: Vec<Line>, marks: &Ma
 }
 
 /// Fresh prompts as whole lines, repeated ones dashed; only highlighted configs, since each has two.
-fn by_prompt_size(candidates: &[Candidate], marks: &Marks) -> Option<Chart> {
-    let lines = |name: &str, dashed: bool| {
+fn by_prompt_size(candidates: &[Candidate], marks: &Marks) -> Vec<Chart> {
+    let lines = |scenario: ScenarioKind, name: &str, dashed: bool| {
         let of = lines_of(candidates, marks, |path| {
-            let here =
-                path.scenario == ScenarioKind::KvCache && path.name == name && path.statistic.as_deref() == Some("p50");
+            let here = path.scenario == scenario && path.name == name && path.statistic.as_deref() == Some("p50");
             here.then(|| point_of(path, 'p')).flatten()
         });
         let marked = of.into_iter().filter(|l| l.mark.is_some());
         marked.map(move |l| Line { dashed, ..l }).collect::<Vec<_>>()
     };
-    let mut all = lines("ttft_miss_ms", false);
-    all.extend(lines("ttft_hit_ms", true));
-    let mut chart = curve(
-        "prompt-size",
-        "Time to first token by prompt size",
-        Scale::log("prefix, tokens"),
-        Scale::log("TTFT p50, ms"),
-        all,
-        marks,
-    )?;
-    chart.caption = "Whole lines: a fresh prefix. Dashed: the same prefix again. Bands are 95 % intervals.".to_owned();
-    Some(chart)
+    let (x, y) = (|| Scale::log("prompt, tokens"), || Scale::log("TTFT p50, ms"));
+    let mut all = lines(ScenarioKind::KvCache, "ttft_miss_ms", false);
+    all.extend(lines(ScenarioKind::KvCache, "ttft_hit_ms", true));
+    let cache = curve("prompt-size", "Time to first token by prompt size", x(), y(), all, marks);
+    let cache = cache.map(|chart| Chart {
+        caption: "Whole lines: a fresh prefix. Dashed: the same prefix again. Bands are 95 % intervals.".to_owned(),
+        ..chart
+    });
+    let long = lines(ScenarioKind::LongContext, "ttft_ms", false);
+    let long = curve("long-context", "Time to first token of long prompts", x(), y(), long, marks);
+    cache.into_iter().chain(long).collect()
 }
 
 /// Effects in percent of the figure before the change.
@@ -291,109 +288,6 @@ fn effect_chart(table: &EffectTable) -> Option<Chart> {
         x: Scale::linear("change, percent"),
         y: Scale::default(),
         body: Body::Intervals { rows },
-        legend: Vec::new(),
-    })
-}
-
-/// Seconds between two RFC 3339 times.
-fn seconds_between(from: &str, to: &str) -> Option<f64> {
-    let (from, to): (jiff::Timestamp, jiff::Timestamp) = (from.parse().ok()?, to.parse().ok()?);
-    Some(to.duration_since(from).as_secs_f64())
-}
-
-/// Memory over the night, one line per source and attempt.
-fn memory(source: &Source, marks: &Marks) -> Option<Chart> {
-    /// Points kept of a series of one attempt.
-    const KEPT: usize = 60;
-    let start = source.trials.iter().flat_map(|t| &t.attempt_reports).map(|a| a.started_at.as_str()).min()?.to_owned();
-    let mut sources: Vec<String> = Vec::new();
-    let mut lines = Vec::new();
-    for trial in &source.trials {
-        for attempt in &trial.attempt_reports {
-            let Some(samples) = source.memory.get(&attempt.id.0) else { continue };
-            let Some(offset_s) = seconds_between(&start, &attempt.started_at) else { continue };
-            let mut series: BTreeMap<(&str, &str), Vec<LinePoint>> = BTreeMap::new();
-            for s in samples.iter().filter(|s| s.series.contains("used") && s.series.ends_with("_bytes")) {
-                let x = (offset_s + s.offset_ms / 1000.0) / 60.0;
-                let point = LinePoint { x, y: s.value / f64::from(1 << 30), low: None, high: None };
-                series.entry((&s.source, &s.series)).or_default().push(point);
-            }
-            for ((from, name), points) in series {
-                let label = format!("{from} {}", name.trim_end_matches("_bytes").replace('_', " "));
-                let mark = sources.iter().position(|s| *s == label).unwrap_or_else(|| {
-                    sources.push(label.clone());
-                    sources.len() - 1
-                });
-                let label = format!("{label}, {}", trial.trial.name);
-                let step = points.len().div_ceil(KEPT).max(1);
-                // Of each step the largest, so that no peak is lost.
-                let peaks = points.chunks(step).filter_map(|c| c.iter().copied().max_by(|a, b| a.y.total_cmp(&b.y)));
-                lines.push(Line {
-                    label,
-                    mark: Some(mark % MARKS + 1),
-                    dashed: mark >= MARKS,
-                    points: peaks.collect(),
-                });
-            }
-        }
-    }
-    let mut chart = curve(
-        "memory",
-        "Memory in use over the night",
-        Scale::linear("minutes since the start"),
-        Scale::linear("GiB"),
-        lines,
-        marks,
-    )?;
-    chart.legend = sources.into_iter().take(MARKS).enumerate().map(|(i, label)| (i + 1, label)).collect();
-    chart.caption = "The largest sample of each stretch; gaps are the pauses between configs.".to_owned();
-    Some(chart)
-}
-
-/// Every attempt of the night.
-fn night(trials: &[TrialReport]) -> Option<Chart> {
-    let attempts = || trials.iter().flat_map(|t| t.attempt_reports.iter().map(move |a| (t, a)));
-    let start = attempts().map(|(_, a)| a.started_at.clone()).min()?;
-    let mut lanes: Vec<String> = Vec::new();
-    let mut bars = Vec::new();
-    let kinds: [(&str, Tone); 4] =
-        [("baseline", Tone::Plain), ("measured", Tone::Good), ("failed", Tone::Bad), ("interrupted", Tone::Mixed)];
-    for (lane, tone) in kinds {
-        for (trial, attempt) in attempts() {
-            let of = match &attempt.outcome {
-                Some(Outcome::Measured) if trial.trial.is_baseline => "baseline",
-                Some(Outcome::Measured) => "measured",
-                Some(Outcome::Failed(_)) => "failed",
-                // A twin is found out when its server has started.
-                Some(Outcome::Interrupted) if trial.trial.skip.is_some() => "skipped",
-                Some(Outcome::Interrupted) | None => "interrupted",
-            };
-            let (Some(end), true) = (&attempt.ended_at, of == lane) else { continue };
-            let (Some(from_s), Some(to_s)) =
-                (seconds_between(&start, &attempt.started_at), seconds_between(&start, end))
-            else {
-                continue;
-            };
-            if lanes.last().is_none_or(|l| l != lane) {
-                lanes.push(lane.to_owned());
-            }
-            let cause = match &attempt.outcome {
-                Some(Outcome::Failed(f)) => format!(": {}", f.cause.as_str().replace('_', " ")),
-                Some(Outcome::Measured | Outcome::Interrupted) | None => String::new(),
-            };
-            let note =
-                format!("{}, {of}{cause}, {}", trial.trial.name, crate::domain::reading::duration(to_s - from_s));
-            bars.push(Bar { lane: lanes.len() - 1, from_s, to_s, tone, note });
-        }
-    }
-    (bars.len() > 1).then(|| Chart {
-        id: "night".to_owned(),
-        title: "The night".to_owned(),
-        caption: "Every attempt from its start to its end. Point at a bar for the config and what became of it."
-            .to_owned(),
-        x: Scale::linear("since the first start"),
-        y: Scale::default(),
-        body: Body::Timeline { lanes, bars },
         legend: Vec::new(),
     })
 }

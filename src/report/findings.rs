@@ -105,26 +105,27 @@ fn mismatches(trials: &[TrialReport]) -> Vec<Finding> {
 
 /// Invalid and suspect results, by scenario and reason.
 fn results(trials: &[TrialReport]) -> Vec<Finding> {
-    let mut by_reason: BTreeMap<(Verdict, String, String), (String, Vec<(String, i64)>)> = BTreeMap::new();
+    struct Group {
+        sentence: String,
+        configs: Vec<(String, i64)>,
+    }
+    let mut by_reason: BTreeMap<(Verdict, String, String), Group> = BTreeMap::new();
     for trial in trials {
         for result in newest_results(trial).into_iter().filter(|r| r.validity.verdict != Verdict::Valid) {
             for (reason, sentence) in &result.validity.reasons {
                 let key = (result.validity.verdict, result.spec.kind().to_string(), reason.as_str().replace('_', " "));
-                by_reason.entry(key).or_insert_with(|| (sentence.clone(), Vec::new())).1.push(member(trial));
+                let group =
+                    by_reason.entry(key).or_insert_with(|| Group { sentence: sentence.clone(), configs: Vec::new() });
+                group.configs.push(member(trial));
             }
         }
     }
-    let finding =
-        |((verdict, scenario, reason), (sentence, configs)): ((Verdict, String, String), (String, Vec<_>))| {
-            let tone = if verdict == Verdict::Invalid { Tone::Bad } else { Tone::Mixed };
-            let example = if configs.len() > 1 { ", e.g." } else { ":" };
-            Finding {
-                topic: verdict.to_string(),
-                tone,
-                sentence: format!("{scenario}, {reason}{example} {sentence}"),
-                configs,
-            }
-        };
+    let finding = |((verdict, scenario, reason), group): ((Verdict, String, String), Group)| {
+        let tone = if verdict == Verdict::Invalid { Tone::Bad } else { Tone::Mixed };
+        let example = if group.configs.len() > 1 { ", e.g." } else { ":" };
+        let sentence = format!("{scenario}, {reason}{example} {}", group.sentence);
+        Finding { topic: verdict.to_string(), tone, sentence, configs: group.configs }
+    };
     by_reason.into_iter().rev().map(finding).collect()
 }
 
@@ -175,7 +176,14 @@ fn remark(told_at: &str, event: &Event) -> Option<Finding> {
         Event::RestoreFailed { what, why } => {
             ("not restored", Tone::Bad, format!("{what} could not be put back: {why}"))
         }
+        Event::BreakerTripped { failures, cause, remedy, .. } => {
+            let cause = cause.as_str().replace('_', " ");
+            let text = format!("{failures} failures in a row of one kind ({cause}) stopped the sweep; {remedy}");
+            ("circuit breaker", Tone::Bad, text)
+        }
+        Event::SweepFailed { why, .. } => ("sweep failed", Tone::Bad, why.clone()),
         Event::SweepStarted { .. }
+        | Event::TrialReady { .. }
         | Event::TrialStarted { .. }
         | Event::TrialProgressed { .. }
         | Event::ScenarioFinished { .. }

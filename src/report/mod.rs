@@ -10,6 +10,7 @@ mod findings;
 mod limits;
 mod markdown;
 mod model;
+mod night;
 mod page;
 mod section;
 mod sheet;

@@ -171,13 +171,14 @@ fn scenario(source: &Source, s: &ScenarioReport) -> ScenarioSection {
         rows: rows.into_iter().map(line).collect(),
         points,
         counters: s.counters.iter().map(|c| (c.name.clone(), c.after - c.before)).filter(|(_, d)| *d != 0.0).collect(),
-        distributions: source.distributions.get(&s.id.0).cloned().unwrap_or_default(),
+        distributions: source.distributions.get(&s.id).cloned().unwrap_or_default(),
     }
 }
 
-/// The number in a point's name: 16 of `c16`.
+/// The number in a point's name: 16 of `c16`, 0.5 of `r0_5`.
 pub(super) fn point_number(point: &str) -> Option<f64> {
-    point.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '_').parse().ok()
+    let number = point.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    number.replacen('_', ".", 1).parse().ok()
 }
 
 /// Quantiles of the latencies per point and role.

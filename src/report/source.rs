@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{Event, Objective, Suite, SweepId};
 use crate::rank::Candidate;
-use crate::store::{RunRow, Store, StoreError, SweepRow, TelemetrySample, TrialReport};
+use crate::store::{AttemptId, RunRow, ScenarioResultId, Store, StoreError, SweepRow, TelemetrySample, TrialReport};
 
 use super::model::Distribution;
 use super::section::distributions;
@@ -22,10 +22,10 @@ pub(super) struct Source {
     pub(super) grid_text: String,
     pub(super) runs: Vec<RunRow>,
     pub(super) remarks: Vec<(String, Event)>,
-    /// Distributions of a result's requests, by the result's id.
-    pub(super) distributions: BTreeMap<i64, Vec<Distribution>>,
-    /// Memory series of an attempt, by the attempt's id.
-    pub(super) memory: BTreeMap<i64, Vec<TelemetrySample>>,
+    /// Distributions of a result's requests, by result.
+    pub(super) distributions: BTreeMap<ScenarioResultId, Vec<Distribution>>,
+    /// Memory series of an attempt, by attempt.
+    pub(super) memory: BTreeMap<AttemptId, Vec<TelemetrySample>>,
 }
 
 impl Source {
@@ -37,11 +37,11 @@ impl Source {
         let (mut by_result, mut memory) = (BTreeMap::new(), BTreeMap::new());
         for attempt in trials.iter().flat_map(|t| &t.attempt_reports) {
             for scenario in &attempt.scenarios {
-                by_result.insert(scenario.id.0, distributions(&store.request_samples(scenario.id)?));
+                by_result.insert(scenario.id, distributions(&store.request_samples(scenario.id)?));
             }
             let samples = store.telemetry(attempt.id, "memory")?;
             if !samples.is_empty() {
-                memory.insert(attempt.id.0, samples);
+                memory.insert(attempt.id, samples);
             }
         }
         Ok(Self {

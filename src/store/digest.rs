@@ -113,7 +113,8 @@ impl Store {
         self.conn
             .prepare_cached(
                 "SELECT told_at, event_json FROM event WHERE sweep_id = ?1
-                   AND json_extract(event_json, '$.event') IN ('warning', 'notice', 'restored', 'restore_failed') ORDER BY id",
+                   AND json_extract(event_json, '$.event') IN ('warning', 'notice', 'restored', 'restore_failed', 'breaker_tripped',
+                     'sweep_failed') ORDER BY id",
             )
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get("told_at")?, from_json(row, "event_json")?))))
             .map_err(self.explain("read the events"))

@@ -42,8 +42,8 @@ pub use event::EventLog;
 pub use export::TableReader;
 pub use lock::SweepLock;
 pub use models::{
-    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
-    TelemetrySample, Timings, TrialId, TrialRow, TrialState,
+    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, ScenarioResultId, SweepRow,
+    SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use show::{AttemptReport, ScenarioReport, TrialReport};

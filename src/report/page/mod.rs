@@ -67,7 +67,7 @@ fn moment(rfc3339: &str) -> String {
 fn strip(d: &Value, all: &Value, trial: i64, scenario: &str) -> Result<Value, minijinja::Error> {
     let quantiles = |d: &Value| -> Result<Vec<f64>, minijinja::Error> {
         let list = d.get_attr("quantiles")?;
-        list.try_iter()?.map(|v| f64::try_from(v)).collect()
+        list.try_iter()?.map(f64::try_from).collect()
     };
     let what = d.get_attr("what")?;
     let mut most = 0.0_f64;
