@@ -176,3 +176,95 @@ fn what_was_not_measured_or_would_not_be_what_was_measured_is_not_written() {
     assert!(!scene.path("champion.yml").exists());
     scene.assert_restored(&production);
 }
+
+/// A grid whose night ends with its champion: `fast` is faster by far, `slow` is what is deployed.
+fn champion_grid(scene: &Scene, configs: &str, objective: &str) {
+    scene.write(
+        "grid.yaml",
+        &format!(
+            "name: {}\ndeployment: {{ compose: [compose.yml], service: vllm, after: champion }}\nconfigs:\n{configs}baseline: as_deployed\n\
+             suite:\n  smoke: {{ long_prompt_tokens: 64, output_tokens: 4 }}\n  \
+             load: {{ concurrency: [2], requests_per_user: 12, prompt_tokens: 32, output_tokens: 64 }}\n\
+             objectives: {{ best: maximize {objective} }}\nrepeats: {{}}\nlimits: {{ startup: 90s, trial: 3m }}\n",
+            scene.project
+        ),
+    );
+}
+
+#[test]
+fn a_night_ends_with_its_champion_in_production_and_a_second_run_leaves_it_there() {
+    let Some(scene) = Scene::new("after-champion") else { return };
+    scene.deploy(&Service::sim().with_flags("--sim-speed 5"));
+    champion_grid(
+        &scene,
+        "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 100 } }\n",
+        "load.output_tokens_per_s",
+    );
+    let production = scene.production();
+    let ended = scene.run().end().expect_code(0);
+    assert!(ended.says(&["fast serves as", "verified"]), "{}\n{}", ended.stderr(), ended.stdout);
+    let id = promoted(&scene);
+    assert_eq!(scene.containers(&[]), [id.as_str()]);
+    assert_eq!(inspected(&id, ".Name"), format!("/{}", production.name));
+    assert_eq!(inspected(&id, ".HostConfig.RestartPolicy.Name"), production.restart);
+    assert!(scene.serves());
+    assert!(scene.path("champion.yml").exists());
+    assert_eq!(
+        scene.rows("SELECT state, detail FROM restoration"),
+        [["restored", "fast serves in its place (promotion 1)"]]
+    );
+    // Nothing is left to measure, so nothing is exchanged.
+    scene.run().end().expect_code(0);
+    assert_eq!(scene.containers(&[]), [id.as_str()]);
+    scene.start(&["rollback"]).end().expect_code(0);
+    let again = Production { id: scene.containers(&[])[0].clone(), ..production };
+    scene.assert_restored(&again);
+    assert!(inspected(&again.id, "json .Config.Cmd").contains(r#""--sim-speed","5""#));
+}
+
+#[test]
+fn without_a_champion_the_night_ends_with_what_served_before_and_says_why() {
+    let Some(scene) = Scene::new("after-tied") else { return };
+    scene.deploy(&Service::sim());
+    champion_grid(&scene, "  - name: as_deployed\n  - { name: same, flags: { max-num-seqs: 9 } }\n", "smoke.passed");
+    let production = scene.production();
+    // What one start of each would show is never enough.
+    let text = std::fs::read_to_string(scene.path("grid.yaml")).unwrap();
+    scene.write("grid.yaml", &text.replace("repeats: {}\n", ""));
+    let ended = scene.run().end().expect_code(4);
+    assert!(ended.says(&["after: champion", "confirmed on a second start"]), "{}", ended.stderr());
+    scene.write("grid.yaml", &text);
+    let ended = scene.run().end().expect_code(0);
+    assert!(ended.says(&["no champion is put into production", "tied"]), "{}", ended.stderr());
+    scene.assert_restored(&production);
+    assert!(!scene.path("champion.yml").exists());
+}
+
+#[test]
+fn a_night_killed_while_its_champion_boots_is_put_right_by_the_next_run_and_by_restore() {
+    for (name, next, promoted_then) in [("after-killed", "run", true), ("after-killed-restore", "restore", false)] {
+        let Some(scene) = Scene::new(name) else { return };
+        scene.deploy(&Service::sim().with_flags("--sim-speed 5 --sim-boot-seconds 2"));
+        champion_grid(
+            &scene,
+            "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 100 } }\n",
+            "load.output_tokens_per_s",
+        );
+        let production = scene.production();
+        let vgrid = scene.run();
+        vgrid.await_line(&["starting", &production.name, "with fast"]);
+        assert!(vgrid.kill().1);
+        let arguments: &[&str] = if next == "run" { &["run", "grid.yaml"] } else { &["restore"] };
+        scene.start(arguments).end().expect_code(0);
+        if promoted_then {
+            // The next run undoes what was cut short; the night's end comes again and promotes.
+            let id = promoted(&scene);
+            assert_eq!(scene.containers(&[]), [id.as_str()]);
+            assert_eq!(scene.rows("SELECT state FROM promotion ORDER BY id"), [["rolled_back"], ["promoted"]]);
+        } else {
+            scene.assert_restored(&production);
+        }
+        assert_eq!(scene.rows("SELECT count(*) FROM restoration WHERE state <> 'restored'"), [["0"]]);
+        assert!(scene.serves());
+    }
+}

@@ -32,6 +32,8 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a commented starter grid from a compose file and service
+    Init(InitArgs),
     /// Validate grid, compose files, images, mounts, ports and restore target; touch nothing
     Check(CheckArgs),
     /// Print the configs in the order they would run, with what each changes; touch nothing
@@ -76,6 +78,31 @@ pub(crate) enum Command {
     },
     /// The manual page, in troff
     Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// A compose file; repeat to merge in order [default: the one that Compose would take here]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// An env file instead of `.env`; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// A profile to enable; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Vec<String>,
+    /// The service that runs vLLM [default: the only one that looks like it]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Write the grid here [default: grid.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod figures;
 mod import;
+mod init;
 mod logs;
 mod plan;
 mod print;
@@ -72,6 +73,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
     let exit = match command {
+        Command::Init(args) => init::init(args),
         Command::Check(args) => check::check(args, db).await,
         Command::Plan(args) => plan::plan(args).await,
         Command::Run(args) => run::run(args, db).await,

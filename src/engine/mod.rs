@@ -1,9 +1,11 @@
 //! The plan, the preflight, the sweep loop and one trial: decides and orders, and touches the world only through lower floors.
 
+mod after;
 mod again;
 mod announce;
 mod error;
 mod host;
+pub(crate) mod init;
 mod observe;
 mod plan;
 mod preflight;

@@ -85,14 +85,7 @@ pub(crate) enum SimImage {
 pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned: &Images) -> Readiness {
     let mut ready = Readiness { findings: Vec::new(), launcher: None, image_ids: HashMap::new() };
     disk(&mut ready, db);
-    if planner.grid.deployment.after == After::Champion {
-        ready.add(
-            "after",
-            FindingKind::Failed,
-            "`after: champion` is not available in this version",
-            Some("write `after: restore` in the grid's `deployment`".to_owned()),
-        );
-    }
+    after(&mut ready, planner);
     if planner.is_process() {
         process(&mut ready, planner, db).await;
         return ready;
@@ -119,6 +112,36 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
     }
     ready.launcher = Some(Launcher::Docker(docker));
     ready
+}
+
+/// What shall serve when the sweep is over.
+fn after(ready: &mut Readiness, planner: &Planner) {
+    if planner.grid.deployment.after != After::Champion {
+        return;
+    }
+    let restore = || Some("write `after: restore` in the grid's `deployment`".to_owned());
+    match planner.grid.objectives.first() {
+        _ if planner.is_process() => {
+            let message = "`after: champion` needs compose files; this deployment is a local process";
+            ready.add("after", FindingKind::Failed, message, restore());
+        }
+        None => {
+            let help = Some("state `objectives`, or write `after: restore`".to_owned());
+            ready.add("after", FindingKind::Failed, "`after: champion` needs an objective to name one by", help);
+        }
+        Some(_) if planner.grid.repeats.starts < 2 && planner.grid.repeats.finalists == 0 => {
+            let message = "`after: champion` needs a champion that is confirmed on a second start, and the grid makes one start of each";
+            let help = Some("write `repeats: {}` in the grid: finalists are then measured again".to_owned());
+            ready.add("after", FindingKind::Failed, message, help);
+        }
+        Some(first) => {
+            let name = &first.name;
+            ready.ok(
+                "after",
+                format!("the champion of `{name}` is put into production, if one is named; see docs/promote.md"),
+            );
+        }
+    }
 }
 
 fn disk(ready: &mut Readiness, db: &Path) {

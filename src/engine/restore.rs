@@ -14,7 +14,7 @@ use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 use super::plan::Planner;
 use super::record::Recorder;
 use super::sweep::Sweep;
-use super::{EngineError, Teller, announce, deployment_identity};
+use super::{EngineError, Teller, after, announce, deployment_identity};
 
 /// How long what served before may take to answer again: a cold boot of a large model.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -22,9 +22,8 @@ const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// Removes what a crash of vgrid left, then takes aside what serves now. What is journaled already was taken aside by an
 /// interrupted run and stays the thing to put back.
 pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
-    for leftover in remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await? {
-        sweep.notice(removed(&leftover))?;
-    }
+    remove_leftover_trials(sweep).await?;
+    after::undo_cut_short(sweep).await?;
     let deployment = sweep.deployment();
     let open = sweep.store.open_restorations(Some(&deployment))?;
     if let Some(restoration) = open.first() {
@@ -51,6 +50,14 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
     sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
     for serving in &serving {
         sweep.launcher.displace(serving).await?;
+    }
+    Ok(())
+}
+
+/// Removes trials' servers that an interrupted run left, and says so.
+pub(super) async fn remove_leftover_trials(sweep: &mut Sweep) -> Result<(), EngineError> {
+    for leftover in remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await? {
+        sweep.notice(removed(&leftover))?;
     }
     Ok(())
 }
@@ -229,7 +236,7 @@ async fn restore_one(
     unsaved.map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
+pub(super) fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
     serde_json::from_value(restoration.serving.clone())
         .map_err(|e| EngineError::Restore(format!("the journal's record of {} cannot be read: {e}", restoration.what)))
 }

@@ -19,7 +19,7 @@ use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
 use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, announce, pruning, restore, score, settle, twins, until};
+use super::{EngineError, Teller, after, announce, pruning, restore, score, settle, twins, until};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -240,7 +240,7 @@ impl Sweep {
             self.notice("nothing is left to measure in this sweep; `--new` starts another")?;
         }
         let worked = self.work(todos).await;
-        let restored = restore::put_back(self).await;
+        let restored = after::finish(self, worked.as_ref().ok().copied()).await;
         if let Err(error @ EngineError::Restore(_)) = &restored {
             announce::restore_failed(self, error).await;
         }

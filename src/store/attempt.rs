@@ -37,6 +37,16 @@ impl Store {
         .map_err(explain)
     }
 
+    /// Whether a run of vgrid began an attempt.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn has_attempts(&self, run: RunId) -> Result<bool, StoreError> {
+        self.conn
+            .query_row("SELECT EXISTS (SELECT 1 FROM attempt WHERE run_id = ?1)", [run.0], |row| row.get(0))
+            .map_err(self.explain("look for attempts"))
+    }
+
     /// Notes how far an attempt has come.
     ///
     /// # Errors

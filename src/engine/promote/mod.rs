@@ -16,6 +16,7 @@ pub(crate) use apply::{Applied, apply};
 pub(crate) use files::{FileChange, sha256};
 pub(crate) use prepare::{Prepared, prepare};
 pub(crate) use rollback::{RolledBack, needs_docker, roll_back};
+pub(super) use standing::champion;
 pub(crate) use write::{Written, write};
 
 /// The attempt whose figures count.

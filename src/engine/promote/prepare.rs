@@ -50,6 +50,12 @@ impl Prepared {
         self.checklist.iter().filter(|f| f.kind == FindingKind::Failed)
     }
 
+    /// Whether it is what the compose files deploy as they are.
+    pub(crate) fn is_as_deployed(&self) -> bool {
+        let deployed = Service { image: self.service.image.clone(), ..self.planner.service.clone() };
+        self.service == deployed && self.report.settings.image.is_none()
+    }
+
     /// The files that are written, with their texts: the override, and the env file when one is given. Those that hold the
     /// text already are left out.
     ///
@@ -131,6 +137,7 @@ pub(crate) async fn prepare(
             FindingKind::Ok,
             format!("attempt {}, config key {}", report.trial.attempts, report.trial.key),
         ),
+        standing::starts(&report),
         standing::validity(&report),
         standing::gates(&report),
         standing::standing(store, &sweep, trial)?,

@@ -1,6 +1,6 @@
 //! What the database says for and against a trial: measured, valid, gates, champion or tied.
 
-use crate::domain::Verdict;
+use crate::domain::{Outcome, Verdict};
 use crate::rank::{self, Answer, GateOutcome, Standing};
 use crate::store::{Store, StoreError, SweepRow, TrialId, TrialReport};
 
@@ -111,4 +111,44 @@ pub(super) fn resolved(report: &TrialReport) -> Finding {
         return finding("resolved", FindingKind::Ok, "the engine ran what it was asked for");
     }
     finding("resolved", FindingKind::Warning, wrong.join("; "))
+}
+
+/// On how many starts it was measured: what one start shows may be the machine's mood.
+pub(super) fn starts(report: &TrialReport) -> Finding {
+    match measured_starts(report) {
+        1 => finding(
+            "starts",
+            FindingKind::Warning,
+            "measured on a single start; `repeats: {}` in the grid confirms finalists",
+        ),
+        n => finding("starts", FindingKind::Ok, format!("measured on {n} starts")),
+    }
+}
+
+fn measured_starts(report: &TrialReport) -> usize {
+    report.attempt_reports.iter().filter(|attempt| attempt.outcome == Some(Outcome::Measured)).count()
+}
+
+/// The trial that may go into production by itself: the champion of the first objective, on figures that may be used and on more
+/// starts than one.
+///
+/// # Errors
+/// The database cannot be read. The inner error says why nobody is.
+pub(in super::super) fn champion(store: &Store, sweep: &SweepRow) -> Result<Result<TrialId, String>, StoreError> {
+    let objectives = store.objectives(sweep.id)?;
+    let Some(first) = objectives.first() else { return Ok(Err("the grid states no objective".to_owned())) };
+    let ranking = rank::rank(&store.candidates(sweep.id)?, first, sweep.baseline.as_deref());
+    Ok(match &ranking.answer {
+        Answer::Champion { trial_id, name, suspect: false } => {
+            let trial = TrialId(*trial_id);
+            if measured_starts(&store.show(trial)?) < 2 {
+                return Ok(Err(format!("{}: {name} is best on a single start, unconfirmed", first.name)));
+            }
+            Ok(trial)
+        }
+        Answer::Champion { suspect: true, .. }
+        | Answer::Tied { .. }
+        | Answer::NoneMeetsGates { .. }
+        | Answer::NotMeasured => Err(format!("{}: {}", first.name, ranking.sentence)),
+    })
 }
