@@ -10,6 +10,7 @@ mod chunks;
 mod error;
 mod event;
 mod export;
+mod foreign;
 mod history;
 mod lock;
 mod migrate;
@@ -40,6 +41,7 @@ use rusqlite::Connection;
 pub use error::StoreError;
 pub use event::EventLog;
 pub use export::TableReader;
+pub use foreign::StoredForeign;
 pub use lock::SweepLock;
 pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
