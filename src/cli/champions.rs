@@ -7,7 +7,7 @@ use owo_colors::OwoColorize;
 use crate::domain::{Direction, MetricPath, Objective, SweepId, Verdict};
 use crate::rank::{self, Answer, Ranking, Row, Standing};
 use crate::store::{Store, SweepRow};
-use crate::ui::format::{figure, gain};
+use crate::ui::format::{bare_figure, figure, gain};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -98,9 +98,12 @@ fn render(ranking: &Ranking) -> String {
 
 fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
     let unit = row.unit.as_deref().unwrap_or_default();
+    let metric = ranking.objective.metric.name.as_str();
     let interval = match (row.ci_low, row.ci_high) {
-        (Some(low), Some(high)) => format!("{} .. {}", crate::ui::format::number(low), crate::ui::format::number(high)),
-        _ => String::new(),
+        (Some(low), Some(high)) => {
+            format!("{} .. {}", bare_figure(metric, low, unit), bare_figure(metric, high, unit))
+        }
+        (_, _) => String::new(),
     };
     let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
     let gained = match row.gain_percent {
@@ -124,7 +127,7 @@ fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
     vec![
         row.place.map(|p| p.to_string()).unwrap_or_default(),
         row.name.clone(),
-        row.value.map(|v| figure(v, unit)).unwrap_or_default(),
+        row.value.map(|v| figure(metric, v, unit)).unwrap_or_default(),
         interval,
         row.n.map(|n| n.to_string()).unwrap_or_default(),
         gained,

@@ -1,22 +1,22 @@
 //! The telemetry of one attempt as `vgrid show` prints it: the main series of each phase.
 
 use crate::store::TelemetryRow;
-use crate::ui::format::{figure, number};
+use crate::ui::format::figure;
 
 /// Series that are shown, with their unit; the others are in the database and in `--json`.
 const SHOWN: [(&str, &str); 14] = [
     ("vllm:num_requests_running", "count"),
     ("vllm:num_requests_waiting", "count"),
-    ("vllm:kv_cache_usage_perc", "percent"),
+    ("vllm:kv_cache_usage_perc", "ratio"),
     ("gpu_memory_used_bytes", "bytes"),
-    ("gpu_utilization_ratio", "percent"),
+    ("gpu_utilization_ratio", "ratio"),
     ("gpu_power_w", "w"),
     ("gpu_temperature_c", "c"),
     ("gpu_sm_clock_mhz", "mhz"),
     ("gpu_foreign_memory_bytes", "bytes"),
     ("container_cpu_cores", "cores"),
     ("container_memory_bytes", "bytes"),
-    ("host_cpu_ratio", "percent"),
+    ("host_cpu_ratio", "ratio"),
     ("host_memory_used_bytes", "bytes"),
     ("host_load_1m", "count"),
 ];
@@ -35,8 +35,7 @@ pub(super) fn lines(rows: &[TelemetryRow]) -> Vec<String> {
             phase = Some(tag);
             out.push(format!("    {tag}"));
         }
-        let shown =
-            |value: f64| if *unit == "percent" { format!("{} %", number(value * 100.0)) } else { figure(value, unit) };
+        let shown = |value: f64| figure(&row.series, value, unit);
         let name = format!("{} {}", row.source, row.series);
         out.push(format!(
             "      {name:<40} {} / {} / {}  n={}",

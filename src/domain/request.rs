@@ -120,3 +120,20 @@ pub struct ScenarioResult {
     /// Whether it may be used.
     pub validity: super::Validity,
 }
+
+#[cfg(test)]
+impl ScenarioResult {
+    /// Of a scenario in which nothing was sent.
+    pub fn empty(spec: super::ScenarioSpec) -> Self {
+        Self {
+            spec,
+            data_sha256: String::new(),
+            started_at: String::new(),
+            elapsed_s: 1.0,
+            requests: Vec::new(),
+            metrics: Vec::new(),
+            counters: Vec::new(),
+            validity: super::Validity::default(),
+        }
+    }
+}

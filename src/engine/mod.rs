@@ -6,6 +6,8 @@ mod announce;
 mod error;
 mod host;
 pub(crate) mod init;
+mod left;
+mod night;
 mod observe;
 mod plan;
 mod preflight;

@@ -219,16 +219,7 @@ mod tests {
 
     #[test]
     fn an_observation_of_nothing_gives_no_sample_and_makes_a_profile_invalid() {
-        let mut result = ScenarioResult {
-            spec: ScenarioSpec::Profile(crate::domain::ProfileSpec::default()),
-            data_sha256: String::new(),
-            started_at: String::new(),
-            elapsed_s: 1.0,
-            requests: Vec::new(),
-            metrics: Vec::new(),
-            counters: Vec::new(),
-            validity: crate::domain::Validity::default(),
-        };
+        let mut result = ScenarioResult::empty(ScenarioSpec::Profile(crate::domain::ProfileSpec::default()));
         assert_eq!(Observation::off().judge(&mut result), []);
         assert_eq!(result.validity.verdict, Verdict::Invalid);
     }

@@ -19,6 +19,9 @@ pub(super) struct Recorder {
     told_trouble: bool,
 }
 
+/// What the event log of a database that is gone is renamed to.
+const OF_ANOTHER_DATABASE: &str = "events-of-another-database.jsonl";
+
 /// A sweep's event log: beside the database, `runs.db.d/sweep-1/events.jsonl`.
 pub(super) fn event_log_path(db: &Path, sweep: SweepId) -> PathBuf {
     state_folder(db).join(format!("sweep-{sweep}")).join("events.jsonl")
@@ -65,10 +68,24 @@ impl Recorder {
         recorded
     }
 
+    /// Opens the log. One that another database left under this name is kept beside it.
+    fn open_log(&self, store: &Store) -> Result<io::Result<EventLog>, StoreError> {
+        let path = event_log_path(store.path(), self.sweep);
+        let log = match EventLog::open(&path) {
+            Ok(log) => log,
+            Err(error) => return Ok(Err(error)),
+        };
+        if log.belongs_to(store, self.sweep)? {
+            return Ok(Ok(log));
+        }
+        drop(log);
+        Ok(std::fs::rename(&path, path.with_file_name(OF_ANOTHER_DATABASE)).and_then(|()| EventLog::open(&path)))
+    }
+
     fn catch_up(&mut self, store: &Store) -> Result<io::Result<()>, StoreError> {
         let log = match self.log.take() {
             Some(log) => Ok(log),
-            None => EventLog::open(&event_log_path(store.path(), self.sweep)),
+            None => self.open_log(store)?,
         };
         let mut log = match log {
             Ok(log) => log,
@@ -116,5 +133,26 @@ mod tests {
             heard.push(text);
         }
         assert_eq!(heard, texts, "the screen heard the same");
+    }
+
+    #[test]
+    fn the_log_of_a_database_that_was_deleted_is_set_aside_and_takes_no_event_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, _told) = tokio::sync::mpsc::unbounded_channel();
+        let record = |texts: &[&str]| {
+            let (mut store, sweep) = registered(folder.path());
+            let mut recorder = Recorder::new(sweep, Redactor::default(), Teller::new(sender.clone()));
+            texts.iter().for_each(|text| recorder.record(&mut store, notice(text)).unwrap());
+            event_log_path(store.path(), sweep)
+        };
+        let path = record(&["old 1", "old 2", "old 3"]);
+        let folder_of_logs = path.parent().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+        record(&["new 1"]);
+        let texts = |name: &str| std::fs::read_to_string(folder_of_logs.join(name)).unwrap();
+        assert!(texts("events.jsonl").contains("new 1") && !texts("events.jsonl").contains("old"));
+        assert_eq!(texts(OF_ANOTHER_DATABASE).lines().count(), 3);
     }
 }

@@ -1,25 +1,24 @@
-//! The sweep loop: trial after trial, whatever fails, until nothing is left, time is over or we are told to stop.
+//! One sweep from its registration to its end: what it carries, and that whatever happens what served before is put back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Event, Outcome, Purpose, ResolvedConfig, Settings, Start, Suite, SweepId, TrialRef, text_enum};
+use crate::domain::{Event, Outcome, ResolvedConfig, Settings, Start, SweepId, TrialRef, text_enum};
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
-use crate::resume::{self, PlanItem, RetryPolicy, Todo};
+use crate::resume::{PlanItem, Todo};
 use crate::store::{NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
 
-use super::again::{Breaker, Queued};
+use super::left::plan_item;
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
-use super::trial::{Attempt, Attempted};
-use super::{EngineError, Teller, after, announce, pruning, restore, score, settle, twins, until};
+use super::{EngineError, Teller, after, announce, score, settle, twins};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -71,19 +70,6 @@ pub(crate) struct Summary {
     pub(crate) left: usize,
 }
 
-/// What a run of the loop carries from start to start.
-struct Night {
-    breaker: Breaker,
-    /// Seconds that each attempt took.
-    took_s: Vec<f64>,
-    /// Starts that `--limit` still allows.
-    may_start: usize,
-    /// Starts that this run has set out to make.
-    planned: usize,
-    /// Items that were pruned and are measured all the same, once the rest is done.
-    checked: Option<Vec<usize>>,
-}
-
 /// A sweep that is being carried out.
 pub(crate) struct Sweep {
     pub(super) planner: Planner,
@@ -100,17 +86,17 @@ pub(crate) struct Sweep {
     lock: SweepLock,
     pub(super) plan: Vec<PlannedConfig>,
     /// The plan as [`resume`] sees it.
-    items: Vec<PlanItem>,
+    pub(super) items: Vec<PlanItem>,
     pub(super) trial_ids: Vec<TrialId>,
     /// Indices of the finalists, once they are chosen.
-    finalists: Option<Vec<usize>>,
-    resumed: bool,
+    pub(super) finalists: Option<Vec<usize>>,
+    pub(super) resumed: bool,
     began: Instant,
-    began_at: jiff::ZonedDateTime,
+    pub(super) began_at: jiff::ZonedDateTime,
     /// Configs measured in this sweep with what they resolved to.
     measured: Vec<(String, Settings, ResolvedConfig)>,
     /// What was last told of the best config.
-    best: Option<Event>,
+    pub(super) best: Option<Event>,
 }
 
 /// Which deployment a sweep belongs to: what the lock, the journal and the sweep's identity name.
@@ -118,15 +104,6 @@ pub(crate) fn deployment_identity(planner: &Planner) -> String {
     match &planner.grid.deployment.kind {
         DeploymentKind::Compose(_) => format!("compose {}/{}", planner.project.name, planner.service_name),
         DeploymentKind::Process(process) => format!("process port {}", process.port),
-    }
-}
-
-fn plan_item(planned: &PlannedConfig, suite: &Suite) -> PlanItem {
-    PlanItem {
-        name: planned.config.name.clone(),
-        key: planned.key.clone(),
-        scenarios: planned.result_keys(suite),
-        skip: planned.skip.as_ref().map(|(reason, _)| *reason),
     }
 }
 
@@ -213,7 +190,8 @@ impl Sweep {
         summary
     }
 
-    async fn run_and_restore(&mut self) -> Result<Summary, EngineError> {
+    /// Takes up what an earlier run left, and tells that the sweep begins; what is to be done.
+    fn open(&mut self) -> Result<Vec<Todo>, EngineError> {
         if self.resumed {
             self.settle_what_is_complete()?;
             self.recall()?;
@@ -239,7 +217,15 @@ impl Sweep {
         if todos.is_empty() && self.resumed {
             self.notice("nothing is left to measure in this sweep; `--new` starts another")?;
         }
-        let worked = self.work(todos).await;
+        Ok(todos)
+    }
+
+    async fn run_and_restore(&mut self) -> Result<Summary, EngineError> {
+        // An interrupted run may have left something to put back, so that also what goes wrong before the first trial ends below.
+        let worked = match self.open() {
+            Ok(todos) => self.work(todos).await,
+            Err(error) => Err(error),
+        };
         let restored = after::finish(self, worked.as_ref().ok().copied()).await;
         if let Err(error @ EngineError::Restore(_)) = &restored {
             announce::restore_failed(self, error).await;
@@ -268,139 +254,6 @@ impl Sweep {
         Ok(summary)
     }
 
-    async fn work(&mut self, mut todos: Vec<Todo>) -> Result<Ended, EngineError> {
-        if todos.is_empty() && pruning::sample(self)?.is_empty() {
-            return Ok(Ended::Complete);
-        }
-        restore::take_aside(self).await?;
-        let mut night = Night {
-            breaker: Breaker::new(self.planner.grid.limits.identical_failures),
-            took_s: Vec::new(),
-            may_start: self.options.limit.unwrap_or(usize::MAX),
-            planned: 0,
-            checked: None,
-        };
-        loop {
-            let mut chosen = self.chosen(&todos, night.may_start);
-            night.may_start -= chosen.len();
-            let to_come = if night.may_start == 0 { 0 } else { self.with_those_to_come(&todos) - todos.len() };
-            if chosen.is_empty() && night.checked.is_none() {
-                chosen = pruning::sample(self)?;
-                night.checked = Some(chosen.iter().map(|todo| todo.item).collect());
-            }
-            if chosen.is_empty() {
-                return Ok(if todos.is_empty() { Ended::Complete } else { Ended::Incomplete });
-            }
-            night.planned += chosen.len();
-            self.store.plan_starts(self.run, night.planned + to_come)?;
-            if let Some(ended) = self.carry_out(chosen, &mut night).await? {
-                return Ok(ended);
-            }
-            // What was measured may call for more: a last control, finalists.
-            todos = self.what_is_left()?;
-        }
-    }
-
-    /// Makes the starts one after the other; how the night ends, when it ends before the last of them.
-    async fn carry_out(&mut self, chosen: Vec<Todo>, night: &mut Night) -> Result<Option<Ended>, EngineError> {
-        let mut queue: VecDeque<Queued> = chosen.into_iter().map(Queued::now).collect();
-        if self.resumed && night.took_s.is_empty() && night.checked.is_none() {
-            pruning::prune_by_history(self, &mut queue)?;
-        }
-        while let Some(next) = queue.pop_front() {
-            self.wait_for_its_turn(&next).await?;
-            let todo = next.todo;
-            if self.cancel.is_cancelled() {
-                return Ok(Some(Ended::Interrupted));
-            }
-            if let Some(until) = self.too_late(&night.took_s) {
-                self.warn(format!("stopping before {until}, so that what served before is back in time"))?;
-                return Ok(Some(Ended::Incomplete));
-            }
-            let Attempted { outcome, elapsed_s, twin_of } = self.attempt(&todo).await?;
-            night.took_s.push(elapsed_s);
-            if night.checked.as_ref().is_some_and(|checked| checked.contains(&todo.item)) {
-                pruning::judge(self, todo.item, &outcome)?;
-            }
-            match &outcome {
-                Outcome::Measured => self.after_measured(&todo)?,
-                Outcome::Failed(failure) => {
-                    // Its further starts wait until it is settled: they come again with what is outstanding then.
-                    let is_first = todo.start == Start::FIRST;
-                    queue.retain(|q| q.todo.item != todo.item || !is_first);
-                    let same = |t: &Todo| t.item == todo.item && t.start == todo.start;
-                    let again = match resume::may_retry(failure.cause, failure.transient) {
-                        true => self.outstanding()?.into_iter().find(same),
-                        false => None,
-                    };
-                    match again {
-                        Some(todo) => queue.push_back(Queued::after(todo, failure.cause)),
-                        None if is_first => pruning::prune_by(self, todo.item, failure, &mut queue)?,
-                        // It was measured once: that it fails now says nothing about its neighbours.
-                        None => {}
-                    }
-                    if let Some(failures) = night.breaker.trips_on(failure) {
-                        let evidence = failure.evidence.first().map(|e| e.text.clone()).unwrap_or_default();
-                        let (cause, remedy) = (failure.cause, failure.remedy.clone());
-                        let why = format!("{failures} trials in a row failed alike ({cause}): {remedy}");
-                        self.record(Event::BreakerTripped { failures, cause, evidence, remedy })?;
-                        announce::breaker(self, &why).await;
-                        return Ok(Some(Ended::Incomplete));
-                    }
-                    continue;
-                }
-                Outcome::Interrupted if twin_of.is_some() => {
-                    queue.retain(|q| q.todo.item != todo.item);
-                }
-                Outcome::Interrupted => return Ok(Some(Ended::Interrupted)),
-            }
-            night.breaker.reset();
-        }
-        Ok(None)
-    }
-
-    /// Gives what made a trial fail the time to pass. A cancel ends the wait.
-    async fn wait_for_its_turn(&mut self, next: &Queued) -> Result<(), EngineError> {
-        let left = next.wait_left();
-        if left.is_zero() {
-            return Ok(());
-        }
-        let name = &self.plan[next.todo.item].config.name;
-        let text = format!("waiting {:.0} s before {name} is tried again", left.as_secs_f64().ceil());
-        self.notice(text)?;
-        let cancel = self.cancel.clone();
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = tokio::time::sleep(left) => {}
-        }
-        Ok(())
-    }
-
-    async fn attempt(&mut self, todo: &Todo) -> Result<Attempted, EngineError> {
-        let planned = self.plan[todo.item].clone();
-        let trial = TrialRef {
-            trial_id: self.trial_ids[todo.item].0,
-            name: planned.config.name.clone(),
-            key: planned.key.clone(),
-            position: todo.item + 1,
-            of: self.plan.len(),
-            attempt: todo.attempt,
-            start: todo.start,
-        };
-        Attempt::begin(self, &planned, trial, &todo.missing)?.run().await
-    }
-
-    fn after_measured(&mut self, todo: &Todo) -> Result<(), EngineError> {
-        let only = (!self.plan[todo.item].is_baseline).then_some(self.trial_ids[todo.item]);
-        score::judge_gates(&self.planner, &mut self.store, self.id, only)?;
-        let best = score::best_so_far(&self.planner, &self.store, self.id)?;
-        if best != self.best {
-            self.best = best.clone();
-            best.map_or(Ok(()), |best| self.record(best))?;
-        }
-        Ok(())
-    }
-
     /// Keeps an event, then tells it.
     pub(super) fn record(&mut self, event: Event) -> Result<(), EngineError> {
         Ok(self.recorder.record(&mut self.store, event)?)
@@ -414,77 +267,6 @@ impl Sweep {
     /// Records a warning.
     pub(super) fn warn(&mut self, text: impl Into<String>) -> Result<(), EngineError> {
         self.record(Event::Warning { text: text.into() })
-    }
-
-    /// What is still to be run, in its order. When everything else is measured, chooses the finalists.
-    fn what_is_left(&mut self) -> Result<Vec<Todo>, EngineError> {
-        let todos = self.outstanding()?;
-        let most = self.planner.grid.repeats.finalists as usize;
-        if !todos.is_empty() || most == 0 || self.finalists.is_some() {
-            return Ok(todos);
-        }
-        let trials = score::finalists(&self.planner, &self.store, self.id, most)?;
-        self.store.save_finalists(self.id, &trials)?;
-        self.finalists = Some(self.items_of(&trials));
-        let names: Vec<&str> = self.items_of(&trials).iter().map(|i| self.plan[*i].config.name.as_str()).collect();
-        if !names.is_empty() {
-            let text = format!("measuring again on a fresh start, before a champion is named: {}", names.join(", "));
-            self.record(Event::Notice { text })?;
-        }
-        self.outstanding()
-    }
-
-    fn items_of(&self, trials: &[TrialId]) -> Vec<usize> {
-        trials.iter().filter_map(|id| self.trial_ids.iter().position(|t| t == id)).collect()
-    }
-
-    fn night_plan(&self) -> resume::Plan<'_> {
-        resume::Plan {
-            items: &self.items,
-            baseline: self.plan.iter().position(|p| p.is_baseline),
-            repeats: self.planner.grid.repeats,
-            finalists: self.finalists.as_deref(),
-        }
-    }
-
-    /// What is still to be run, as far as it can be named now.
-    pub(super) fn outstanding(&self) -> Result<Vec<Todo>, EngineError> {
-        self.outstanding_by(self.options.no_prune)
-    }
-
-    /// As [`Self::outstanding`], with what was pruned.
-    pub(super) fn outstanding_without_skips(&self) -> Result<Vec<Todo>, EngineError> {
-        self.outstanding_by(true)
-    }
-
-    fn outstanding_by(&self, measure_implied: bool) -> Result<Vec<Todo>, EngineError> {
-        let policy = RetryPolicy { transient_retries: self.planner.grid.limits.retries, measure_implied };
-        Ok(resume::outstanding(&self.night_plan(), &self.store.history(self.id)?, &policy))
-    }
-
-    /// Of what is outstanding, what this run shall do, `most` starts at most. Who asks for single configs gets these alone.
-    fn chosen(&self, todos: &[Todo], most: usize) -> Vec<Todo> {
-        let only = &self.options.only;
-        let wanted = |t: &&Todo| match t.start.purpose {
-            _ if only.is_empty() => true,
-            Purpose::Trial | Purpose::Repeat => only.contains(&self.plan[t.item].config.name),
-            Purpose::Control | Purpose::Finalist => false,
-        };
-        todos.iter().filter(wanted).take(most).cloned().collect()
-    }
-
-    /// The number of these starts, and of those that follow when they are measured: finalists and the control after them.
-    fn with_those_to_come(&self, todos: &[Todo]) -> usize {
-        let plan = self.night_plan();
-        let to_come = if todos.is_empty() || !self.options.only.is_empty() { 0 } else { plan.starts_to_come() };
-        todos.len() + to_come
-    }
-
-    /// The time by which the sweep must be over, when another trial would not be.
-    fn too_late(&self, took_s: &[f64]) -> Option<TimeOfDay> {
-        let until = self.options.until.or(self.planner.grid.limits.until)?;
-        let typical_s = if took_s.is_empty() { 0.0 } else { took_s.iter().sum::<f64>() / took_s.len() as f64 };
-        (until::seconds_left(until, &self.began_at) < typical_s).then_some(until)
     }
 
     /// What an earlier run did in full and died before it could say so: ends of attempts, gates.

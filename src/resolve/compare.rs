@@ -85,29 +85,9 @@ fn engine_facts(config: &ResolvedConfig) -> BTreeMap<&str, String> {
 /// The facts of the engine in which two configs differ, by name: what makes two engines different, names and places apart. A
 /// fact that only one of them states counts.
 #[must_use]
-pub fn engine_diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
+pub fn diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
     let (left, right) = (engine_facts(a), engine_facts(b));
     let names: std::collections::BTreeSet<&str> = left.keys().chain(right.keys()).copied().collect();
     let differ = names.into_iter().filter(|name| left.get(name) != right.get(name));
     differ.map(|name| (name.to_owned(), left.get(name).cloned(), right.get(name).cloned())).collect()
-}
-
-/// The facts in which two configs differ, by name; None where one does not say.
-#[must_use]
-#[cfg_attr(not(test), expect(dead_code, reason = "the report will show in what two configs differ"))]
-pub fn diff(a: &ResolvedConfig, b: &ResolvedConfig) -> Vec<(String, Option<String>, Option<String>)> {
-    let names: std::collections::BTreeSet<&String> = a.facts.keys().chain(b.facts.keys()).collect();
-    let mut out = Vec::new();
-    for name in names {
-        let (left, right) = (a.get(name), b.get(name));
-        let same = match (left, right) {
-            (Some(left), Some(right)) => same_value(name, left, right),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if !same {
-            out.push((name.clone(), left.map(str::to_owned), right.map(str::to_owned)));
-        }
-    }
-    out
 }

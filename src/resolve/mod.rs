@@ -7,5 +7,5 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use compare::{engine_diff, mismatches, twins};
+pub use compare::{diff, mismatches, twins};
 pub use read::{Sources, read};

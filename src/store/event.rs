@@ -74,6 +74,7 @@ pub struct EventLog {
     /// Bytes that are whole lines.
     whole: u64,
     last_id: i64,
+    last_line: Option<String>,
 }
 
 impl EventLog {
@@ -90,11 +91,23 @@ impl EventLog {
         file.read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let last = bytes[..whole].split(|byte| *byte == b'\n').rev().find(|line| !line.is_empty());
+        let last_line = last.map(|line| String::from_utf8_lossy(line).into_owned());
         let last = last.and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
         let last_id = last.and_then(|line| line.get("id")?.as_i64()).unwrap_or(0);
-        let log = Self { file, whole: whole as u64, last_id };
+        let log = Self { file, whole: whole as u64, last_id, last_line };
         log.file.set_len(log.whole)?;
         Ok(log)
+    }
+
+    /// Whether its last line is this sweep's event in this database. A database that was deleted leaves its logs behind, and the
+    /// numbers of the next one begin anew.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn belongs_to(&self, store: &Store, sweep: SweepId) -> Result<bool, StoreError> {
+        let Some(line) = &self.last_line else { return Ok(true) };
+        let kept = store.events(sweep, self.last_id - 1)?.into_iter().next();
+        Ok(kept.is_some_and(|event| event.id == self.last_id && event.line() == *line))
     }
 
     /// The number of the last event in it; 0 when it is empty.
@@ -117,6 +130,7 @@ impl EventLog {
         }
         self.whole += line.len() as u64;
         self.last_id = event.id;
+        self.last_line = Some(event.line());
         Ok(())
     }
 }

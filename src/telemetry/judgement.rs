@@ -162,16 +162,7 @@ mod tests {
     const GPU: Source = Source::Gpu(0);
 
     fn judged(spec: ScenarioSpec, moments: &[Moment]) -> ScenarioResult {
-        let mut result = ScenarioResult {
-            spec,
-            data_sha256: String::new(),
-            started_at: String::new(),
-            elapsed_s: 1.0,
-            requests: Vec::new(),
-            metrics: Vec::new(),
-            counters: Vec::new(),
-            validity: Validity::default(),
-        };
+        let mut result = ScenarioResult::empty(spec);
         judge(&mut result, moments);
         result
     }

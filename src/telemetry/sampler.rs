@@ -1,11 +1,12 @@
-//! The sampler: one task that reads everything again and again beside an attempt.
+//! The sampler: one task beside an attempt, in which every reader reads again and again at its own pace.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -65,19 +66,11 @@ impl Sampler {
         let shared = Arc::new(Mutex::new(shared));
         let cancel = CancellationToken::new();
         let (add, added) = unbounded_channel();
-        let work = Work {
-            shared: Arc::clone(&shared),
-            added,
-            readers: Vec::new(),
-            began,
-            changes_before: 0,
-            patience: PATIENCE,
-        };
-        let task = tokio::spawn(work.run(interval, cancel.clone()));
+        let task = tokio::spawn(run(Arc::clone(&shared), added, began, interval, cancel.clone()));
         Self { shared, add, task, _ends_with_it: cancel.clone().drop_guard(), cancel }
     }
 
-    /// Reads this as well, from the next sample on.
+    /// Reads this as well from now on.
     pub fn add(&self, reader: Box<dyn Reader>) {
         // The receiver lives as long as the task, and the task as long as we do.
         let _ = self.add.send(reader);
@@ -112,19 +105,40 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The task.
-struct Work {
+/// The task: looks after the readers until the cancel, then ends each.
+async fn run(
     shared: Arc<Mutex<Shared>>,
-    added: UnboundedReceiver<Box<dyn Reader>>,
-    readers: Vec<Box<dyn Reader>>,
+    mut added: UnboundedReceiver<Box<dyn Reader>>,
+    began: Instant,
+    interval: Duration,
+    cancel: CancellationToken,
+) {
+    let mut lines = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            Some(reader) = added.recv() => {
+                let line = Line { shared: Arc::clone(&shared), reader, began, changes_before: 0, patience: PATIENCE };
+                lines.push(line.run(interval, cancel.clone()));
+            }
+            Some(()) = lines.next() => {}
+        }
+    }
+    while lines.next().await.is_some() {}
+}
+
+/// One reader with its own pace: a slow one does not hold up the others (Docker 20.10 takes a second for a container's figures).
+struct Line {
+    shared: Arc<Mutex<Shared>>,
+    reader: Box<dyn Reader>,
     began: Instant,
     /// Changes of the tag up to the sample before.
     changes_before: u64,
-    /// How long a reader may take.
+    /// How long a reading may take.
     patience: Duration,
 }
 
-impl Work {
+impl Line {
     async fn run(mut self, interval: Duration, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,37 +149,26 @@ impl Work {
             }
         };
         cancel.run_until_cancelled(sampling).await;
-        join_all(self.readers.into_iter().map(Reader::close)).await;
+        self.reader.close().await;
     }
 
     async fn sample(&mut self) {
-        while let Ok(reader) = self.added.try_recv() {
-            self.readers.push(reader);
-        }
         let (tag, changes) = {
             let shared = lock(&self.shared);
             (shared.tag, shared.changes)
         };
         let at_ms = self.began.elapsed().as_secs_f64() * 1_000.0;
-        let patience = self.patience;
-        let reads = self.readers.iter_mut().map(|reader| tokio::time::timeout(patience, reader.read()));
-        let seen = join_all(reads).await;
-        let mut moment = Moment { at_ms, tag, readings: Vec::new(), foreign: Vec::new() };
-        let mut problems = Vec::new();
-        for seen in seen.into_iter().flatten() {
-            moment.readings.extend(seen.readings);
-            moment.foreign.extend(seen.foreign);
-            problems.extend(seen.problems);
-        }
+        let Ok(seen) = tokio::time::timeout(self.patience, self.reader.read()).await else { return };
+        let Seen { mut readings, foreign, problems } = seen;
         if changes != self.changes_before {
-            moment.readings.retain(|r| !r.series.is_rate());
+            readings.retain(|r| !r.series.is_rate());
         }
         self.changes_before = changes;
         let mut shared = lock(&self.shared);
         shared.problems.extend(problems);
         // What was read while something else began belongs to neither.
-        if shared.changes == changes && !moment.readings.is_empty() {
-            shared.moments.push(moment);
+        if shared.changes == changes && !readings.is_empty() {
+            shared.moments.push(Moment { at_ms, tag, readings, foreign });
         }
     }
 }
@@ -193,7 +196,8 @@ mod tests {
     impl Reader for Meddler {
         fn read(&mut self) -> BoxFuture<'_, Seen> {
             lock(&self.0).changes += 1;
-            std::future::ready(Seen::default()).boxed()
+            let readings = vec![Reading { source: Source::Host, series: Series::HostLoad, value: 1.0 }];
+            std::future::ready(Seen { readings, ..Seen::default() }).boxed()
         }
     }
 
@@ -205,26 +209,25 @@ mod tests {
         }
     }
 
-    fn work(readers: Vec<Box<dyn Reader>>) -> Work {
+    fn line(reader: impl Reader + 'static) -> Line {
         let shared = Shared { tag: Tag::Boot, changes: 0, moments: Vec::new(), problems: BTreeSet::new() };
-        let (_, added) = unbounded_channel();
-        let shared = Arc::new(Mutex::new(shared));
-        Work { shared, added, readers, began: Instant::now(), changes_before: 0, patience: Duration::from_millis(20) }
+        let (shared, reader) = (Arc::new(Mutex::new(shared)), Box::new(reader));
+        Line { shared, reader, began: Instant::now(), changes_before: 0, patience: Duration::from_millis(20) }
     }
 
-    fn change(work: &Work, tag: Tag) {
-        let mut shared = lock(&work.shared);
+    fn change(line: &Line, tag: Tag) {
+        let mut shared = lock(&line.shared);
         (shared.tag, shared.changes) = (tag, shared.changes + 1);
     }
 
     #[tokio::test]
     async fn samples_carry_the_tag_of_their_time_and_a_rate_over_two_tags_is_left_out() {
-        let mut work = work(vec![Box::new(Steady)]);
-        work.sample().await;
-        change(&work, Tag::Idle);
-        work.sample().await;
-        work.sample().await;
-        let shared = lock(&work.shared);
+        let mut line = line(Steady);
+        line.sample().await;
+        change(&line, Tag::Idle);
+        line.sample().await;
+        line.sample().await;
+        let shared = lock(&line.shared);
         let tags: Vec<Tag> = shared.moments.iter().map(|m| m.tag).collect();
         assert_eq!(tags, [Tag::Boot, Tag::Idle, Tag::Idle]);
         let rates: Vec<bool> =
@@ -234,40 +237,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_hangs_costs_its_own_readings_only() {
-        let mut work = work(vec![Box::new(Stuck), Box::new(Steady)]);
-        work.sample().await;
-        assert_eq!(lock(&work.shared).moments[0].readings.len(), 2);
+    async fn a_reading_that_takes_too_long_is_none() {
+        let mut line = line(Stuck);
+        line.sample().await;
+        assert_eq!(lock(&line.shared).moments, []);
     }
 
     #[tokio::test]
     async fn what_is_read_while_something_else_begins_belongs_to_neither() {
-        let mut work = work(vec![Box::new(Steady)]);
-        let meddler = Meddler(Arc::clone(&work.shared));
-        work.readers.push(Box::new(meddler));
-        work.sample().await;
-        assert_eq!(lock(&work.shared).moments, []);
+        let mut line = line(Steady);
+        line.reader = Box::new(Meddler(Arc::clone(&line.shared)));
+        line.sample().await;
+        assert_eq!(lock(&line.shared).moments, []);
     }
 
     #[tokio::test]
-    async fn a_running_sampler_samples_until_it_is_stopped_even_while_a_reader_hangs() {
+    async fn a_reader_that_hangs_holds_up_no_other_and_no_end() {
         let sampler = Sampler::start(Duration::from_millis(1), Instant::now());
+        sampler.add(Box::new(Stuck));
         sampler.add(Box::new(Steady));
-        let mut moments = sampler.take();
-        while moments.is_empty() {
+        let mut moments = Vec::new();
+        while moments.len() < 3 {
             tokio::task::yield_now().await;
-            moments = sampler.take();
+            moments.extend(sampler.take());
         }
         assert_eq!(moments[0].tag, Tag::Boot);
-        sampler.add(Box::new(Stuck));
         let (_, problems) = sampler.stop().await;
         assert_eq!(problems, ["it is hot"]);
-    }
-
-    #[tokio::test]
-    async fn a_moment_without_readings_is_none() {
-        let mut work = work(Vec::new());
-        work.sample().await;
-        assert_eq!(lock(&work.shared).moments, []);
     }
 }

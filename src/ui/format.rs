@@ -44,20 +44,37 @@ fn thousands(whole: &str) -> String {
     format!("{sign}{out}")
 }
 
-/// A figure with its unit: `35.2 ms`, `1,230 tokens/s`, `98.5 %` for a ratio named a rate.
-pub(crate) fn figure(value: f64, unit: &str) -> String {
+/// The figure of a metric with its unit: `35.2 ms`, `1,230 tokens/s`. A ratio reads as its name says: an acceleration `x4.4`, a
+/// drift or change `+12 %`, a share `98.5 %`.
+pub(crate) fn figure(name: &str, value: f64, unit: &str) -> String {
+    let bare = bare_figure(name, value, unit);
     match unit {
-        "tokens_per_s" => format!("{} tokens/s", number(value)),
-        "requests_per_s" => format!("{} requests/s", number(value)),
-        "ratio" => format!("x{}", number(value)),
-        "count" => number(value),
-        "bytes" => bytes(value),
-        "w" => format!("{} W", number(value)),
-        "c" => format!("{} °C", number(value)),
-        "mhz" => format!("{} MHz", number(value)),
-        other => format!("{} {other}", number(value)),
+        "tokens_per_s" => format!("{bare} tokens/s"),
+        "requests_per_s" => format!("{bare} requests/s"),
+        "ratio" if name == ACCELERATION => format!("x{bare}"),
+        "ratio" => format!("{bare} %"),
+        "count" | "bytes" => bare,
+        "w" => format!("{bare} W"),
+        "c" => format!("{bare} °C"),
+        "mhz" => format!("{bare} MHz"),
+        other => format!("{bare} {other}"),
     }
 }
+
+/// The same in the same scale without the unit, for a column or an interval beside it. A size keeps its own.
+pub(crate) fn bare_figure(name: &str, value: f64, unit: &str) -> String {
+    let is_change = name.ends_with("_drift_ratio") || name.ends_with("_change_ratio");
+    match unit {
+        "ratio" if name == ACCELERATION => number(value),
+        "ratio" if is_change => signed(value * 100.0),
+        "ratio" => number(value * 100.0),
+        "bytes" => bytes(value),
+        _ => number(value),
+    }
+}
+
+/// The one ratio that is neither a share nor a change.
+const ACCELERATION: &str = "acceleration_ratio";
 
 /// A size in the largest binary unit that leaves a number of at least one: `1.5 GiB`.
 pub(crate) fn bytes(value: f64) -> String {
@@ -73,8 +90,12 @@ pub(crate) fn bytes(value: f64) -> String {
 
 /// A signed gain in percent: `+12.3 %`, `−4.5 %`.
 pub(crate) fn gain(percent: f64) -> String {
-    let sign = if percent < 0.0 { "−" } else { "+" };
-    format!("{sign}{} %", number(percent.abs()))
+    format!("{} %", signed(percent))
+}
+
+fn signed(value: f64) -> String {
+    let sign = if value < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", number(value.abs()))
 }
 
 /// `text` shortened to `width` characters, with an ellipsis in the place of what was cut.
@@ -106,6 +127,13 @@ mod tests {
         assert_eq!(number(1_229.6), "1,230");
         assert_eq!(number(-1_234_567.0), "-1,234,567");
         assert_eq!(number(2.0), "2");
+    }
+
+    #[test]
+    fn a_ratio_reads_as_its_name_says() {
+        assert_eq!(figure("acceleration_ratio", 4.4, "ratio"), "x4.4");
+        assert_eq!(figure("e2e_drift_ratio", -0.282, "ratio"), "−28.2 %");
+        assert_eq!(figure("success_ratio", 1.0, "ratio"), "100 %");
     }
 
     #[test]

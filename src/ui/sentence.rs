@@ -1,6 +1,6 @@
 //! One line of plain text per event: what a pipe shows, and what scrolls above the bars.
 
-use crate::domain::{BootMilestone, Event, Start, TrialProgress, TrialRef};
+use crate::domain::{BootMilestone, Event, MetricPath, Start, TrialProgress, TrialRef};
 
 use super::format::{duration, figure, gain};
 
@@ -31,7 +31,8 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
                 .map(|(path, value, unit)| {
                     let short =
                         path.strip_prefix(scenario.as_str()).map_or(path.as_str(), |p| p.trim_start_matches('.'));
-                    format!("{short} {}", figure(*value, unit))
+                    let name = path.parse().map_or(String::new(), |path: MetricPath| path.name);
+                    format!("{short} {}", figure(&name, *value, unit))
                 })
                 .collect();
             let failures = if *failed > 0 { format!(", {failed} failed") } else { String::new() };

@@ -244,7 +244,7 @@ async fn verify(
     let inspect = docker.inspect_json(running).await.ok();
     let resolved = readback::resolved(&client, &log, inspect.as_ref()).await;
     if let Some(tested) = super::measured_attempt(&prepared.report).map(|attempt| &attempt.resolved) {
-        let differ: Vec<String> = resolve::engine_diff(tested, &resolved)
+        let differ: Vec<String> = resolve::diff(tested, &resolved)
             .into_iter()
             .map(|(name, was, is)| {
                 let said = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());

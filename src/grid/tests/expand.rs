@@ -191,10 +191,8 @@ proptest! {
     }
 }
 
-/// Run it alone and optimised: `cargo test --release --lib -- --ignored --nocapture a_hundred_thousand`.
 #[test]
-#[ignore = "measures; the figures mean something in a release build only"]
-fn a_hundred_thousand_points_are_read_made_checked_and_linted_in_under_a_second() {
+fn a_hundred_thousand_points_are_read_made_checked_and_linted() {
     let list = |n: usize| (0..n).map(|i| (i + 1).to_string()).collect::<Vec<_>>().join(", ");
     let rest = format!(
         "objectives: {{ a: minimize load.ttft_ms.p50 }}\nbase: {{ flags: {{ max-model-len: 131072, kv-cache-dtype: fp8, tensor-parallel-size: 2 }} }}\naxes:\n  gpu-memory-utilization: [{}]\n  enable-chunked-prefill: [on, off]\n  enable-prefix-caching: [on, off]\n  max-num-seqs: [{}]\n  max-num-batched-tokens: [{}]\n  tool-call-parser: [hermes, qwen3_xml]\nexclude:\n  - when: flags[\"enable-prefix-caching\"] == \"on\" && flags[\"gpu-memory-utilization\"] > 0.92\n  - when: flags[\"max-num-seqs\"] > 40 and flags[\"max-num-batched-tokens\"] < 5\nconfigs: [{{ name: mine, flags: {{ max-num-seqs: 7 }} }}]\n",
@@ -202,19 +200,10 @@ fn a_hundred_thousand_points_are_read_made_checked_and_linted_in_under_a_second(
         list(50),
         list(10),
     );
-    let start = std::time::Instant::now();
     let g = grid(&rest);
-    let parsed = start.elapsed();
     let kept = g.points_in_run_order().filter(|p| p.as_ref().is_ok_and(|p| p.excluded.is_none())).count();
-    let made = start.elapsed() - parsed;
     let found = lint(&g, &crate::domain::Settings::default());
-    let all = start.elapsed();
-    println!(
-        "{} points, {kept} left: parse {parsed:?}, points {made:?}, lint {:?}, all {all:?}",
-        g.count(),
-        all - parsed - made
-    );
     assert_eq!(g.count(), 100_001);
+    assert!(kept > 0 && kept < g.count(), "{kept} left by the rules");
     assert!(!found.has_errors(), "{found}");
-    assert!(all < std::time::Duration::from_millis(700), "{all:?}");
 }
