@@ -408,3 +408,24 @@ fn production_that_was_stopped_before_the_sweep_stays_stopped_under_its_own_name
     assert_eq!(inspected(&production.id, ".State.Running"), "false");
     assert_eq!(scene.containers(&[]), [production.id.as_str()]);
 }
+
+#[test]
+fn a_continued_sweep_that_cannot_even_begin_brings_production_back() {
+    let Some(scene) = Scene::new("cannot-begin") else { return };
+    scene.deploy(&Service::sim().with_flags("--sim-speed 4"));
+    scene.grid(&format!("{}{SUITE}", numbered_configs(2)));
+    let production = scene.production();
+    let vgrid = scene.run();
+    vgrid.await_line(&["c0: load "]);
+    assert!(vgrid.kill().1);
+    assert!(!scene.serves() || !scene.trials().is_empty(), "production is aside");
+    // From now on no event can be kept, not even that the sweep begins.
+    let database = rusqlite::Connection::open(scene.db()).unwrap();
+    database
+        .execute_batch("CREATE TRIGGER no_event BEFORE INSERT ON event BEGIN SELECT raise(FAIL, 'no event today'); END")
+        .unwrap();
+    drop(database);
+    let ended = scene.run().end().expect_code(70);
+    assert!(ended.stderr().contains("no event today"), "{}", ended.stderr());
+    scene.assert_restored(&production);
+}
