@@ -85,7 +85,7 @@ pub(crate) struct Sweep {
     pub(super) options: SweepOptions,
     lock: SweepLock,
     pub(super) plan: Vec<PlannedConfig>,
-    /// The plan as [`resume`] sees it.
+    /// The plan as [`crate::resume`] sees it.
     pub(super) items: Vec<PlanItem>,
     pub(super) trial_ids: Vec<TrialId>,
     /// Indices of the finalists, once they are chosen.
