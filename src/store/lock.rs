@@ -82,7 +82,7 @@ impl SweepLock {
         let holder = holder_in(&mut file);
         // The holder empties the file when it ends in order; after a kill the process is gone. Probing the lock itself could
         // make a vgrid that starts at this moment believe that it is taken.
-        holder.pid.filter(|pid| Path::new("/proc").join(pid.to_string()).exists())?;
+        holder.pid.filter(|pid| is_alive(*pid))?;
         Some(holder)
     }
 
@@ -101,7 +101,16 @@ impl Drop for SweepLock {
 }
 
 fn is_dead(holder: &Holder) -> bool {
-    holder.pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    holder.pid.is_some_and(|pid| !is_alive(pid))
+}
+
+/// Whether a process runs. One that was killed and whose parent has not asked for its end yet (a zombie, state Z in
+/// `/proc/PID/stat`; see proc(5)) does not: it holds nothing any more.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The program's name stands in parentheses and may hold any character.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn holder_in(file: &mut File) -> Holder {
@@ -145,5 +154,22 @@ mod tests {
         std::fs::write(lock_path(&db, "d"), "4294967294\n2026-01-01T00:00:00Z\nd\n").unwrap();
         assert_eq!(SweepLock::holder(&db, "d"), None);
         assert!(SweepLock::acquire(&db, "d").is_ok());
+    }
+
+    #[test]
+    fn a_killed_process_that_nobody_asked_for_its_end_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("runs.db");
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        std::fs::write(lock_path(&db, "d"), format!("{}\n2026-01-01T00:00:00Z\nd\n", child.id())).unwrap();
+        assert_eq!(SweepLock::holder(&db, "d").unwrap().pid, Some(child.id()));
+        child.kill().unwrap();
+        let began = Instant::now();
+        while SweepLock::holder(&db, "d").is_some() {
+            assert!(began.elapsed() < Duration::from_secs(60), "a zombie counts as alive");
+            std::thread::yield_now();
+        }
+        assert!(Path::new("/proc").join(child.id().to_string()).exists(), "its end was not asked for");
+        child.wait().unwrap();
     }
 }
