@@ -98,6 +98,9 @@ pub struct AttemptHistory {
     pub outcome: Option<PastOutcome>,
     /// Results that it finished and stored.
     pub finished: Vec<ResultKey>,
+    /// The phase it was in when vgrid itself died; `None` when vgrid lived to its end.
+    #[serde(default)]
+    pub died_in: Option<Phase>,
 }
 
 /// Everything that is known of one trial.
@@ -263,6 +266,21 @@ pub fn outstanding(plan: &Plan<'_>, history: &[TrialHistory], policy: &RetryPoli
         todos.push(Todo { item, start, attempt, missing, why });
     }
     todos
+}
+
+/// The phase in which vgrid died in each of the last `limit` attempts at one start of a trial, with nothing finished in any of them: it may be
+/// what kills it, and trying it for ever would cost the night. `None` where it did not.
+#[must_use]
+pub fn deadly(trial: &TrialHistory, limit: u32) -> Option<Phase> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    let last = trial.attempts.len().checked_sub(limit).map(|from| &trial.attempts[from..])?;
+    let first = last.first()?;
+    let phase = first.died_in?;
+    let in_vain = |a: &AttemptHistory| {
+        let interrupted = matches!(a.outcome, None | Some(PastOutcome::Interrupted));
+        interrupted && a.start == first.start && a.died_in == Some(phase) && a.finished.is_empty()
+    };
+    last.iter().all(in_vain).then_some(phase)
 }
 
 /// Why this start of a config of this past is to be made, or `None` when it is settled.

@@ -23,6 +23,7 @@ fn attempt(outcome: Option<PastOutcome>, finished: &[&str]) -> AttemptHistory {
         start: Start::FIRST,
         outcome,
         finished: finished.iter().map(|k| ResultKey((*k).to_owned())).collect(),
+        died_in: None,
     }
 }
 
@@ -191,7 +192,7 @@ impl World {
             if failed_items.contains(&todo.item) {
                 continue;
             }
-            let open = AttemptHistory { start: todo.start, outcome: None, finished: vec![] };
+            let open = AttemptHistory { start: todo.start, outcome: None, finished: vec![], died_in: None };
             self.trial(&planned.key).attempts.push(open);
             let mut end = Some(PastOutcome::Measured);
             let mut stop = false;
@@ -428,7 +429,7 @@ fn what_failed_for_good_is_not_started_again_and_a_failed_control_takes_nothing_
     let todos = outstanding(&plan, &history, &RetryPolicy::default());
     assert_eq!(todos, [Todo { item: 0, start: control, attempt: 2, missing: vec![0], why: Why::New }]);
     let outcome = failed(Cause::GpuOom, false);
-    history[0].attempts.push(AttemptHistory { start: control, outcome, finished: vec![] });
+    history[0].attempts.push(AttemptHistory { start: control, outcome, finished: vec![], died_in: None });
     assert_eq!(outstanding(&plan, &history, &RetryPolicy::default()), []);
 }
 
@@ -441,4 +442,26 @@ fn the_first_start_keeps_its_key_and_every_other_start_has_its_own() {
         starts.iter().map(|(purpose, number)| key.at(Start { purpose: *purpose, number: *number })).collect();
     assert_eq!(keys.len(), starts.len());
     assert!(!keys.contains(&key));
+}
+
+#[test]
+fn a_trial_in_which_vgrid_dies_again_and_again_without_getting_on_is_deadly() {
+    let died = |phase, finished: &[&str]| AttemptHistory {
+        died_in: Some(phase),
+        ..attempt(Some(PastOutcome::Interrupted), finished)
+    };
+    let startup = || died(Phase::Startup, &[]);
+    let of = |attempts: Vec<AttemptHistory>| deadly(&past(0, attempts), 3);
+    assert_eq!(of(vec![startup(), startup(), startup()]), Some(Phase::Startup));
+    assert_eq!(of(vec![startup(), startup()]), None);
+    assert_eq!(of(vec![startup(), died(Phase::Serving, &[]), startup()]), None, "another phase");
+    assert_eq!(of(vec![startup(), died(Phase::Startup, &["r0.0"]), startup()]), None, "it got on");
+    let control = AttemptHistory { start: Start { purpose: Purpose::Control, number: 1 }, ..startup() };
+    assert_eq!(of(vec![startup(), startup(), control]), None, "another start of the config");
+    let told_to_stop = attempt(Some(PastOutcome::Interrupted), &[]);
+    assert_eq!(of(vec![startup(), told_to_stop, startup()]), None, "Ctrl-C is no death");
+    assert_eq!(
+        of(vec![attempt(failed(Cause::PortInUse, true), &[]), startup(), startup(), startup()]),
+        Some(Phase::Startup)
+    );
 }

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::SweepId;
 use crate::engine::promote::{self, Applied, Prepared, RolledBack, Written};
-use crate::engine::{Planner, Teller, deployment_identity};
+use crate::engine::{Hold, Planner, Teller, deployment_identity};
 use crate::launch::DockerLauncher;
-use crate::store::{Promotion, Store, SweepLock};
+use crate::store::{Promotion, Store};
 
 use super::args::{PromoteArgs, RollbackArgs};
 use super::exit::{Exit, Stop};
@@ -61,8 +61,8 @@ pub(crate) async fn promote(args: PromoteArgs, db: &Path) -> Result<Exit, Stop> 
         }
         return Ok(Exit::Ok);
     };
-    let lock = SweepLock::acquire(db, &deployment_identity(&prepared.planner)).map_err(store_stop)?;
-    refuse_open_work(&store, lock.deployment())?;
+    let hold = Hold::take(db, &deployment_identity(&prepared.planner), Some(&docker)).map_err(store_stop)?;
+    refuse_open_work(&store, hold.in_database().deployment())?;
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let (teller, cancel) = (Teller::new(sender), CancellationToken::new());
     let work = promote::apply(&prepared, env_file, &docker, &mut store, None, (&teller, &cancel));
@@ -86,8 +86,8 @@ pub(crate) async fn rollback(args: RollbackArgs, db: &Path) -> Result<Exit, Stop
         return Err(Stop::usage(format!("{} holds no promotion to undo", db.display())));
     };
     let docker = if promote::needs_docker(&promotion) { docker(true).await? } else { None };
-    let lock = SweepLock::acquire(db, &promotion.deployment).map_err(store_stop)?;
-    if !store.open_restorations(Some(lock.deployment())).map_err(store_stop)?.is_empty() {
+    let hold = Hold::take(db, &promotion.deployment, docker.as_ref()).map_err(store_stop)?;
+    if !store.open_restorations(Some(hold.in_database().deployment())).map_err(store_stop)?.is_empty() {
         return Err(Stop::preflight(
             "a sweep was interrupted and has taken production aside; run `vgrid restore` first",
         ));

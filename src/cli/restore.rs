@@ -4,9 +4,9 @@ use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Teller, promote};
+use crate::engine::{self, Hold, Teller, promote};
 use crate::launch::{self, DockerLauncher, Launcher, Leftover, ProcessLauncher};
-use crate::store::{Store, SweepLock};
+use crate::store::Store;
 
 use super::args::{CleanArgs, RestoreArgs};
 use super::exit::{Exit, Stop};
@@ -28,7 +28,7 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
         let docker = launchers.iter().find_map(Launcher::docker);
         for promotion in &promotions {
             let mut store = Store::open(db)?;
-            let _lock = SweepLock::acquire(db, &promotion.deployment)?;
+            let _hold = Hold::take(db, &promotion.deployment, docker)?;
             let planner = super::promote::planner_of(&store, promotion);
             let why = "it was cut short, and undone by `vgrid restore`";
             promote::roll_back(docker, &mut store, promotion, planner.as_ref(), why, &teller).await?;

@@ -4,6 +4,7 @@ mod after;
 mod again;
 mod announce;
 mod error;
+mod hold;
 mod host;
 pub(crate) mod init;
 mod left;
@@ -27,6 +28,7 @@ mod twins;
 mod until;
 
 pub(crate) use error::EngineError;
+pub(crate) use hold::Hold;
 pub(crate) use observe::Observation;
 pub(crate) use plan::{PlannedConfig, Planner};
 pub(crate) use preflight::{Finding, FindingKind, Images, SIM_IMAGE, SimImage, inspect, state_folder};

@@ -1,5 +1,6 @@
 //! What serves now is noted, journaled and taken aside before the first trial, and put back and verified after the last.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 use super::plan::Planner;
 use super::record::Recorder;
 use super::sweep::Sweep;
-use super::{EngineError, Teller, after, announce, deployment_identity};
+use super::{EngineError, Hold, Teller, after, announce, deployment_identity};
 
 /// How long what served before may take to answer again: a cold boot of a large model.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -113,12 +114,14 @@ pub(crate) async fn recover(
 ) -> Result<Recovered, EngineError> {
     let mut store = Store::open(db)?;
     let open = store.open_restorations(None)?;
-    let mut locks = Vec::new();
-    for restoration in &open {
-        locks.push(SweepLock::acquire(db, &restoration.deployment)?);
+    // Only containers are ever taken aside.
+    let with_docker = launchers.iter().find(|l| l.docker().is_some());
+    let mut holds = Vec::new();
+    for deployment in open.iter().map(|r| r.deployment.as_str()).collect::<BTreeSet<_>>() {
+        holds.push(Hold::take(db, deployment, with_docker.and_then(Launcher::docker))?);
     }
-    for lock in &locks {
-        store.close_open_attempts(lock)?;
+    for hold in &holds {
+        store.close_open_attempts(hold.in_database())?;
     }
     let mut leftovers = Vec::new();
     for launcher in launchers {
@@ -133,8 +136,7 @@ pub(crate) async fn recover(
         }
     }
     let mut restored = Vec::new();
-    // Only containers are ever taken aside.
-    let Some(launcher) = launchers.iter().find(|l| l.docker().is_some()).filter(|_| !open.is_empty()) else {
+    let Some(launcher) = with_docker.filter(|_| !open.is_empty()) else {
         return Ok(Recovered { removed: leftovers.into_iter().map(|l| l.name).collect(), restored });
     };
     for restoration in &open {

@@ -11,14 +11,14 @@ use crate::domain::{Event, Outcome, ResolvedConfig, Settings, Start, SweepId, Tr
 use crate::grid::{DeploymentKind, TimeOfDay};
 use crate::launch::{self, Launcher, ReadyPolicy};
 use crate::resume::{PlanItem, Todo};
-use crate::store::{NewTrial, RunEnd, RunId, Store, SweepLock, TrialId};
+use crate::store::{NewTrial, RunEnd, RunId, Store, TrialId};
 
 use super::left::plan_item;
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
-use super::{EngineError, Teller, after, announce, score, settle, twins};
+use super::{EngineError, Hold, Teller, after, announce, score, settle, twins};
 
 /// What the user asked of this run of the sweep.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,7 @@ pub(crate) struct Sweep {
     pub(super) image_ids: HashMap<String, String>,
     pub(super) db_label: String,
     pub(super) options: SweepOptions,
-    lock: SweepLock,
+    hold: Hold,
     pub(super) plan: Vec<PlannedConfig>,
     /// The plan as [`crate::resume`] sees it.
     pub(super) items: Vec<PlanItem>,
@@ -123,8 +123,8 @@ impl Sweep {
         let (teller, cancel) = control;
         let deployment = deployment_identity(&planner);
         let mut store = Store::open(db)?;
-        let lock = SweepLock::acquire(db, &deployment)?;
-        store.close_open_attempts(&lock)?;
+        let hold = Hold::take(db, &deployment, launcher.docker())?;
+        store.close_open_attempts(hold.in_database())?;
         let plan: Vec<PlannedConfig> = planner.configs(&image_ids).collect::<Result<_, _>>()?;
         let identity = identity(&planner, &plan, &image_ids);
         let found = match options.resume {
@@ -161,7 +161,7 @@ impl Sweep {
             image_ids,
             db_label,
             options,
-            lock,
+            hold,
             plan,
             items,
             trial_ids,
@@ -273,6 +273,12 @@ impl Sweep {
     fn settle_what_is_complete(&mut self) -> Result<(), EngineError> {
         let trials: Vec<_> = self.plan.iter().zip(self.trial_ids.iter().copied()).collect();
         settle::settle_complete(&mut self.store, self.id, &self.planner.suite, &trials)?;
+        let deaths = self.planner.grid.limits.deaths;
+        for (name, phase) in settle::settle_deadly(&mut self.store, self.id, deaths, &trials)? {
+            let died = format!("vgrid died {deaths} times in a row during the {phase} of {name}");
+            let text = format!("{died}: it counts as failed, and the sweep goes on without it");
+            self.recorder.record(&mut self.store, Event::Warning { text })?;
+        }
         score::judge_gates(&self.planner, &mut self.store, self.id, None)?;
         Ok(())
     }
@@ -377,7 +383,7 @@ impl Sweep {
 
     /// The deployment's identity.
     pub(super) fn deployment(&self) -> String {
-        self.lock.deployment().to_owned()
+        self.hold.in_database().deployment().to_owned()
     }
 }
 

@@ -33,4 +33,16 @@ mod tests {
         let early = at("2026-11-25T05:00[Europe/Paris]");
         assert_eq!(seconds_between(seven, &early, &at("2026-11-25T06:00[Europe/Paris]")), 3600.0);
     }
+
+    #[test]
+    fn after_a_jump_of_the_clock_the_hour_is_the_one_that_the_clock_now_shows() {
+        let seven = TimeOfDay { hour: 7, minute: 0 };
+        let evening = at("2026-11-24T22:00[Europe/Paris]");
+        // Set back by a day, as a machine does that got its time from the network late: the end stays the same morning.
+        assert_eq!(seconds_between(seven, &evening, &at("2026-11-23T22:00[Europe/Paris]")), 33.0 * 3600.0);
+        assert!(seconds_between(seven, &evening, &at("2026-11-26T00:00[Europe/Paris]")) < 0.0);
+        // The night in which the clocks go back has an hour more.
+        let before = at("2026-10-24T23:00[Europe/Paris]");
+        assert_eq!(seconds_between(seven, &before, &before), 9.0 * 3600.0);
+    }
 }

@@ -47,7 +47,7 @@ pub(super) const ORDER: &[&str] = &["shuffled"];
 pub(super) const SUITE: &[&str] = &["name", "base"];
 
 /// `limits`.
-pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "identical_failures", "retries"];
+pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "identical_failures", "retries", "deaths"];
 
 /// An item of `notify`.
 pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "retries"];

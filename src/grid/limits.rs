@@ -22,6 +22,9 @@ pub struct Limits {
     pub identical_failures: u32,
     /// Further attempts at a trial whose failure may pass by itself; default 1.
     pub retries: u32,
+    /// Deaths of vgrid itself in one trial, one after another in the same phase and with nothing finished, after which the trial counts
+    /// as failed; default 3.
+    pub deaths: u32,
 }
 
 impl Default for Limits {
@@ -33,6 +36,7 @@ impl Default for Limits {
             until: None,
             identical_failures: 3,
             retries: 1,
+            deaths: 3,
         }
     }
 }
@@ -106,9 +110,11 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
             Err(why) => reader.error(value.span.error("bad-time", why).help("a local time of day, e.g. \"07:00\"")),
         }
     }
-    for (key, slot, least) in
-        [("identical_failures", &mut limits.identical_failures, 1), ("retries", &mut limits.retries, 0)]
-    {
+    for (key, slot, least) in [
+        ("identical_failures", &mut limits.identical_failures, 1),
+        ("retries", &mut limits.retries, 0),
+        ("deaths", &mut limits.deaths, 1),
+    ] {
         if let Some(number) = present(node, key).and_then(|v| reader.whole(v, &format!("`limits.{key}`"), least, 1_000))
         {
             *slot = number as u32;

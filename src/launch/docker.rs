@@ -61,6 +61,12 @@ impl DockerLauncher {
         format!("Docker {} (API {}.{}) at {}", c.engine_version, c.api.0, c.api.1, c.address.url())
     }
 
+    /// Where the daemon is, as a URL.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.connection.address.url()
+    }
+
     /// Everything that can be known to be wrong before Docker is asked to create anything: bind sources, declared volumes and
     /// networks, dependencies, image. Touches nothing.
     ///

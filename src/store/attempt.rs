@@ -173,6 +173,32 @@ impl Store {
         })
     }
 
+    /// Counts a trial's last attempt as failed, when it was interrupted. Whether there was such an attempt.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn settle_as_failed(&mut self, trial: TrialId, failure: &Failure) -> Result<bool, StoreError> {
+        let explain = self.explain("settle a trial");
+        self.write(|tx| {
+            let last: Option<i64> = tx
+                .query_row(
+                    "SELECT id FROM attempt WHERE outcome = 'interrupted' AND id =
+                       (SELECT id FROM attempt WHERE trial_id = ?1 ORDER BY number DESC LIMIT 1)",
+                    [trial.0],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(last) = last else { return Ok(false) };
+            tx.execute(
+                "UPDATE attempt SET outcome = 'failed', cause = ?2, remedy = ?3, transient = ?4 WHERE id = ?1",
+                params![last, failure.cause.as_str(), failure.remedy, failure.transient],
+            )?;
+            insert_evidence(tx, AttemptId(last), failure)?;
+            Ok(true)
+        })
+        .map_err(explain)
+    }
+
     /// Stores what became of each gate for a trial; replaces what an earlier evaluation said. Gates that the sweep does not have
     /// are an error, so that none is lost.
     ///

@@ -30,8 +30,10 @@ impl Store {
         }
         let mut attempts: HashMap<i64, Vec<AttemptHistory>> = HashMap::new();
         let mut statement = self.conn.prepare_cached(
-            "SELECT a.id, a.trial_id, a.outcome, a.cause, a.phase, a.transient, a.purpose, a.start_number
-             FROM attempt a JOIN trial t ON t.id = a.trial_id WHERE t.sweep_id = ?1 ORDER BY a.trial_id, a.number",
+            "SELECT a.id, a.trial_id, a.outcome, a.cause, a.phase, a.transient, a.purpose, a.start_number,
+               CASE WHEN a.outcome = 'interrupted' AND r.ended = 'crashed' THEN a.phase END AS died_in
+             FROM attempt a JOIN trial t ON t.id = a.trial_id JOIN sweep_run r ON r.id = a.run_id
+             WHERE t.sweep_id = ?1 ORDER BY a.trial_id, a.number",
         )?;
         let mut rows = statement.query([sweep.0])?;
         while let Some(row) = rows.next()? {
@@ -39,6 +41,7 @@ impl Store {
                 start: start(row)?,
                 outcome: past_outcome(row)?,
                 finished: finished.remove(&row.get("id")?).unwrap_or_default(),
+                died_in: parsed_opt(row, "died_in")?,
             };
             attempts.entry(row.get("trial_id")?).or_default().push(history);
         }

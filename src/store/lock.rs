@@ -2,7 +2,7 @@
 //!
 //! An advisory lock of the operating system on a file beside the database. It goes when its process goes, however that ends, so
 //! holding it proves that every open attempt of this deployment in this database belongs to a dead process. Two databases
-//! do not know of each other; the launcher's labels do.
+//! do not know of each other here; [`super::MachineLock`] does.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,6 +27,60 @@ pub struct Holder {
     pub pid: Option<u32>,
     /// When it took the lock, RFC 3339, UTC.
     pub since: Option<String>,
+    /// Which process of that number it was.
+    living: Option<Living>,
+}
+
+/// What tells a process from a later one that got the same number: the boot of the machine, and when the process started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Living {
+    boot_id: String,
+    start_ticks: u64,
+}
+
+impl Living {
+    /// The process of this number, when there is one and the system tells.
+    fn of(pid: u32) -> Option<Self> {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc(5): the name in parentheses may hold anything; the start is the 22nd field, the 20th behind it.
+        let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { boot_id, start_ticks })
+    }
+
+    /// This process.
+    pub(super) fn this() -> Option<Self> {
+        Self::of(std::process::id())
+    }
+}
+
+impl Holder {
+    /// How many lines of a lock file [`Self::lines`] are.
+    pub(super) const LINES: usize = 3;
+
+    /// What this process writes into a lock file about itself.
+    pub(super) fn lines(since: &str, living: Option<Living>) -> String {
+        let living = living.map(|l| format!("{} {}", l.boot_id, l.start_ticks)).unwrap_or_default();
+        format!("{}\n{since}\n{living}\n", std::process::id())
+    }
+
+    /// What a lock file says of its holder; a file that says nothing is of an unknown one.
+    pub(super) fn read(text: &str) -> Self {
+        let mut lines = text.lines();
+        let pid = lines.next().and_then(|l| l.parse().ok());
+        let since = lines.next().map(str::to_owned);
+        let living = lines.next().and_then(|l| {
+            let (boot_id, start) = l.split_once(' ')?;
+            Some(Living { boot_id: boot_id.to_owned(), start_ticks: start.parse().ok()? })
+        });
+        Self { pid, since, living }
+    }
+
+    /// Whether the process that wrote this is there no more: its number is free, or another process has it now.
+    fn is_dead(&self) -> bool {
+        let Some(pid) = self.pid else { return false };
+        !is_alive(pid) || self.living.as_ref().is_some_and(|then| Living::of(pid).is_some_and(|now| now != *then))
+    }
 }
 
 impl fmt::Display for Holder {
@@ -56,21 +110,11 @@ impl SweepLock {
         let failed = |source| StoreError::Lock { path: lock_path.clone(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(failed)?;
-        let began = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {
-                    let holder = holder_in(&mut file);
-                    if !is_dead(&holder) || began.elapsed() > LAST_BREATH {
-                        return Err(StoreError::InUse { path: path.to_owned(), holder });
-                    }
-                    std::thread::sleep(LOOK);
-                }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
+        match take(&mut file).map_err(failed)? {
+            Ok(()) => {}
+            Err(holder) => return Err(StoreError::InUse { path: path.to_owned(), holder }),
         }
-        let text = format!("{}\n{}\n{deployment}\n", std::process::id(), now());
+        let text = format!("{}{deployment}\n", Holder::lines(&now(), Living::this()));
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
         Ok(Self { file, deployment: deployment.to_owned() })
     }
@@ -82,8 +126,7 @@ impl SweepLock {
         let holder = holder_in(&mut file);
         // The holder empties the file when it ends in order; after a kill the process is gone. Probing the lock itself could
         // make a vgrid that starts at this moment believe that it is taken.
-        holder.pid.filter(|pid| is_alive(*pid))?;
-        Some(holder)
+        (holder.pid.is_some() && !holder.is_dead()).then_some(holder)
     }
 
     /// The deployment that is locked.
@@ -100,10 +143,6 @@ impl Drop for SweepLock {
     }
 }
 
-fn is_dead(holder: &Holder) -> bool {
-    holder.pid.is_some_and(|pid| !is_alive(pid))
-}
-
 /// Whether a process runs. One that was killed and whose parent has not asked for its end yet (a zombie, state Z in
 /// `/proc/PID/stat`; see proc(5)) does not: it holds nothing any more.
 fn is_alive(pid: u32) -> bool {
@@ -113,12 +152,29 @@ fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// Locks the file, or says who holds it.
+pub(super) fn take(file: &mut File) -> std::io::Result<Result<(), Holder>> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Ok(())),
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder_in(file);
+                if !holder.is_dead() || began.elapsed() > LAST_BREATH {
+                    return Ok(Err(holder));
+                }
+                std::thread::sleep(LOOK);
+            }
+            Err(TryLockError::Error(source)) => return Err(source),
+        }
+    }
+}
+
 fn holder_in(file: &mut File) -> Holder {
     let mut text = String::new();
     // An unreadable holder is an unknown holder.
     let _ = file.rewind().and_then(|()| file.read_to_string(&mut text));
-    let mut lines = text.lines();
-    Holder { pid: lines.next().and_then(|l| l.parse().ok()), since: lines.next().map(str::to_owned) }
+    Holder::read(&text)
 }
 
 /// `runs.db-<hash of the deployment>.lock`: covered by the `runs.db-*` that users already ignore for the write-ahead log.
@@ -171,5 +227,22 @@ mod tests {
         }
         assert!(Path::new("/proc").join(child.id().to_string()).exists(), "its end was not asked for");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_later_process_with_the_number_of_a_dead_holder_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("runs.db");
+        let us = Living::this().unwrap();
+        let earlier = Living { start_ticks: us.start_ticks - 1, ..us.clone() };
+        let before_the_boot = Living { boot_id: "another".to_owned(), ..us.clone() };
+        for (who, is_us) in [(earlier, false), (before_the_boot, false), (us, true)] {
+            let text = format!("{}d\n", Holder::lines("2026-01-01T00:00:00Z", Some(who.clone())));
+            std::fs::write(lock_path(&db, "d"), text).unwrap();
+            assert_eq!(SweepLock::holder(&db, "d").is_some(), is_us, "{who:?}");
+        }
+        // Written by a vgrid that did not tell them apart yet: the number alone counts.
+        std::fs::write(lock_path(&db, "d"), format!("{}\n2026-01-01T00:00:00Z\nd\n", std::process::id())).unwrap();
+        assert!(SweepLock::holder(&db, "d").is_some());
     }
 }

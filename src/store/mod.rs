@@ -12,6 +12,7 @@ mod event;
 mod export;
 mod history;
 mod lock;
+mod machine_lock;
 mod migrate;
 mod models;
 mod open;
@@ -41,6 +42,7 @@ pub use error::StoreError;
 pub use event::EventLog;
 pub use export::TableReader;
 pub use lock::SweepLock;
+pub use machine_lock::MachineLock;
 pub use models::{
     AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
     TelemetrySample, Timings, TrialId, TrialRow, TrialState,

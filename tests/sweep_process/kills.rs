@@ -15,7 +15,8 @@ const LINES: usize = 16;
 fn killed_again_and_again(seed: u64, kills: usize, repeats: &str, results_of_all: usize) -> usize {
     let mut random = StdRng::seed_from_u64(seed);
     let scene = Scene::new();
-    scene.grid(&[], &format!("{}{SUITE}{repeats}", configs(4)));
+    // A kill is no fault of the config, however often it hits the same one.
+    scene.grid(&[], &format!("{}{SUITE}limits: {{ deaths: 1000 }}\n{repeats}", configs(4)));
     let mut known: Vec<String> = Vec::new();
     let mut hit = 0;
     for _ in 0..kills {
@@ -91,4 +92,23 @@ fn after_a_kill_status_does_not_say_that_the_sweep_runs() {
     status.says(&["sweep 1 of scene is interrupted"]);
     let json = scene.run(["status", "--json"]).ok().json();
     assert_eq!((&json["sweep"]["state"], &json["process"]), (&"interrupted".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn a_trial_in_which_vgrid_dies_again_and_again_fails_and_the_sweep_goes_on_without_it() {
+    let scene = Scene::new();
+    let body =
+        format!("configs:\n  - {{ name: deadly, flags: {{ sim-fail: hang_start }} }}\n  - {{ name: good }}\n{SUITE}");
+    scene.grid(&[], &body);
+    for _ in 0..3 {
+        let sweep = scene.start(&["run", "grid.yaml"]);
+        sweep.wait_for("deadly: loading weights");
+        sweep.kill();
+    }
+    scene.sweep(&[]).code(2).says(&["vgrid died 3 times in a row during the startup of deadly"]);
+    assert_eq!(scene.states(), ["deadly: failed (engine_dead)", "good: measured"]);
+    assert_eq!(scene.count("SELECT count(*) FROM attempt"), 4);
+    scene.run(["show", "deadly"]).ok().says(&["vgrid itself died 3 times", "dmesg"]);
+    scene.sweep(&[]).code(2).says(&["nothing is left to measure"]);
+    scene.assert_no_sim_is_left();
 }
