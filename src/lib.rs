@@ -23,6 +23,7 @@ mod store;
 mod telemetry;
 
 mod engine;
+mod report;
 
 mod cli;
 mod ui;

@@ -9,8 +9,6 @@
 
 mod common;
 
-#[path = "cli/bench.rs"]
-mod bench;
 #[path = "cli/compose.rs"]
 mod compose;
 #[path = "cli/diagnose.rs"]
@@ -149,6 +147,7 @@ fn completions_and_the_manual_name_every_command() {
         "resume",
         "status",
         "champions",
+        "compare",
         "show",
         "logs",
         "diagnose",
@@ -156,6 +155,7 @@ fn completions_and_the_manual_name_every_command() {
         "compose",
         "import",
         "export",
+        "report",
         "restore",
         "clean",
         "sim",

@@ -23,7 +23,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["ui"]),
     ("granit_parser", &["yaml.rs"]),
     ("clap", &["cli"]),
-    ("comfy_table", &["cli", "report"]),
+    ("comfy_table", &["cli"]),
+    ("minijinja", &["grid", "report"]),
 ];
 
 fn root() -> PathBuf {

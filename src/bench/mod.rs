@@ -28,8 +28,6 @@ mod visits;
 mod window;
 
 #[cfg(test)]
-mod assembly_tests;
-#[cfg(test)]
 mod over_time_tests;
 #[cfg(test)]
 mod profile_tests;

@@ -11,7 +11,6 @@ use super::selfcheck::{SelfCheck, SelfReport};
 
 mod documented;
 mod load;
-mod open_loop;
 mod over_time;
 mod shaped;
 mod shapes;

@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Status(SweepArgs),
     /// Ranking, champions, gains against the baseline, ties
     Champions(ChampionsArgs),
+    /// Configs side by side: what differs in what really runs, each figure, and whether the difference is real
+    Compare(CompareArgs),
     /// Everything about one trial
     Show(TrialArgs),
     /// The engine's log of one trial
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write a sweep's tables and views as CSV or JSON lines, for pandas, DuckDB or a spreadsheet
     Export(ExportArgs),
+    /// One page about a sweep: verdict, charts, effects, failures, limitations
+    Report(ReportArgs),
     /// Put back what served before an interrupted sweep, and verify it
     Restore(RestoreArgs),
     /// Remove leftover trial containers that carry vgrid's labels, and nothing else
@@ -181,6 +185,22 @@ pub(crate) struct ChampionsArgs {
     /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
     #[arg(long, value_name = "METRIC")]
     pub(crate) by: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The trials: names, keys or numbers; SWEEP:NAME looks in another sweep. The first is what the others are compared with
+    #[arg(required = true, num_args = 2.., value_name = "TRIAL")]
+    pub(crate) trials: Vec<String>,
+    /// Look in this sweep [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) sweep: Option<i64>,
+    /// Show every figure, not only medians, 95th percentiles and rates
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -345,6 +365,31 @@ pub(crate) enum ExportFormat {
     Csv,
     /// One JSON object a line; what was not measured is null
     Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The sweep's number [default: the newest]
+    pub(crate) sweep: Option<i64>,
+    /// The format
+    #[arg(long, value_enum, default_value_t = ReportFormat::Html)]
+    pub(crate) format: ReportFormat,
+    /// The file to write; `-` is standard output [default: vgrid-sweep-N.html; standard output for the other formats]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One file that any browser opens, with charts; it loads nothing
+    Html,
+    /// Verdict and tables, for a wiki or a merge request
+    Md,
+    /// The table of configs, one line each, for a spreadsheet
+    Csv,
+    /// Everything that the page shows, as data
+    Json,
 }
 
 #[derive(Debug, Args)]

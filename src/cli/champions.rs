@@ -72,10 +72,7 @@ fn objective_by(text: &str) -> Result<Objective, Stop> {
         None => (None, text),
     };
     let metric: MetricPath = metric.trim().parse().map_err(|e| Stop::usage(format!("--by: {e}")))?;
-    // Latencies and other times are better when small; rates, ratios and counts of tokens when large.
-    let small_is_better =
-        metric.name.ends_with("_ms") || metric.name.ends_with("_s") && !metric.name.ends_with("_per_s");
-    let by_name = if small_is_better { Direction::Minimize } else { Direction::Maximize };
+    let by_name = Direction::usual_for(&metric);
     Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
 }
 

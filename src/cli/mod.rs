@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod champions;
 mod check;
+mod compare;
 mod compose;
 mod diagnose;
 mod drive;
@@ -16,6 +17,7 @@ mod logs;
 mod plan;
 mod print;
 mod promote;
+mod report;
 mod restore;
 mod run;
 mod show;
@@ -80,6 +82,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Resume(args) => run::resume(args, db).await,
         Command::Status(args) => status::status(&args, db),
         Command::Champions(args) => champions::champions(&args, db),
+        Command::Compare(args) => compare::compare(&args, db),
         Command::Show(args) => show::show(&args, db),
         Command::Logs(args) => logs::logs(&args, db),
         Command::Diagnose(args) => diagnose::diagnose(&args).await,
@@ -89,6 +92,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Rollback(args) => promote::rollback(args, db).await,
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args, db),
+        Command::Report(args) => report::report(&args, db),
         Command::Restore(args) => restore::restore(&args, db).await,
         Command::Clean(args) => restore::clean(&args, db).await,
         Command::Sim(args) => {

@@ -47,6 +47,11 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// Whether a line has room for intervals beside the figures.
+pub(crate) fn is_wide() -> bool {
+    table(&[]).width().is_none_or(|width| width >= 140)
+}
+
 /// The table's text without blanks at the ends of its lines.
 pub(crate) fn text_of(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();

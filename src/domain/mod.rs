@@ -9,6 +9,7 @@ mod load_spec;
 mod metric;
 mod objective;
 mod outcome;
+pub(crate) mod reading;
 mod redact;
 mod request;
 mod resolved;

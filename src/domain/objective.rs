@@ -25,3 +25,14 @@ pub struct Objective {
     /// What it looks at.
     pub metric: MetricPath,
 }
+
+impl Direction {
+    /// Which way is better for a metric, by its unit: latencies and other times are better when small; rates, ratios and counts when
+    /// large.
+    #[must_use]
+    pub fn usual_for(metric: &MetricPath) -> Self {
+        let name = metric.name.as_str();
+        let is_time = name.ends_with("_ms") || name.ends_with("_s") && !name.ends_with("_per_s");
+        if is_time { Self::Minimize } else { Self::Maximize }
+    }
+}

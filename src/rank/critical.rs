@@ -90,7 +90,7 @@ pub struct Spread {
 
 impl Spread {
     /// v of the formula above, and n - 1; `None` for a figure that separates from nothing.
-    fn variance(self) -> Option<(f64, f64)> {
+    pub(super) fn variance(self) -> Option<(f64, f64)> {
         let half = self.half_width.filter(|_| self.samples >= 2)?.max(0.0);
         let n = self.samples as f64;
         Some((half * half * n / (n - 1.0), n - 1.0))

@@ -11,9 +11,12 @@
 //! Adding a config can never replace a leader that is better than it; it can turn a champion into a tie, because more
 //! configs are more chances for noise to win.
 
+mod criteria;
 mod critical;
+mod effects;
 mod finalists;
 mod judge;
+mod pareto;
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
+pub use criteria::criteria;
 pub use critical::{Spread, critical_table, separated};
+pub(crate) use effects::by_number;
+pub use effects::{Effect, Interaction, Point, effects, interactions};
 pub use finalists::finalists;
 pub use judge::{rank, rank_all};
+pub use pareto::pareto_front;
 
 text_enum! {
     /// What became of one gate for one config.

@@ -76,9 +76,15 @@ pub fn twins(configs: &[(&str, &ResolvedConfig)]) -> Vec<Vec<String>> {
     groups.into_iter().map(|(_, names)| names).filter(|names| names.len() > 1).collect()
 }
 
+/// Whether a fact of this name makes an engine what it is; names, places and what was measured do not.
+#[must_use]
+pub fn speaks_of_the_engine(name: &str) -> bool {
+    !NOT_OF_THE_ENGINE.contains(&name)
+}
+
 /// The facts that make an engine what it is, values in canonical form.
 fn engine_facts(config: &ResolvedConfig) -> BTreeMap<&str, String> {
-    let of_engine = config.facts.iter().filter(|(name, _)| !NOT_OF_THE_ENGINE.contains(&name.as_str()));
+    let of_engine = config.facts.iter().filter(|(name, _)| speaks_of_the_engine(name));
     of_engine.map(|(name, fact)| (name.as_str(), super::canonical::canonical(name, &fact.value))).collect()
 }
 

@@ -7,5 +7,6 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use compare::{diff, mismatches, twins};
+pub use canonical::{canonical, same_value};
+pub use compare::{diff, mismatches, speaks_of_the_engine, twins};
 pub use read::{Sources, read};

@@ -63,10 +63,6 @@ impl Store {
     ///
     /// # Errors
     /// There is no such sweep, or the database cannot be read.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the report will print the suite as registered; tests read it back")
-    )]
     pub fn suite(&self, sweep: SweepId) -> Result<Suite, StoreError> {
         self.conn
             .query_row("SELECT suite_json FROM sweep WHERE id = ?1", [sweep.0], |row| from_json(row, "suite_json"))

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod chunks;
+mod digest;
 mod error;
 mod event;
 mod export;
@@ -38,14 +39,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+pub use digest::{RequestSample, RunRow};
 pub use error::StoreError;
 pub use event::EventLog;
 pub use export::TableReader;
 pub use lock::SweepLock;
 pub use machine_lock::MachineLock;
 pub use models::{
-    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, SweepRow, SweepState,
-    TelemetrySample, Timings, TrialId, TrialRow, TrialState,
+    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, ScenarioResultId, SweepRow,
+    SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use show::{AttemptReport, ScenarioReport, TelemetryRow, TrialReport};

@@ -22,5 +22,5 @@ pub use judgement::judge;
 pub use owner::Trial;
 pub use readers::{ContainerReader, EngineReader, Fetch, GpuReader, GpuWays, Usage};
 pub use sampler::Sampler;
-pub use series::{Moment, Reading, Tag};
+pub use series::{Moment, Reading, Series, Tag};
 pub use smi::COMMAND as SMI_COMMAND;

@@ -1,7 +1,7 @@
 //! Progress bars on a terminal, plain lines in a pipe: both drawn from events alone.
 
 mod bars;
-pub(crate) mod format;
+pub(crate) use crate::domain::reading as format;
 mod lines;
 mod sentence;
 

@@ -48,16 +48,26 @@ fn thousands(whole: &str) -> String {
 /// drift or change `+12 %`, a share `98.5 %`.
 pub(crate) fn figure(name: &str, value: f64, unit: &str) -> String {
     let bare = bare_figure(name, value, unit);
+    match unit_text(name, unit) {
+        "" => bare,
+        FACTOR => format!("{FACTOR}{bare}"),
+        unit => format!("{bare} {unit}"),
+    }
+}
+
+/// The unit as a person writes it beside a bare figure: `ms`, `tokens/s`, `%`, `x` for a factor, nothing for a count or a size.
+pub(crate) fn unit_text<'a>(name: &str, unit: &'a str) -> &'a str {
     match unit {
-        "tokens_per_s" => format!("{bare} tokens/s"),
-        "requests_per_s" => format!("{bare} requests/s"),
-        "ratio" if name == ACCELERATION => format!("x{bare}"),
-        "ratio" => format!("{bare} %"),
-        "count" | "bytes" => bare,
-        "w" => format!("{bare} W"),
-        "c" => format!("{bare} °C"),
-        "mhz" => format!("{bare} MHz"),
-        other => format!("{bare} {other}"),
+        "tokens_per_s" => "tokens/s",
+        "requests_per_s" => "requests/s",
+        "ms_per_turn" => "ms/turn",
+        "ratio" if name == ACCELERATION => FACTOR,
+        "ratio" => "%",
+        "count" | "bytes" => "",
+        "w" => "W",
+        "c" => "°C",
+        "mhz" => "MHz",
+        other => other,
     }
 }
 
@@ -72,6 +82,9 @@ pub(crate) fn bare_figure(name: &str, value: f64, unit: &str) -> String {
         _ => number(value),
     }
 }
+
+/// The unit of a factor, which stands before it.
+const FACTOR: &str = "x";
 
 /// The one ratio that is neither a share nor a change.
 const ACCELERATION: &str = "acceleration_ratio";

@@ -1,0 +1,214 @@
+//! `vgrid compare`: configs side by side.
+
+use std::path::Path;
+
+use owo_colors::OwoColorize;
+
+use crate::domain::{SweepId, Verdict};
+use crate::report::{Comparison, Difference, FigureLine, compare as side_by_side};
+use crate::store::{Store, TrialId, TrialReport};
+use crate::ui::format::{bare_figure, duration, figure, gain, number, shorten};
+
+use super::args::CompareArgs;
+use super::exit::{Exit, Stop};
+use super::print;
+use super::run::store_stop;
+
+/// Statistics that are shown without `--all`.
+const SHOWN: &[&str] = &["p50", "p95"];
+
+/// Figures that are shown with `--all` only: about the load itself, or in step with another figure.
+const ONLY_WITH_ALL: &[&str] = &[
+    "achieved_concurrency",
+    "client_cpu_ratio",
+    "client_lag_ms",
+    "e2e_ms",
+    "input_tokens_per_s",
+    "itl_ms",
+    "queue_ms",
+    "requests_per_s",
+    "tokens_per_chunk",
+    "whole_run_output_tokens_per_s",
+];
+
+/// Prints the comparison.
+pub(crate) fn compare(args: &CompareArgs, db: &Path) -> Result<Exit, Stop> {
+    let store = Store::open_read_only(db).map_err(store_stop)?;
+    let ids: Vec<TrialId> =
+        args.trials.iter().map(|wanted| find(&store, args.sweep, wanted)).collect::<Result<_, _>>()?;
+    if let Some(twice) = ids.iter().enumerate().find(|(i, id)| ids[..*i].contains(id)) {
+        return Err(Stop::usage(format!("`{}` is named twice; name different trials", args.trials[twice.0])));
+    }
+    let trials: Vec<TrialReport> =
+        ids.iter().map(|id| store.show(*id)).collect::<Result<_, _>>().map_err(store_stop)?;
+    let figures: Vec<_> = ids.iter().map(|id| store.figures(*id)).collect::<Result<_, _>>().map_err(store_stop)?;
+    let comparison = side_by_side(&trials, &figures);
+    if args.json {
+        print::json(&comparison)?;
+    } else {
+        print::out(render(&comparison, args.all));
+    }
+    Ok(Exit::Ok)
+}
+
+/// `NAME` in the sweep of the arguments, or `SWEEP:NAME`. A config's name holds no colon.
+fn find(store: &Store, sweep: Option<i64>, wanted: &str) -> Result<TrialId, Stop> {
+    let (sweep, name) = match wanted.split_once(':') {
+        Some((number, name)) => {
+            let number =
+                number.parse().map_err(|_| Stop::usage(format!("`{number}` in `{wanted}` is no sweep's number")))?;
+            (Some(number), name)
+        }
+        None => (sweep, wanted),
+    };
+    store.find_trial(sweep.map(SweepId), name).map_err(store_stop)
+}
+
+fn render(c: &Comparison, all: bool) -> String {
+    let mut out = vec![configs(c)];
+    if !c.settings.is_empty() {
+        out.push(format!("{}\n{}", "what differs".bold(), settings(c)));
+    }
+    for warning in &c.warnings {
+        out.push(format!("{} {warning}", "note:".yellow()));
+    }
+    let shown: Vec<&FigureLine> = c.figures.iter().filter(|line| all || is_shown(line)).collect();
+    for scenario in scenarios(&shown) {
+        out.push(format!("{}\n{}", scenario.bold(), figures(c, &shown, scenario)));
+    }
+    if shown.len() < c.figures.len() {
+        out.push(format!("{} more figures with --all", c.figures.len() - shown.len()).dimmed().to_string());
+    }
+    if c.figures.is_empty() {
+        out.push("they have no figure in common".to_owned());
+    }
+    if !c.counters.is_empty() {
+        out.push(format!("{}\n{}", "engine counters".bold(), counters(c)));
+    }
+    out.join("\n\n")
+}
+
+fn is_shown(line: &FigureLine) -> bool {
+    let statistic = line.metric.statistic.as_deref().is_none_or(|s| SHOWN.contains(&s));
+    statistic && !ONLY_WITH_ALL.contains(&line.metric.name.as_str())
+}
+
+/// A letter per config, so that the columns of figures stay narrow.
+fn letter(index: usize) -> String {
+    char::from_u32('A' as u32 + index as u32)
+        .filter(char::is_ascii_uppercase)
+        .map_or_else(|| format!("#{}", index + 1), String::from)
+}
+
+fn configs(c: &Comparison) -> String {
+    let several_sweeps = c.configs.iter().any(|x| x.sweep != c.configs[0].sweep);
+    let mut table = print::table(&["", "config", "state", "ready", ""]);
+    for (index, config) in c.configs.iter().enumerate() {
+        let mut remarks = Vec::new();
+        if config.is_baseline {
+            remarks.push("baseline".to_owned());
+        }
+        if several_sweeps {
+            remarks.push(format!("sweep {}", config.sweep));
+        }
+        table.add_row([
+            letter(index),
+            config.name.clone(),
+            config.state.to_string(),
+            config.ready_s.map(duration).unwrap_or_default(),
+            remarks.join(", "),
+        ]);
+    }
+    print::text_of(&table)
+}
+
+fn settings(c: &Comparison) -> String {
+    let header: Vec<String> = std::iter::once("setting".to_owned()).chain((0..c.configs.len()).map(letter)).collect();
+    let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for difference in &c.settings {
+        let values = difference.values.iter().map(|v| match v {
+            Some(value) => shorten(value, 40),
+            None if difference.resolved => "not said".to_owned(),
+            None => "as deployed".to_owned(),
+        });
+        let name = if difference.resolved { difference.name.clone() } else { format!("{} (asked)", difference.name) };
+        table.add_row(std::iter::once(name).chain(values));
+    }
+    print::text_of(&table)
+}
+
+fn scenarios<'a>(lines: &[&'a FigureLine]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for line in lines {
+        let name = line.metric.scenario.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
+    let mut header = vec!["metric".to_owned(), letter(0)];
+    for index in 1..c.configs.len() {
+        header.extend([letter(index), format!("{} - {}", letter(index), letter(0)), String::new()]);
+    }
+    let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for line in lines.iter().filter(|l| l.metric.scenario.as_str() == scenario) {
+        let path = line.metric.to_string();
+        let name = path.strip_prefix(scenario).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
+        let mut row = vec![name];
+        for (index, value) in line.values.iter().enumerate() {
+            row.push(value.as_ref().map(|v| with_interval(v, line)).unwrap_or_default());
+            if index > 0 {
+                let against = value.as_ref().and_then(|v| v.against_first.as_ref());
+                let invalid = line.values.iter().flatten().any(|v| v.verdict == Verdict::Invalid);
+                row.extend(against.map_or_else(|| [String::new(), String::new()], |d| difference(d, line, invalid)));
+            }
+        }
+        table.add_row(row);
+    }
+    print::text_of(&table)
+}
+
+/// On a wide terminal the interval stands behind the figure, on a narrow one under it.
+fn with_interval(v: &crate::report::ComparedFigure, line: &FigureLine) -> String {
+    let (name, unit) = (line.metric.name.as_str(), line.unit.as_str());
+    let mut text = figure(name, v.value, unit);
+    if let (Some(low), Some(high)) = (v.ci_low, v.ci_high) {
+        let gap = if print::is_wide() { "  " } else { "\n" };
+        text.push_str(&format!("{gap}{} .. {}", bare_figure(name, low, unit), bare_figure(name, high, unit)));
+    }
+    match v.verdict {
+        Verdict::Valid => text,
+        Verdict::Suspect | Verdict::Invalid => format!("{text} ({})", v.verdict),
+    }
+}
+
+/// The difference and what it means.
+fn difference(d: &Difference, line: &FigureLine, invalid: bool) -> [String; 2] {
+    let sign = if d.difference < 0.0 { "−" } else { "+" };
+    let absolute =
+        format!("{sign}{}", figure(&line.metric.name, d.difference.abs(), &line.unit).trim_start_matches('+'));
+    let text = d.percent.map_or(absolute, gain);
+    match (d.real, d.better) {
+        (Some(true), Some(true)) => [text.green().to_string(), "better".green().to_string()],
+        (Some(true), Some(false)) => [text.red().to_string(), "worse".red().to_string()],
+        (Some(true), None) => [text, "differs".to_owned()],
+        (Some(false), _) => [text.dimmed().to_string(), "noise".dimmed().to_string()],
+        (None, _) if invalid => [text.dimmed().to_string(), "invalid".to_owned()],
+        (None, _) => [text.dimmed().to_string(), "no interval".dimmed().to_string()],
+    }
+}
+
+fn counters(c: &Comparison) -> String {
+    let header: Vec<String> =
+        ["scenario", "counter"].map(str::to_owned).into_iter().chain((0..c.configs.len()).map(letter)).collect();
+    let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for line in &c.counters {
+        let name = line.name.trim_start_matches("vllm:").trim_end_matches("_total").to_owned();
+        let grown = line.grown.iter().map(|g| g.map(|g| format!("+{}", number(g))).unwrap_or_default());
+        table.add_row([line.scenario.clone(), name].into_iter().chain(grown));
+    }
+    print::text_of(&table)
+}

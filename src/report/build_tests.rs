@@ -1,0 +1,329 @@
+//! The model of a small sweep whose answers are known, and its renderings.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::{
+    Cause, ConfigKey, Evidence, ExitFacts, Fact, FactSource, Failure, FlagName, FlagValue, Metric, Outcome, Phase,
+    ResolvedConfig, ScenarioSpec, Settings, Suite, SweepId as Id, Validity,
+};
+use crate::rank::{Figure, Standing};
+use crate::report::chart::Body;
+use crate::report::model::Tone;
+use crate::resume::ResultKey;
+use crate::store::{
+    AttemptId, AttemptReport, ScenarioReport, ScenarioResultId, SweepRow, SweepState, Timings, TrialId, TrialReport,
+    TrialRow,
+};
+
+/// A name that breaks out of whatever does not escape it.
+const HOSTILE: &str = "</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}|`*";
+
+fn metric(path: &str, value: f64, unit: &str) -> Metric {
+    let (low, high) = (Some(value * 0.99), Some(value * 1.01));
+    Metric { path: path.parse().unwrap(), value, unit: unit.into(), n: 40, failed_n: 0, ci_low: low, ci_high: high }
+}
+
+/// Throughput doubles with `seqs`, caching takes 100 ms off a repeated prompt and nothing else.
+fn metrics(seqs: f64, cache: bool) -> Vec<Metric> {
+    let hit = if cache { 20.0 } else { 120.0 };
+    vec![
+        metric("load.output_tokens_per_s", 100.0 * seqs, "tokens_per_s"),
+        metric("load.c1.ttft_ms.p50", 10.0 + seqs, "ms"),
+        metric("load.c16.ttft_ms.p50", 900.0 / seqs, "ms"),
+        metric("load.c1.output_tokens_per_s", 60.0, "tokens_per_s"),
+        metric("load.c16.output_tokens_per_s", 100.0 * seqs, "tokens_per_s"),
+        metric("kv_cache.ttft_hit_ms.p50", hit, "ms"),
+        metric("kv_cache.p1024.ttft_hit_ms.p50", hit / 2.0, "ms"),
+        metric("kv_cache.p4096.ttft_hit_ms.p50", hit, "ms"),
+        metric("kv_cache.p1024.ttft_miss_ms.p50", 60.0, "ms"),
+        metric("kv_cache.p4096.ttft_miss_ms.p50", 120.0, "ms"),
+    ]
+}
+
+fn trial(id: i64, name: &str, seqs: &str, cache: FlagValue, outcome: Outcome) -> TrialReport {
+    let measured = outcome == Outcome::Measured;
+    let failure = if let Outcome::Failed(f) = &outcome { Some(f.clone()) } else { None };
+    let on = cache == FlagValue::On;
+    let flags = BTreeMap::from([
+        (FlagName::new("max-num-seqs"), FlagValue::Value(seqs.into())),
+        (FlagName::new("enable-prefix-caching"), cache),
+    ]);
+    let fact = |value: &str| Fact { value: value.into(), source: FactSource::Log };
+    let resolved = ResolvedConfig {
+        facts: BTreeMap::from([
+            ("max-num-seqs".to_owned(), fact(seqs)),
+            ("enable-prefix-caching".to_owned(), fact(if on { "on" } else { "off" })),
+            ("model".to_owned(), fact(HOSTILE)),
+        ]),
+        figures: BTreeMap::from([("kv_cache_tokens".to_owned(), 44_560.0)]),
+    };
+    let scenario = ScenarioReport {
+        id: ScenarioResultId(id),
+        result_key: ResultKey("k".into()),
+        spec: ScenarioSpec::Load(Default::default()),
+        data_sha256: "d".into(),
+        started_at: "2026-11-24T01:00:00.000Z".into(),
+        elapsed_s: 5.0,
+        validity: Validity::default(),
+        metrics: metrics(seqs.parse().unwrap(), on),
+        counters: vec![],
+        requests_by_end: BTreeMap::from([("ok".to_owned(), 40)]),
+    };
+    TrialReport {
+        trial: TrialRow {
+            trial_id: TrialId(id),
+            sweep: Id(1),
+            position: id as u64,
+            name: name.into(),
+            key: ConfigKey(format!("{id:016x}")),
+            is_baseline: id == 1,
+            state: if measured { TrialState::Measured } else { TrialState::Failed },
+            cause: failure.as_ref().map(|f| f.cause),
+            skip: None,
+            detail: failure.as_ref().map(|f| f.remedy.clone()),
+            attempts: 1,
+            phase: Some(Phase::Teardown),
+            started_at: None,
+            ended_at: None,
+            ready_s: Some(2.0),
+            elapsed_s: Some(9.0),
+        },
+        settings: Settings { flags, ..Settings::default() },
+        axis_values: vec![],
+        argv: vec!["serve".into(), "--x".into(), HOSTILE.into()],
+        image_digest: None,
+        expected: (id == 1).then(|| r#"[["load.output_tokens_per_s",1000.0],["load.ttft_ms.p50",5.0]]"#.to_owned()),
+        gates: vec![],
+        attempt_reports: vec![AttemptReport {
+            id: AttemptId(id),
+            number: 1,
+            start: crate::domain::Start::default(),
+            started_at: format!("2026-11-24T01:0{id}:00.000Z"),
+            ended_at: Some(format!("2026-11-24T01:0{id}:40.000Z")),
+            phase: Phase::Teardown,
+            outcome: Some(outcome),
+            container_id: None,
+            image_digest: None,
+            log_path: None,
+            ready_s: Some(2.0),
+            elapsed_s: Some(9.0),
+            timings: Timings::default(),
+            resolved,
+            mismatches: vec![],
+            scenarios: if measured { vec![scenario] } else { vec![] },
+            telemetry: vec![],
+        }],
+    }
+}
+
+fn out_of_memory() -> Outcome {
+    Outcome::Failed(Failure {
+        phase: Phase::Startup,
+        stage: None,
+        cause: Cause::GpuOom,
+        evidence: vec![Evidence { line_number: Some(7), text: format!("CUDA out of memory {HOSTILE}") }],
+        numbers: BTreeMap::new(),
+        remedy: "lower gpu-memory-utilization".into(),
+        transient: false,
+        exit: ExitFacts::default(),
+    })
+}
+
+fn source() -> Source {
+    let trials = vec![
+        trial(1, "base", "8", FlagValue::On, Outcome::Measured),
+        trial(2, HOSTILE, "16", FlagValue::On, Outcome::Measured),
+        trial(3, "uncached", "8", FlagValue::Off, Outcome::Measured),
+        trial(4, "uncached_16", "16", FlagValue::Off, Outcome::Measured),
+        trial(5, "too_much", "64", FlagValue::On, out_of_memory()),
+    ];
+    let candidates = trials.iter().filter(|t| t.trial.state == TrialState::Measured).map(|t| Candidate {
+        trial_id: t.trial.trial_id.0,
+        name: t.trial.name.clone(),
+        gates: vec![],
+        figures: t.attempt_reports[0].scenarios[0]
+            .metrics
+            .iter()
+            .map(|m| Figure { metric: m.clone(), verdict: Verdict::Valid })
+            .collect(),
+    });
+    let objective = |name: &str, direction, metric: &str| Objective {
+        name: name.into(),
+        direction,
+        metric: metric.parse().unwrap(),
+    };
+    Source {
+        sweep: SweepRow {
+            id: Id(1),
+            uuid: "u".into(),
+            grid_name: "t".into(),
+            grid_path: "grid.yaml".into(),
+            grid_sha256: "s".into(),
+            deployment: "d".into(),
+            baseline: Some("base".into()),
+            state: SweepState::Finished,
+            started_at: "2026-11-24T01:00:00.000Z".into(),
+            ended_at: Some("2026-11-24T02:00:00.000Z".into()),
+            runs: 1,
+            trials: 5,
+            measured: 4,
+            failed: 1,
+            skipped: 0,
+            remaining: 0,
+        },
+        candidates: candidates.collect(),
+        objectives: vec![
+            objective("throughput", crate::domain::Direction::Maximize, "load.output_tokens_per_s"),
+            objective("many_users", crate::domain::Direction::Minimize, "load.c16.ttft_ms.p50"),
+        ],
+        suite: Suite::quick(),
+        plan: serde_json::json!({ "argv": ["serve", "--sim-speed", "4"] }),
+        host: serde_json::json!({ "hostname": HOSTILE, "cpu_count": 2, "cpu_model": "c" }),
+        images: BTreeMap::new(),
+        grid_text: format!("# {HOSTILE}\nname: t\n"),
+        runs: vec![],
+        remarks: vec![],
+        distributions: BTreeMap::from([(
+            ScenarioResultId(1),
+            crate::report::section::distributions(
+                &(1..=9)
+                    .map(|i| crate::store::RequestSample {
+                        point: Some("c16".into()),
+                        role: "load".into(),
+                        ttft_ms: Some(f64::from(i)),
+                        e2e_ms: f64::from(10 * i),
+                        tpot_ms: None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        )]),
+        memory: BTreeMap::new(),
+        trials,
+    }
+}
+
+#[test]
+fn a_champion_by_one_objective_and_a_tie_are_told_apart_in_the_verdict() {
+    let model = build(&source());
+    assert_eq!(model.verdict.tone, Tone::Mixed, "two configs of 16 sequences measure alike");
+    assert!(model.verdict.headline.starts_with("No champion for throughput: 2 configs are tied"));
+    let mut alone = source();
+    alone.candidates.retain(|c| c.name != "uncached_16");
+    let model = build(&alone);
+    assert_eq!(model.verdict.tone, Tone::Good);
+    let expected = format!(
+        "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,584 to 1,616), +100 % against base."
+    );
+    assert_eq!(model.verdict.headline, expected);
+}
+
+#[test]
+fn axes_effects_and_lines_are_those_of_the_configs() {
+    let model = build(&source());
+    let axes: Vec<(&str, Option<&str>)> = model.axes.iter().map(|a| (a.name.as_str(), a.baseline.as_deref())).collect();
+    assert_eq!(axes, [("enable-prefix-caching", Some("on")), ("max-num-seqs", Some("8"))]);
+    let throughput = &model.effects[0];
+    let seqs = throughput.effects.iter().find(|e| e.change.axis == "max-num-seqs").unwrap();
+    assert_eq!((seqs.change.to.as_str(), seqs.pairs, seqs.shift.difference), ("16", 2, 800.0));
+    assert!(seqs.shift.real);
+    let cache = throughput.effects.iter().find(|e| e.change.axis == "enable-prefix-caching").unwrap();
+    assert!(!cache.shift.real && cache.shift.difference == 0.0);
+    let failed = &model.configs[4];
+    assert_eq!(failed.why.as_deref(), Some("gpu oom: lower gpu-memory-utilization"));
+    assert!(failed.figures.iter().all(Option::is_none), "not measured is no figure");
+    assert_eq!(model.configs[1].figures[0].as_ref().unwrap().standing, Standing::Leader);
+}
+
+#[test]
+fn a_chart_without_data_is_absent_and_what_was_not_measured_is_said() {
+    let model = build(&source());
+    let ids: Vec<&str> = model.charts.iter().map(|c| c.id.as_str()).collect();
+    for id in ["load-throughput", "load-ttft", "prompt-size", "night", "effects-throughput"] {
+        assert!(ids.contains(&id), "{id} in {ids:?}");
+    }
+    for id in ["turns", "memory", "rate-ttft", "load-tpot"] {
+        assert!(!ids.contains(&id), "{id} has no data");
+    }
+    let all = model.limitations.join("\n");
+    for text in ["conversation", "one start of its server", "Memory was not sampled", "simulated"] {
+        assert!(all.contains(text), "{text} in {all}");
+    }
+    assert!(!all.contains("(load)"), "load was measured");
+}
+
+#[test]
+fn the_baseline_s_further_starts_show_how_the_machine_moved() {
+    let mut source = source();
+    assert!(build(&source).charts.iter().all(|c| c.id != "controls"), "one start shows nothing");
+    let mut again = source.trials[0].attempt_reports[0].clone();
+    again.started_at = "2026-11-24T01:30:00.000Z".into();
+    again.scenarios[0].metrics[0].value = 600.0;
+    source.trials[0].attempt_reports.push(again);
+    let model = build(&source);
+    let chart = model.charts.iter().find(|c| c.id == "controls").unwrap();
+    assert!(
+        chart.caption.starts_with("base, measured at 2 starts: from the first to the last −25 %"),
+        "{}",
+        chart.caption
+    );
+    assert!(model.limitations.iter().any(|l| l.starts_with("3 of 4 measured configs ran on one start")));
+}
+
+#[test]
+fn the_front_holds_what_nothing_beats_in_both() {
+    let model = build(&source());
+    let scatter = model.charts.iter().find(|c| c.id.starts_with("trade-")).unwrap();
+    let Body::Scatter { dots } = &scatter.body else { panic!("a scatter") };
+    let mut front: Vec<&str> = dots.iter().filter(|d| d.on_front).map(|d| d.label.as_str()).collect();
+    front.sort_unstable();
+    assert_eq!(front, [HOSTILE, "uncached_16"], "equal figures stand there together");
+}
+
+#[test]
+fn what_was_expected_is_confirmed_refuted_or_not_measured() {
+    let model = build(&source());
+    let [rate, latency] = &model.expectations[..] else { panic!("two hypotheses") };
+    assert_eq!((rate.off_percent, rate.inside), (Some(-20.0), Some(false)));
+    assert_eq!((&latency.measured, latency.inside), (&None, None));
+}
+
+#[test]
+fn no_rendering_lets_a_hostile_name_out() {
+    let model = build(&source());
+    let page = crate::report::html(&model).unwrap();
+    assert!(!page.contains("<img"), "an element of the name");
+    assert_eq!(page.matches("</script>").count(), 1, "the page's own script");
+    assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;") && page.contains("{{ 7*7 }}"));
+    // In a block of code, which four blanks begin, it is text as it stands.
+    let markdown = crate::report::markdown(&model);
+    assert!(markdown.lines().filter(|l| !l.starts_with("    ")).all(|l| !l.contains("<img")));
+    let sheet = crate::report::csv(&model).unwrap();
+    let mut reader = csv::Reader::from_reader(sheet.as_bytes());
+    let names: Vec<String> = reader.records().map(|r| r.unwrap()[1].to_owned()).collect();
+    assert_eq!(names, ["base", HOSTILE, "uncached", "uncached_16", "too_much"]);
+}
+
+#[test]
+fn the_page_loads_nothing() {
+    let page = crate::report::html(&build(&source())).unwrap();
+    let allowed = ["http://www.w3.org/2000/svg"];
+    for (at, _) in page.match_indices("http") {
+        let rest = &page[at..];
+        assert!(rest.starts_with("http-equiv") || allowed.iter().any(|a| rest.starts_with(a)), "{}", &rest[..60]);
+    }
+    for word in ["<link rel=\"stylesheet\"", "@import", "<iframe", " src=\"", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn a_sweep_of_nothing_has_a_page_too() {
+    let mut empty = source();
+    (empty.trials, empty.candidates, empty.objectives) = (vec![], vec![], vec![]);
+    (empty.sweep.measured, empty.sweep.trials, empty.sweep.baseline) = (0, 0, None);
+    let model = build(&empty);
+    assert_eq!(model.verdict.headline, "Nothing was measured, so there is nothing to recommend.");
+    assert!(model.charts.is_empty());
+    assert!(crate::report::html(&model).unwrap().contains("nothing to recommend"));
+}

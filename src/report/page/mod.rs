@@ -1,0 +1,92 @@
+//! The report as one HTML page that loads nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+
+use super::chart::{draw, quantile_strip};
+use super::model::ReportModel;
+use crate::domain::{MetricPath, reading};
+
+/// The page. Everything that comes from outside is escaped by the template.
+///
+/// # Errors
+/// The template is wrong: a fault of vgrid.
+pub fn html(model: &ReportModel) -> anyhow::Result<String> {
+    let mut env = Environment::new();
+    env.set_auto_escape_callback(|_| AutoEscape::Html);
+    env.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    env.set_syntax(syntax.context("the report's template")?);
+    env.add_filter("number", reading::number);
+    env.add_filter("duration", reading::duration);
+    env.add_filter("gain", reading::gain);
+    env.add_filter("figure", |value: f64, metric: &str, unit: &str| reading::figure(&name_of(metric), value, unit));
+    env.add_filter("bare", |value: f64, metric: &str, unit: &str| reading::bare_figure(&name_of(metric), value, unit));
+    env.add_filter("unit", |unit: &str, metric: &str| reading::unit_text(&name_of(metric), unit).to_owned());
+    env.add_filter("shorten", |text: &str, width: usize| reading::shorten(text, width));
+    env.add_filter("moment", moment);
+    env.add_function("strip", strip);
+    env.add_template("page", include_str!("report.html")).context("the report's template")?;
+    let svg: BTreeMap<&str, Value> =
+        model.charts.iter().map(|c| (c.id.as_str(), Value::from_safe_string(draw(c)))).collect();
+    let states: BTreeSet<&str> = model.configs.iter().map(|c| c.state.as_str()).collect();
+    let sections: BTreeSet<i64> = model.trials.iter().map(|t| t.trial_id).collect();
+    let page = env.get_template("page").context("the report's template")?;
+    page.render(context! {
+        m => Value::from(Serde(model)),
+        svg => svg,
+        states => states,
+        sections => Value::from(Serde(&sections)),
+        took => took(model),
+        css => Value::from_safe_string(include_str!("report.css").to_owned()),
+        js => Value::from_safe_string(include_str!("report.js").to_owned()),
+    })
+    .context("the report's template")
+}
+
+/// The name in a metric's path, or the name before a statistic in `name statistic`.
+fn name_of(metric: &str) -> String {
+    match metric.parse::<MetricPath>() {
+        Ok(path) => path.name,
+        Err(_) => metric.split(' ').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// From the start of the first run to the end of the last; `None` while one runs.
+fn took(model: &ReportModel) -> Option<String> {
+    let runs = &model.setup.runs;
+    let start: jiff::Timestamp = runs.first()?.started_at.parse().ok()?;
+    let end: jiff::Timestamp = runs.last()?.ended_at.as_deref()?.parse().ok()?;
+    Some(reading::duration(end.duration_since(start).as_secs_f64()))
+}
+
+/// A time to the minute, in UTC.
+fn moment(rfc3339: &str) -> String {
+    match (rfc3339.get(..10), rfc3339.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        (None, _) | (_, None) => rfc3339.to_owned(),
+    }
+}
+
+/// The strip of one distribution, on the scale of all of its kind in the scenario.
+fn strip(d: &Value, all: &Value, trial: i64, scenario: &str) -> Result<Value, minijinja::Error> {
+    let quantiles = |d: &Value| -> Result<Vec<f64>, minijinja::Error> {
+        let list = d.get_attr("quantiles")?;
+        list.try_iter()?.map(f64::try_from).collect()
+    };
+    let what = d.get_attr("what")?;
+    let mut most = 0.0_f64;
+    for other in all.try_iter()? {
+        if other.get_attr("what")? == what {
+            most = quantiles(&other)?.last().copied().unwrap_or_default().max(most);
+        }
+    }
+    let own: [f64; 7] = quantiles(d)?.try_into().unwrap_or_default();
+    let of = d.get_attr("of")?;
+    let id = format!("s-{trial}-{scenario}-{what}-{of}").replace(' ', "-");
+    Ok(Value::from_safe_string(quantile_strip(&id, &format!("{what} {of}"), &own, most)))
+}

@@ -1,0 +1,160 @@
+//! The table of configs: axes, columns, one line per config.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::domain::{Direction, FlagValue, MetricPath, Objective, Settings};
+use crate::rank::{Ranking, Row, by_number};
+use crate::resolve::canonical;
+use crate::store::{AttemptReport, TrialReport, TrialState};
+
+use super::model::{Axis, Cell, Column, ConfigLine};
+
+/// The attempt that speaks for a trial: the newest that measured, else the newest.
+pub(super) fn telling_attempt(trial: &TrialReport) -> Option<&AttemptReport> {
+    let measured = |a: &&AttemptReport| matches!(a.outcome, Some(crate::domain::Outcome::Measured));
+    trial.attempt_reports.iter().rev().find(measured).or_else(|| trial.attempt_reports.last())
+}
+
+/// What a config asks for, by name: flags under their own names, variables as `env.NAME`, `image`, `model`.
+pub(super) fn requested(settings: &Settings) -> BTreeMap<String, String> {
+    let mut asked: BTreeMap<String, String> = BTreeMap::new();
+    asked.extend(settings.flags.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    let variables = settings.env.iter();
+    asked.extend(variables.map(|(name, v)| (format!("env.{name}"), v.clone().unwrap_or_else(|| "unset".to_owned()))));
+    asked.extend(settings.image.iter().map(|image| ("image".to_owned(), image.clone())));
+    asked.extend(settings.model.iter().map(|model| ("model".to_owned(), model.clone())));
+    asked
+}
+
+/// A config's value of one setting: what it asks for; where it leaves the choice to others, what the engine says that it runs.
+fn effective(trial: &TrialReport, asked: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    let asked = asked.get(name).filter(|v| **v != FlagValue::Default.to_string());
+    let says = || telling_attempt(trial).and_then(|a| a.resolved.get(name));
+    asked.map(String::as_str).or_else(says).map(|value| canonical(name, value))
+}
+
+/// Each config's value of every setting in which configs of the sweep differ.
+pub(super) struct SettingTable {
+    /// The settings.
+    pub(super) axes: Vec<Axis>,
+    /// Values by trial, then by axis.
+    pub(super) values: HashMap<i64, BTreeMap<String, String>>,
+}
+
+impl SettingTable {
+    pub(super) fn of(trials: &[TrialReport], baseline: Option<&TrialReport>) -> Self {
+        let asked: Vec<BTreeMap<String, String>> = trials.iter().map(|t| requested(&t.settings)).collect();
+        let names: BTreeSet<&String> = asked.iter().flat_map(BTreeMap::keys).collect();
+        let mut table = Self { axes: Vec::new(), values: HashMap::new() };
+        for name in names {
+            let of_trial: Vec<Option<String>> =
+                trials.iter().zip(&asked).map(|(trial, asked)| effective(trial, asked, name)).collect();
+            let mut distinct: Vec<String> = of_trial.iter().flatten().cloned().collect();
+            distinct.sort_by(|a, b| by_number(a, b));
+            distinct.dedup();
+            let unsaid =
+                trials.iter().zip(&of_trial).any(|(t, v)| v.is_none() && t.trial.state == TrialState::Measured);
+            if distinct.len() + usize::from(unsaid) < 2 {
+                continue;
+            }
+            for (trial, value) in trials.iter().zip(of_trial) {
+                if let Some(value) = value {
+                    table.values.entry(trial.trial.trial_id.0).or_default().insert(name.clone(), value);
+                }
+            }
+            let baseline = baseline.and_then(|b| table.value(b.trial.trial_id.0, name)).map(str::to_owned);
+            table.axes.push(Axis { name: name.clone(), values: distinct, baseline });
+        }
+        table
+    }
+
+    pub(super) fn value(&self, trial: i64, axis: &str) -> Option<&str> {
+        self.values.get(&trial)?.get(axis).map(String::as_str)
+    }
+}
+
+/// Objectives first, then the criteria whose metric is no objective yet.
+pub(super) fn columns(objectives: &[Objective], criteria: &[Objective], rankings: &[Ranking]) -> Vec<Column> {
+    let unit = |metric: &MetricPath| {
+        let mut rows = rankings.iter().filter(|r| r.objective.metric == *metric).flat_map(|r| &r.rows);
+        rows.find_map(|row| row.unit.clone()).unwrap_or_default()
+    };
+    let all = objectives.iter().map(|o| (o, true)).chain(criteria.iter().map(|o| (o, false)));
+    all.map(|(o, is_objective)| Column {
+        title: o.name.replace('_', " "),
+        metric: o.metric.clone(),
+        direction: o.direction,
+        unit: unit(&o.metric),
+        is_objective,
+    })
+    .collect()
+}
+
+/// The criteria that add something to the objectives.
+pub(super) fn further_criteria(objectives: &[Objective], criteria: Vec<Objective>) -> Vec<Objective> {
+    criteria.into_iter().filter(|c| !objectives.iter().any(|o| o.metric == c.metric)).collect()
+}
+
+/// A row's figure; `None` when it was not measured.
+pub(super) fn cell(row: &Row, baseline: Option<&str>) -> Option<Cell> {
+    let is_baseline = baseline == Some(row.name.as_str());
+    Some(Cell {
+        value: row.value?,
+        unit: row.unit.clone().unwrap_or_default(),
+        n: row.n.unwrap_or_default(),
+        ci_low: row.ci_low,
+        ci_high: row.ci_high,
+        gain_percent: row.gain_percent.filter(|_| !is_baseline),
+        gain_is_real: row.gain_is_real,
+        standing: row.standing,
+        verdict: row.verdict?,
+    })
+}
+
+/// One line per config, in the sweep's order.
+pub(super) fn lines(
+    trials: &[TrialReport],
+    settings: &SettingTable,
+    rankings: &[Ranking],
+    has_section: &BTreeSet<i64>,
+) -> Vec<ConfigLine> {
+    let figures: Vec<HashMap<i64, &Row>> =
+        rankings.iter().map(|r| r.rows.iter().map(|row| (row.trial_id, row)).collect()).collect();
+    trials
+        .iter()
+        .map(|t| {
+            let id = t.trial.trial_id.0;
+            let baseline = rankings.first().and_then(|r| r.baseline.as_deref());
+            ConfigLine {
+                trial_id: id,
+                position: t.trial.position,
+                name: t.trial.name.clone(),
+                state: t.trial.state,
+                why: why(t),
+                is_baseline: t.trial.is_baseline,
+                settings: settings.axes.iter().map(|a| settings.value(id, &a.name).map(str::to_owned)).collect(),
+                figures: figures.iter().map(|rows| rows.get(&id).and_then(|row| cell(row, baseline))).collect(),
+                ready_s: telling_attempt(t).and_then(|a| a.ready_s),
+                has_section: has_section.contains(&id),
+            }
+        })
+        .collect()
+}
+
+fn why(t: &TrialReport) -> Option<String> {
+    let cause = t.trial.cause.map(|c| c.as_str().replace('_', " "));
+    let skip = t.trial.skip.map(|s| s.as_str().replace('_', " "));
+    let code = cause.or(skip)?;
+    Some(match &t.trial.detail {
+        Some(detail) => format!("{code}: {detail}"),
+        None => code,
+    })
+}
+
+/// The value turned so that smaller is better.
+pub(super) fn cost(value: f64, direction: Direction) -> f64 {
+    match direction {
+        Direction::Minimize => value,
+        Direction::Maximize => -value,
+    }
+}

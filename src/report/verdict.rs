@@ -1,0 +1,145 @@
+//! Who is best, in sentences.
+
+use crate::domain::reading::{bare_figure, figure, gain};
+use crate::rank::{Answer, Ranking, Row, Standing};
+use crate::store::SweepRow;
+
+use super::model::{BestLine, Tone, VerdictLine, VerdictText};
+use super::table::cell;
+
+/// Configs shown under an objective.
+const BEST: usize = 5;
+
+/// The verdict: the first objective in a sentence, and a line per objective.
+pub(super) fn verdict(sweep: &SweepRow, rankings: &[Ranking]) -> VerdictText {
+    let lines: Vec<VerdictLine> = rankings.iter().map(line).collect();
+    let (headline, tone) = match rankings.first() {
+        _ if sweep.measured == 0 => ("Nothing was measured, so there is nothing to recommend.".to_owned(), Tone::Bad),
+        None => ("The grid states no objective, so no config is named best.".to_owned(), Tone::Plain),
+        Some(first) => (headline(first, rankings), tone(first)),
+    };
+    VerdictText { headline, tone, lines }
+}
+
+fn tone(ranking: &Ranking) -> Tone {
+    match &ranking.answer {
+        Answer::Champion { suspect: false, .. } => Tone::Good,
+        Answer::Champion { suspect: true, .. } | Answer::Tied { .. } => Tone::Mixed,
+        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => Tone::Bad,
+    }
+}
+
+fn headline(first: &Ranking, all: &[Ranking]) -> String {
+    let goal = first.objective.name.replace('_', " ");
+    let mut text = match &first.answer {
+        Answer::Champion { .. } => {
+            let also: Vec<String> = all
+                .iter()
+                .skip(1)
+                .filter(|r| same_champion(first, r))
+                .map(|r| r.objective.name.replace('_', " "))
+                .collect();
+            let also = if also.is_empty() { String::new() } else { format!(" (and for {})", also.join(", ")) };
+            let leader = first.leader();
+            let name = leader.map_or("", |l| l.name.as_str());
+            format!("Use {name} for {goal}{also}: {}.", leader.map(|l| measured(first, l)).unwrap_or_default())
+        }
+        Answer::Tied { names, .. } => {
+            let baseline = first.baseline.as_deref().filter(|b| names.iter().any(|n| n == b));
+            let stay = match baseline {
+                Some(baseline) => {
+                    format!(" The baseline {baseline} is among them, so there is no measured reason to change it.")
+                }
+                None => String::new(),
+            };
+            format!("No champion for {goal}: {} configs are tied within the noise of this night.{stay}", names.len())
+        }
+        Answer::NoneMeetsGates { .. } => format!(
+            "No config qualifies for {goal}: {}. The figures below are a best effort, not a recommendation.",
+            first.sentence
+        ),
+        Answer::NotMeasured => format!("Nobody can say which config is best for {goal}: its metric was not measured."),
+    };
+    if let Answer::Champion { suspect: true, .. } = &first.answer {
+        text.push_str(" Its figure is suspect; see its section.");
+    }
+    text
+}
+
+fn same_champion(a: &Ranking, b: &Ranking) -> bool {
+    matches!((&a.answer, &b.answer), (Answer::Champion { name: x, .. }, Answer::Champion { name: y, .. }) if x == y)
+}
+
+/// `2,042 tokens/s (2,005 to 2,076), +50.3 % against as_deployed`.
+fn measured(ranking: &Ranking, row: &Row) -> String {
+    let (name, unit) = (ranking.objective.metric.name.as_str(), row.unit.as_deref().unwrap_or_default());
+    let value = row.value.map(|v| figure(name, v, unit)).unwrap_or_default();
+    let interval = match (row.ci_low, row.ci_high) {
+        (Some(low), Some(high)) => {
+            format!(" (95 % interval {} to {})", bare_figure(name, low, unit), bare_figure(name, high, unit))
+        }
+        (None, _) | (_, None) => " (no interval)".to_owned(),
+    };
+    let against = match (&ranking.baseline, row.gain_percent) {
+        (Some(baseline), Some(_)) if *baseline == row.name => "; it is the baseline".to_owned(),
+        (Some(baseline), Some(percent)) if row.gain_is_real == Some(true) => {
+            format!(", {} against {baseline}", gain(percent))
+        }
+        (Some(baseline), Some(percent)) => format!(", {} against {baseline}, which is within the noise", gain(percent)),
+        (None, _) | (_, None) => String::new(),
+    };
+    format!("{value}{interval}{against}")
+}
+
+fn line(ranking: &Ranking) -> VerdictLine {
+    let o = &ranking.objective;
+    let sentence = match &ranking.answer {
+        Answer::Champion { .. } => match ranking.leader() {
+            Some(leader) => format!("{}: {}", leader.name, measured(ranking, leader)),
+            None => ranking.sentence.clone(),
+        },
+        Answer::Tied { names, .. } => {
+            let shown: Vec<&str> = names.iter().take(4).map(String::as_str).collect();
+            let more = if names.len() > 4 { format!(" and {} more", names.len() - 4) } else { String::new() };
+            format!("tied: {}{more}", shown.join(", "))
+        }
+        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => ranking.sentence.clone(),
+    };
+    VerdictLine {
+        objective: o.name.replace('_', " "),
+        direction: o.direction,
+        metric: o.metric.clone(),
+        sentence,
+        tone: tone(ranking),
+        best: best(ranking),
+    }
+}
+
+fn best(ranking: &Ranking) -> Vec<BestLine> {
+    let with_figure: Vec<&Row> =
+        ranking.rows.iter().filter(|r| r.value.is_some() && r.standing != Standing::NotMeasured).collect();
+    let mut shown: Vec<&Row> = with_figure.iter().copied().take(BEST).collect();
+    let is_baseline = |row: &Row| ranking.baseline.as_deref() == Some(row.name.as_str());
+    if !shown.iter().any(|r| is_baseline(r))
+        && let Some(baseline) = with_figure.iter().find(|r| is_baseline(r))
+    {
+        shown.truncate(BEST - 1);
+        shown.push(baseline);
+    }
+    let largest = shown.iter().filter_map(|r| r.value).map(f64::abs).fold(f64::MIN_POSITIVE, f64::max);
+    shown
+        .into_iter()
+        .filter_map(|row| {
+            let cell = cell(row, ranking.baseline.as_deref())?;
+            Some(BestLine {
+                place: row.place,
+                name: row.name.clone(),
+                trial_id: row.trial_id,
+                share: (cell.value.abs() / largest).clamp(0.0, 1.0),
+                figure: cell,
+                standing: row.standing,
+                is_baseline: is_baseline(row),
+            })
+        })
+        .collect()
+}
