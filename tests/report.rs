@@ -60,7 +60,7 @@ fn probe(browser: &Path, scene: &Scene, page: &str, script: &str, width: u32, da
     let page = page.replacen("<head>", &format!("<head>{first}"), 1).replacen("</body>", &format!("{last}</body>"), 1);
     let file = scene.write("probed.html", &page);
     let mut command = Command::new(browser);
-    command.args(["--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"]);
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=2000"]);
     command
         .arg(format!("--window-size={width},900"))
         .arg(format!("--user-data-dir={}", scene.folder().join("b").display()));
