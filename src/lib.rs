@@ -6,6 +6,7 @@ mod domain;
 
 mod classify;
 mod compose;
+mod foreign;
 mod grid;
 mod prometheus;
 mod prune;

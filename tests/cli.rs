@@ -13,6 +13,8 @@ mod common;
 mod compose;
 #[path = "cli/diagnose.rs"]
 mod diagnose;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/init.rs"]
 mod init;
 #[path = "cli/machine.rs"]

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Promote(PromoteArgs),
     /// Undo the last promotion: what served before, and the files that were overwritten
     Rollback(RollbackArgs),
-    /// Turn a JSON grid into a YAML grid
+    /// Turn a JSON grid into a YAML grid, or store foreign results (marked, ranked apart)
     Import(ImportArgs),
     /// Write a sweep's tables and views as CSV or JSON lines, for pandas, DuckDB or a spreadsheet
     Export(ExportArgs),
@@ -182,6 +182,9 @@ pub(crate) struct SweepArgs {
 pub(crate) struct ChampionsArgs {
     /// The sweep's number [default: the newest]
     pub(crate) sweep: Option<i64>,
+    /// Also show imported foreign results, behind the sweep's own rankings
+    #[arg(long)]
+    pub(crate) include_foreign: bool,
     /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
     #[arg(long, value_name = "METRIC")]
     pub(crate) by: Option<String>,
@@ -330,7 +333,7 @@ pub(crate) struct RollbackArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The JSON grid
+    /// The JSON grid, a table of results (CSV, JSON), or a result file of `vllm bench`
     pub(crate) file: PathBuf,
     /// Write the YAML grid here [default: standard output]
     #[arg(short, long, value_name = "FILE")]

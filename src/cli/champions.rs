@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use crate::domain::{Direction, MetricPath, Objective, SweepId, Verdict};
 use crate::rank::{self, Answer, Ranking, Row, Standing};
-use crate::store::{Store, SweepRow};
+use crate::store::{Store, StoreError, SweepRow};
 use crate::ui::format::{bare_figure, figure, gain};
 
 use super::args::ChampionsArgs;
@@ -17,15 +17,34 @@ use super::run::store_stop;
 /// Prints the rankings of a sweep.
 pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     let store = Store::open_read_only(db).map_err(store_stop)?;
-    let sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
+    let foreign = args.include_foreign.then_some(&store);
+    let sweep = match (store.sweep(args.sweep.map(SweepId)), foreign) {
+        (Ok(sweep), _) => sweep,
+        // Foreign results may be all that there is.
+        (Err(StoreError::NotFound(_)), Some(foreign)) if args.sweep.is_none() => {
+            if args.json {
+                print::json(
+                    &serde_json::json!({ "foreign": super::foreign::described(foreign, args.by.as_deref())? }),
+                )?;
+            } else {
+                super::foreign::print_all(foreign, args.by.as_deref())?;
+            }
+            return Ok(Exit::Ok);
+        }
+        (Err(error), _) => return Err(store_stop(error)),
+    };
     let rankings = rankings(&store, &sweep, args.by.as_deref())?;
     if args.json {
-        print::json(&serde_json::json!({
+        let mut value = serde_json::json!({
             "sweep": sweep.id,
             "grid": sweep.grid_name,
             "baseline": sweep.baseline,
             "rankings": rankings,
-        }))?;
+        });
+        if let Some(foreign) = foreign {
+            value["foreign"] = super::foreign::described(foreign, args.by.as_deref())?;
+        }
+        print::json(&value)?;
         return Ok(Exit::Ok);
     }
     if rankings.is_empty() {
@@ -38,6 +57,9 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
         sweep.id, sweep.grid_name, sweep.measured, sweep.failed
     ));
     print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    if let Some(foreign) = foreign {
+        super::foreign::print_all(foreign, args.by.as_deref())?;
+    }
     Ok(Exit::Ok)
 }
 

@@ -11,6 +11,7 @@ mod drive;
 mod exit;
 mod export;
 mod figures;
+mod foreign;
 mod import;
 mod init;
 mod logs;
@@ -90,7 +91,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Compose(args) => compose::compose(args),
         Command::Promote(args) => promote::promote(args, db).await,
         Command::Rollback(args) => promote::rollback(args, db).await,
-        Command::Import(args) => import::import(&args),
+        Command::Import(args) => import::import(&args, db),
         Command::Export(args) => export::export(&args, db),
         Command::Report(args) => report::report(&args, db),
         Command::Restore(args) => restore::restore(&args, db).await,

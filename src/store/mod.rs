@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod event;
 mod export;
+mod foreign;
 mod history;
 mod lock;
 mod machine_lock;
@@ -43,6 +44,7 @@ pub use digest::{RequestSample, RunRow};
 pub use error::StoreError;
 pub use event::EventLog;
 pub use export::TableReader;
+pub use foreign::StoredForeign;
 pub use lock::SweepLock;
 pub use machine_lock::MachineLock;
 pub use models::{
