@@ -179,6 +179,9 @@ impl Text<'_> {
         line(
             "# What to be best at. The first one is shown while the sweep runs, and is what `after: champion` goes by.",
         );
+        line(
+            "# Shipped ones by use case, with their gates: use_cases: [conversational, reasoning, tool_calling, throughput, generic]",
+        );
         line("objectives:");
         line("  throughput: maximize load.output_tokens_per_s");
         line("  conversational: minimize kv_cache.ttft_hit_ms.p50");

@@ -79,7 +79,8 @@ impl Planner {
         let environment: BTreeMap<String, String> = std::env::vars().collect();
         let suite = load_suite(&grid)?;
         let (project, service_name, variables) = load_deployment(&grid, environment)?;
-        let grid = grid.interpolated(&variables)?;
+        let mut grid = grid.interpolated(&variables)?;
+        grid.take_use_cases(&suite);
         let Some(service) = project.services.get(&service_name).cloned() else {
             return Err(unknown_service(&grid, &project, &service_name).into());
         };

@@ -13,6 +13,7 @@ pub(super) const GRID: &[&str] = &[
     "order",
     "suite",
     "seed",
+    "use_cases",
     "gates",
     "objectives",
     "repeats",

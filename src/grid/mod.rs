@@ -25,6 +25,7 @@ mod settings;
 mod suite;
 mod telemetry;
 mod trace;
+mod use_case;
 
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,8 @@ pub struct Grid {
     pub suite: SuiteRef,
     /// Seed of everything random: prompts, arrivals, a shuffled order without a seed of its own.
     pub seed: u64,
+    /// Shipped gates and objectives that the grid names, until [`Grid::take_use_cases`].
+    use_cases: Vec<use_case::UseCase>,
     /// What a config must meet before it may rank.
     pub gates: Vec<Gate>,
     /// What to rank by.

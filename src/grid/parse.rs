@@ -10,7 +10,7 @@ use super::settings::{Assignment, Target};
 use super::suite::SuiteRef;
 use super::{
     Grid, Limits, NamedConfig, Order, axes, deployment, gate, keys, limits, notify, repeats, rule, settings, suite,
-    telemetry,
+    telemetry, use_case,
 };
 use crate::domain::{Diagnostics, Suite, did_you_mean};
 use crate::yaml::{self, Node};
@@ -55,6 +55,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
         Some(node) => suite::read(reader, node, folder),
         None => Some(SuiteRef::Inline(Suite::quick())),
     };
+    let use_cases = present(root, "use_cases").map(|node| use_case::read(reader, node)).unwrap_or_default();
     let gates = present(root, "gates").map(|node| gate::read_gates(reader, node)).unwrap_or_default();
     let objectives = present(root, "objectives").map(|node| gate::read_objectives(reader, node)).unwrap_or_default();
     let (objectives, objective_spans) = objectives.into_iter().unzip();
@@ -84,6 +85,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
         order: order?,
         suite,
         seed,
+        use_cases,
         gates,
         objectives,
         repeats,

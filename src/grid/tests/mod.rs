@@ -5,6 +5,7 @@ mod expand;
 mod findings;
 mod import;
 mod reference;
+mod use_cases;
 mod values;
 
 use std::path::Path;

@@ -25,6 +25,24 @@ fn the_reference_has_a_row_for_every_key() {
 }
 
 #[test]
+fn the_reference_has_no_row_for_a_key_that_a_grid_may_not_have() {
+    let mut checked = 0;
+    for (name, keys) in keys::SECTIONS {
+        for row in section(name).lines().filter_map(|line| line.strip_prefix("| `")) {
+            let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_matches('`')).collect();
+            let scenario = cells[0].parse::<ScenarioKind>().ok().filter(|_| *name == "suite");
+            let known = match scenario {
+                Some(kind) => suite::parameter_names(kind).iter().any(|p| *p == cells[1]),
+                None => keys.contains(&cells[0]),
+            };
+            assert!(known, "docs/grid.md: {name} explains {} {}, which no grid may have", cells[0], cells[1]);
+            checked += 1;
+        }
+    }
+    assert!(checked > 80, "only {checked} rows were found");
+}
+
+#[test]
 fn the_reference_has_a_row_for_every_parameter_of_every_scenario() {
     let mut found = 0;
     for kind in ScenarioKind::ALL {
