@@ -14,7 +14,8 @@ pub struct Diagnosis {
     pub cause: Cause,
     /// What the engine was doing, where it matters.
     pub stage: Option<Stage>,
-    /// How far it had come.
+    /// How far it had come; said to a reader, not in JSON.
+    #[serde(skip)]
     pub phase: Phase,
     /// Lines that show it, most telling first.
     pub evidence: Vec<String>,

@@ -13,7 +13,6 @@ const MOST: usize = 5;
 const ECHOES: &[&str] = &[
     "Engine core initialization failed",
     "Engine process failed to start",
-    "EngineDeadError",
     "WorkerProc initialization failed",
     "RuntimeError: cancelled",
     "ZMQError",
@@ -44,6 +43,10 @@ const ECHOES: &[&str] = &[
     "No running event loop",
     "object has no attribute 'model_executor'",
     "^concurrent.futures",
+    "ActorDiedError",
+    "RayActorError",
+    "^ray.exceptions.RayTaskError",
+    "EngineDeadError",
 ];
 
 /// A line as evidence.
@@ -68,7 +71,9 @@ pub fn of_state(text: impl Into<String>) -> Evidence {
 /// deciding line always among them, then clues.
 pub fn of_rule(view: &LogView<'_>, rule: &Rule, at: usize) -> Vec<Evidence> {
     let mut chosen: Vec<usize> = Vec::new();
-    for pattern in rule.patterns {
+    // Where the place decides, the patterns alone fit anything.
+    let patterns = if rule.raised_in.is_empty() { rule.patterns } else { &[] };
+    for pattern in patterns {
         let found = (at..view.lines.len()).find(|i| view.is_telling(*i) && fits(view.lines[*i].body(), pattern));
         if let Some(i) = found
             && !chosen.contains(&i)

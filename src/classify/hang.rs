@@ -45,3 +45,16 @@ pub fn served_after(view: &LogView<'_>, i: usize) -> bool {
             || (body.contains("\"POST /v1/") && body.ends_with("200 OK"))
     })
 }
+
+/// Whether the engine went on with its work between line `i` and line `end`: more tokens and answers than what was under way at `i` explains.
+pub fn served_on(view: &LogView<'_>, i: usize, end: usize) -> bool {
+    let (mut reports, mut answers) = (0, 0);
+    for line in view.lines.iter().take(end).skip(i + 1) {
+        let body = line.body();
+        let tokens = scan_numbers(body, "Avg generation throughput: {rate} tokens/s");
+        reports += usize::from(tokens.is_some_and(|t| t.first().is_some_and(|(_, rate)| *rate > 0.0)));
+        answers += usize::from(body.contains("\"POST /v1/") && body.ends_with("200 OK"));
+    }
+    // One report looks back over ten seconds; a few answers may have been finished already.
+    reports > 1 || answers > 8
+}

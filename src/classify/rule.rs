@@ -20,6 +20,8 @@ pub enum Weight {
     Fatal,
     /// A single request can provoke it: while serving it counts only where the engine died.
     NeedsDeath,
+    /// It says what rejected a start, and nothing once the engine has served.
+    AtStart,
 }
 
 /// One rule: what a kind of failure looks like in a log, and what follows from it.
@@ -32,6 +34,8 @@ pub struct Rule {
     pub cause: Cause,
     /// Patterns, most telling first; any of them decides.
     pub patterns: &'static [&'static str],
+    /// Places in a traceback's last frame (part of its path, or `in FUNCTION`), one of which must stand there; any place where empty.
+    pub raised_in: &'static [&'static str],
     /// Patterns of lines that go with it and prove nothing alone, on lines of any level.
     pub clues: &'static [&'static str],
     /// Templates of the numbers that its lines hold.
@@ -52,6 +56,7 @@ pub const fn rule(class: &'static str, cause: Cause) -> Rule {
         class,
         cause,
         patterns: &[],
+        raised_in: &[],
         clues: &[],
         numbers: &[],
         transient: None,
@@ -65,6 +70,12 @@ impl Rule {
     /// Sets the patterns.
     pub const fn fits(mut self, patterns: &'static [&'static str]) -> Self {
         self.patterns = patterns;
+        self
+    }
+
+    /// Sets the places in the code where the exception must have been raised.
+    pub const fn raised_in(mut self, places: &'static [&'static str]) -> Self {
+        self.raised_in = places;
         self
     }
 
@@ -98,6 +109,12 @@ impl Rule {
         self
     }
 
+    /// Makes it count only before the engine has served.
+    pub const fn at_start(mut self) -> Self {
+        self.weight = Weight::AtStart;
+        self
+    }
+
     /// Makes it a likely cause.
     pub const fn likely(mut self) -> Self {
         self.tier = Tier::Likely;
@@ -110,9 +127,16 @@ impl Rule {
         self
     }
 
-    /// The index of the first pattern that fits `message`.
-    pub fn matching(&self, message: &str) -> Option<usize> {
-        self.patterns.iter().position(|p| fits(message, p))
+    /// Whether a pattern fits `message`, wherever it was raised.
+    pub fn matching(&self, message: &str) -> bool {
+        self.patterns.iter().any(|p| fits(message, p))
+    }
+
+    /// Whether the rule fits `message` that was raised in the traceback frame `frame`.
+    pub fn fits_raised(&self, message: &str, frame: Option<&str>) -> bool {
+        self.matching(message)
+            && (self.raised_in.is_empty()
+                || frame.is_some_and(|f| self.raised_in.iter().any(|place| f.contains(place))))
     }
 
     /// The numbers that `line` holds.

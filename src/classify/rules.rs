@@ -33,7 +33,7 @@ pub const RULES: &[Rule] = &[
         .advise("the image needs a newer NVIDIA driver than the host has: update the driver or take an image for an older CUDA"),
     rule("missing_gpu_runtime", NoGpu)
         .fits(&["could not select device driver", "error gathering device information while adding custom device*/dev/nvidia",
-            "nvidia-container-cli", "nvidia-container-runtime", "unresolvable CDI devices nvidia.com/gpu", "unknown or invalid runtime name: nvidia",
+            "nvidia-container-cli", "nvidia-container-runtime", "error running prestart hook", "error running createContainer hook", "unresolvable CDI devices nvidia.com/gpu", "unknown or invalid runtime name: nvidia",
             "OCI runtime create failed*nvidia"])
         .advise("install the NVIDIA container toolkit on the host, or configure it for Docker (nvidia-ctk runtime configure)"),
     rule("port_in_use_docker", PortInUse)
@@ -85,7 +85,7 @@ pub const RULES: &[Rule] = &[
         .fits(&["Out of memory: Killed process", "Memory cgroup out of memory", "oom-kill:", "invoked oom-killer", "oom_reaper:",
             "killed due to the node running low on memory", "DefaultCPUAllocator: can't allocate memory",
             "DefaultCPUAllocator: not enough memory", "[Errno 12] Cannot allocate memory", "^MemoryError", "std::bad_alloc",
-            "OutOfMemoryError: Task was killed due to the node", "Unable to allocate * for an array with shape",
+            "OutOfMemoryError: Task was killed due to the node", "Unable to allocate * for an array with shape", "ray.exceptions.OutOfMemoryError", "memory monitor killed",
             "cudaHostAlloc*out of memory", "exit code: 137) *OOM"])
         .advise("give the container more host memory, or lower swap-space, cpu-offload-gb, max-num-seqs or the number of workers"),
     // ---- memory of the GPU -----------------------------------------------------------------------------------------
@@ -110,20 +110,21 @@ pub const RULES: &[Rule] = &[
         .advise("lower max-model-len to {max_model_len_estimate} or raise gpu-memory-utilization"),
     rule("kv_cache_no_blocks", KvCacheTooSmall)
         .fits(&["No available memory for the cache blocks", "Cannot auto-fit max_model_len: not enough", "Cannot allocate any KV cache blocks",
-            "num_gpu_blocks * must be greater than", "not enough memory for the KV cache"])
+            "num_gpu_blocks * must be greater than", "exceeds available Mamba cache blocks", "not enough memory for the KV cache"])
         .advise("nothing is left for the KV cache beside weights and activations: raise gpu-memory-utilization, or use more GPUs or smaller weights"),
     rule("gpu_oom", GpuOom)
         .fits(&["OutOfMemoryError: CUDA out of memory", "OutOfMemoryError: HIP out of memory", "OutOfMemoryError: XPU out of memory", "CUDA out of memory", "HIP out of memory",
             "XPU out of memory", "CUDA error: out of memory", "HIP error: out of memory", "CUDA driver error: out of memory",
             "Triton Error [CUDA]: out of memory", "Triton Error [HIP]: out of memory", "Cuda failure*out of memory", "cudaMalloc failed: out of memory",
-            "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "cublasCreate(handle)*CUBLAS_STATUS_NOT_INITIALIZED",
+            "CUDA_ERROR_OUT_OF_MEMORY", "CUDA Error: out of memory", "cudaErrorMemoryAllocation", "hipErrorOutOfMemory", "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
+            "RESOURCE_EXHAUSTED: Ran out of memory", "OutOfMemoryError: Allocation on device", "CUBLAS_STATUS_ALLOC_FAILED", "cublasCreate(handle)*CUBLAS_STATUS_NOT_INITIALIZED",
             "not enough GPU memory", "torch.cuda.OutOfMemoryError", "NPU out of memory"])
         .reads(TORCH_OOM)
         .fatal(),
     // ---- the GPU itself ----------------------------------------------------------------------------------------------
     rule("gpu_hardware_error", GpuFault)
         .fits(&["uncorrectable ECC error", "NVRM: Xid", "Xid (PCI", "GPU is lost", "has fallen off the bus", "uncorrectable NVLink error",
-            "CUDA error: hardware stack error", "CUDA error: unknown error", "GPU requires reset"])
+            "CUDA error: hardware stack error", "CUDA error: unknown error", "GPU requires reset", "HW Exception by GPU", "UR_RESULT_ERROR_DEVICE_LOST", "hipErrorIllegalState"])
         .reads(&["Xid (PCI:{}): {xid},"])
         .retry(true)
         .fatal()
@@ -131,7 +132,7 @@ pub const RULES: &[Rule] = &[
     rule("cuda_illegal_access", GpuFault)
         .fits(&["an illegal memory access was encountered", "unspecified launch failure", "misaligned address", "an illegal instruction was encountered",
             "CUDA error: invalid program counter", "Memory access fault by GPU", "HSA_STATUS_ERROR", "CUDA_ERROR_ILLEGAL_ADDRESS",
-            "CUDA error: the launch timed out", "CUDA error: invalid address space"])
+            "CUDA error: the launch timed out", "cudaErrorIllegalAddress", "hipErrorIllegalAddress", "CUDA error: invalid address space"])
         .retry(true)
         .fatal()
         .advise("a kernel read or wrote wrong memory: try again once; if it comes back, try another attention backend, enforce-eager or vLLM version"),
@@ -157,7 +158,8 @@ pub const RULES: &[Rule] = &[
     rule("no_accelerator", NoGpu)
         .fits(&["Failed to infer device type", "Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device is detected",
             "No HIP GPUs are available", "Can't initialize NVML", "NVMLError_LibraryNotFound", "NVML Shared Library Not Found", "Torch not compiled with CUDA enabled",
-            "NVMLError_DriverNotLoaded", "cudaErrorNoDevice", "libcuda.so.1: cannot open shared object file"])
+            "NVMLError_DriverNotLoaded", "cudaErrorNoDevice", "hipErrorNoDevice", "no ROCm-capable device is detected", "0 active drivers ([])", "Device string must not be empty",
+            "couldn't communicate with the NVIDIA driver", "No XPU devices are available", "libnvidia-ml.so.1: cannot open shared object file", "libcuda.so.1: cannot open shared object file"])
         .advise("the container sees no GPU: request GPUs for the service (gpus: all or deploy.resources) and check the driver"),
     rule("accelerator_error_other", GpuFault)
         .fits(&["Failed to execute the model status=", "BatchPrefillWithPagedKVCache failed with error", "BatchDecodeWithPagedKVCache failed with error",
@@ -173,7 +175,7 @@ pub const RULES: &[Rule] = &[
         .fits(&["Failed to find C compiler", "Could not find nvcc", "No such file or directory: 'nvcc'", "No such file or directory: 'ninja'",
             "No such file or directory: 'gcc'", "No such file or directory: 'g++'", "No such file or directory: '/usr/local/cuda/bin/nvcc'", "Ninja is required to load C++ extensions",
             "returned non-zero exit status 127", "CUDA_HOME environment variable is not set", "fatal error: Python.h", "fatal error: cuda*.h: No such file",
-            "cannot find -lcuda", "Cannot find ptxas", "InvalidCxxCompiler", "command not found", "lscpu: not found"])
+            "cannot find -lcuda", "Cannot find ptxas", "InvalidCxxCompiler", "command not found", "lscpu: not found", "nvcc: not found", "ninja: not found", "gcc: not found", "No such file or directory: 'ptxas'", "Unable to find nvcc"])
         .reads(&["exit status {command_exit_status}."])
         .advise("a tool that vLLM needs is not in the image or not in PATH: take the official image or install it"),
     rule("kernel_needs_too_much", Unsupported)
@@ -181,21 +183,21 @@ pub const RULES: &[Rule] = &[
         .reads(&["Required: {required_bytes}, Hardware limit: {limit_bytes}"])
         .advise("a kernel needs what this GPU does not have: try another attention backend, kv-cache-dtype or quantisation"),
     rule("compile_failure", CompileFailed)
-        .fits(&["InductorError:", "PassManager::run failed", "CompilationError:", "BackendCompilerFailed", "torch._dynamo.exc.",
+        .fits(&["InductorError:", "torch._inductor.exc.", "expected size *, stride * at dim=", "PassManager::run failed", "CompilationError:", "BackendCompilerFailed", "torch._dynamo.exc.",
             "LoweringException", "TritonMissing", "CppCompileError", "nvcc fatal", "ptxas fatal", "ptxas exited with", "Internal Triton PTX codegen error", "NoTritonConfigsError",
             "ninja: build stopped", "Error building extension", "NVRTC compilation failed", "NVRTC_ERROR", "neuronx-cc*failed", "Compilation failed for module", "Command '' died with",
             "MLIRError", "failed to legalize operation", "LLVM ERROR", "hipcc*failed", "Failed to compile", "RuntimeError: Ninja build failed", "compilation failed"])
         .advise("compiling a kernel failed: try enforce-eager or optimization-level 0, clear the compile cache, or take another vLLM version"),
     // ---- talking between processes -------------------------------------------------------------------------------------
     rule("port_in_use", PortInUse)
-        .fits(&["[Errno 98] Address already in use", "[Errno 48] Address already in use", "error while attempting to bind on address", "EADDRINUSE", "Address already in use"])
+        .fits(&["[Errno 98] Address already in use", "[Errno 48] Address already in use", "bind on address*address already in use", "EADDRINUSE", "Address already in use"])
         .reads(&["[Errno {errno}] Address", "[Errno {errno}] error while attempting to bind on address ('{}', {port})", "bind on address ('{}', {port})",
             "(port: {port})"])
         .retry(true)
         .advise("another program listens on port {port}: stop it or take another port"),
     rule("nccl_error", Communication)
         .fits(&["ncclSystemError:", "ncclUnhandledCudaError:", "ncclInternalError:", "ncclRemoteError:", "ncclInvalidUsage:",
-            "ncclInvalidArgument", "NCCL error", "DistBackendError", "NCCL WARN Duplicate GPU detected", "RCCL error", "HCCL*rror", "Watchdog caught collective operation timeout",
+            "ncclInvalidArgument", "NCCL error", "retrieving ncclUniqueId from", "Bootstrap : no socket interface found", "CCL_ERROR|", "oneCCL: ", "DistBackendError", "NCCL WARN Duplicate GPU detected", "RCCL error", "HCCL*rror", "Watchdog caught collective operation timeout",
             "NCCL communicator was aborted", "DistNetworkError", "DistStoreError", "client socket has timed out", "heartbeat monitor timed out",
             "gloo*Connection closed by peer", "gloo*connect*timeout", "Gloo connectFullMesh failed"])
         .retry(true)
@@ -206,27 +208,30 @@ pub const RULES: &[Rule] = &[
         .advise("the GPUs cannot reach each other's memory: add disable-custom-all-reduce, or use ipc: host"),
     rule("rpc_timeout", Communication)
         .fits(&["RPC call to * timed out", "Timed out waiting for engine core processes", "did not become ready within", "Did not receive response from front-end process",
-            "Did not receive READY", "timed out waiting for *worker", "Timeout waiting for RPC", "Timed out initializing process group"])
+            "Did not receive READY", "timed out waiting for *worker", "Timeout waiting for RPC", "Timed out initializing process group", "MQLLMEngine didn't reply within", "RPCServer didn't reply within"])
         .retry(true)
         .advise("a worker did not answer in time: look for a hung worker or a slow first compile; raise VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS or the start deadline"),
     rule("distributed_resource_timeout", Communication)
-        .fits(&["Cannot provide a placement group", "exceeds the total number of available GPUs in the", "placement group creation timed out",
+        .fits(&["Cannot provide a placement group", "exceeds the total number of available GPUs in the", "placement group creation timed out", "is not included in a placement group",
             "Current node has no GPU available", "Ray does not allocate any GPUs", "Failed to connect to Ray cluster", "ray.exceptions.RaySystemError",
-            "Could not find any running Ray instance", "ray.exceptions.ActorUnavailableError", "ray.exceptions.GetTimeoutError", "Every node should have a unique IP address"])
+            "Could not find any running Ray instance", "ray.exceptions.ActorUnavailableError", "ray.exceptions.GetTimeoutError", "ray.exceptions.RayChannelTimeoutError", "Every node should have a unique IP address"])
         .reads(&["within {timeout_s} seconds"])
         .retry(true)
         .advise("Ray cannot give the GPUs that the config asks for: check ray status, or lower tensor- or pipeline-parallel-size"),
     rule("kv_transfer_error", Communication)
-        .fits(&["^ConnectionResetError", "^ConnectionRefusedError", "NIXL_ERR", "nixl*failed", "LMCache*connection", "mooncake*failed", "UCX  ERROR", "KV transfer*failed"])
+        .fits(&["^ConnectionResetError", "^ConnectionRefusedError", "NIXL_ERR", "nixl*failed", "nixlBackendError", "nixlRemoteDisconnectError", "LMCache*connection", "mooncake*failed", "UCX  ERROR", "KV transfer*failed"])
         .reads(&["[Errno {errno}]"])
         .retry(true)
         .advise("a peer of the engine (KV store, connector) closed the connection: check that it runs and is reachable"),
     // ---- the command line and the configuration --------------------------------------------------------------------------
+    rule("bind_refused", BadArgument)
+        .fits(&["annot assign requested address", "bind on address*permission denied"])
+        .advise("the server cannot listen there: correct host and port"),
     rule("chat_template_error", BadArgument)
         .fits(&["appears path-like, but doesn't exist", "The supplied chat template"])
         .advise("the value of chat-template names no file inside the container: correct the path or mount the file"),
     rule("bad_flag", BadArgument)
-        .fits(&["error: unrecognized arguments", "error: argument ", "error: the following arguments are required", "error: ambiguous option", "error: invalid choice",
+        .fits(&["error: unrecognized arguments", "error: argument ", "error: the following arguments are required", "error: ambiguous option", "error: invalid choice", "^vllm: error: ", "^vllm serve: error: ", "^api_server.py: error: ",
             "error: expected one argument", "error: one of the arguments", "error: No model", ": error: --", ": error: Invalid "])
         .reads(&["(choose from {}"])
         .advise("the command line is wrong: correct the flag that the message names"),
@@ -240,7 +245,7 @@ pub const RULES: &[Rule] = &[
         .advise("the model allows {derived_max_model_len} tokens: lower max-model-len, or set rope scaling if the model supports it"),
     rule("value_out_of_range", BadArgument)
         .fits(&["Input should be", "Extra inputs are not permitted", "Unexpected keyword argument", "GPU memory utilization must be", "must be greater than or equal to max_num_seqs", "is smaller than max_model_len",
-            "must be a positive integer", "port must be 0-65535", "decrease DP/TP/PP", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "Unknown quantization method",
+            "must be a positive integer", "port must be 0-65535", "decrease DP/TP/PP", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "is larger than the number of available GPUs", "please ensure that world_size", "please ensure that max_parallel_loading",  "Unknown quantization method",
             "Invalid quantization method", "Unknown dtype", "Invalid attention backend", "Unrecognized distributed executor backend", "Unknown speculative", "is greater than max_lora_rank", "Unknown KV cache",
             "Load format `*` is not supported", "Invalid value", "got an unexpected keyword argument", "Unsupported attention backend", "trust_remote_code=True", "CUDA error: invalid device ordinal", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
             "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Unknown attention backend"])
@@ -252,12 +257,12 @@ pub const RULES: &[Rule] = &[
     rule("hub_rate_limit_or_network", ModelUnavailable)
         .fits(&["429 Client Error", "Too Many Requests", "503 Server Error", "502 Server Error", "500 Server Error", "504 Server Error", "NameResolutionError", "Temporary failure in name resolution",
             "Name or service not known", "Max retries exceeded with url", "ConnectTimeout", "ReadTimeout", "httpx.ConnectError", "Consistency check failed", "IncompleteRead", "Connection broken",
-            "An error happened while trying to locate the file", "RemoteDisconnected", "peer closed connection without sending complete message", "File reconstruction error", "CAS service error"])
+            "An error happened while trying to locate the file", "CERTIFICATE_VERIFY_FAILED", "ProxyError", "requests.exceptions.ConnectionError", "RemoteDisconnected", "peer closed connection without sending complete message", "File reconstruction error", "CAS service error"])
         .reads(&["Error. {http_status} ", "{} {http_status} Client Error", "HfHubHTTPError: {http_status} "])
         .retry(true)
         .advise("the hub could not be reached or limits requests: try again later, set HF_TOKEN, or download the model beforehand"),
     rule("gated_repo", ModelUnavailable)
-        .fits(&["Cannot access gated repo", "You are trying to access a gated repo", "GatedRepoError", "awaiting a review from the repo authors", "403 Client Error", "Client error '403"])
+        .fits(&["Cannot access gated repo", "to access a gated repo", "is restricted and you are not in the authorized list", "is restricted. You must have access to it", "You are trying to access a gated repo", "GatedRepoError", "awaiting a review from the repo authors", "403 Client Error", "Client error '403"])
         .reads(&["Client error '{http_status} ", "Error: {http_status} Client Error"])
         .advise("the model is gated: accept its terms on the hub and give the container a HF_TOKEN that may read it"),
     rule("hf_offline", ModelUnavailable)
@@ -265,7 +270,7 @@ pub const RULES: &[Rule] = &[
         .advise("the hub is switched off or out of reach and the model is not in the cache: mount the cache, download it beforehand, or unset HF_HUB_OFFLINE"),
     rule("model_not_found", ModelUnavailable)
         .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
-            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "No adapter found for", "NoSuchBucket", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
+            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "No adapter found for", "NoSuchBucket", "botocore.exceptions.", "An error occurred (AccessDenied)", "from libstreamer due to", "modelscope.hub.errors.NotExistError", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
             "Loading lora * failed: No adapter"])
         .reads(&["Client error '{http_status} ", "Error: {http_status} Client Error"])
         .advise("no such model: check the name, the path inside the container, and the token for private ones"),
@@ -276,7 +281,7 @@ pub const RULES: &[Rule] = &[
     rule("tokenizer_config_error", ModelBroken)
         .fits(&["^TypeError: not a string$", "Unable to load vocabulary from file", "Can't load tokenizer for", "Couldn't instantiate the backend tokenizer",
             "did not match any variant of untagged enum", "Tokenizer class * does not exist", "Can't load the configuration of", "error loading tokenizer", "Failed to load the tokenizer",
-            "expected value at line 1 column 1", "sentencepiece*error", "Internal: could not parse ModelProto", "Internal: src/sentencepiece", "vocab_file*NoneType", "is not a valid tokenizer"])
+            "expected value at line 1 column 1", "EOF while parsing a value at line", "sentencepiece*error", "Internal: could not parse ModelProto", "Internal: src/sentencepiece", "vocab_file*NoneType", "is not a valid tokenizer"])
         .advise("the tokenizer's files are missing or broken: download the model again, or point tokenizer at a good one"),
     rule("config_missing", ModelBroken)
         .fits(&["Invalid repository ID or local directory specified", "does not appear to have a file named", "Should have a `model_type` key", "It looks like the config file at * is not a valid JSON file",
@@ -285,7 +290,7 @@ pub const RULES: &[Rule] = &[
     rule("weights_broken", ModelBroken)
         .fits(&["SafetensorError", "Error while deserializing header", "MetadataIncompleteBuffer", "HeaderTooLarge", "HeaderTooSmall", "InvalidHeader", "Cannot find any model weights",
             "Cannot find any safetensors model weights", "weights were not initialized from checkpoint", "Weight files referenced in index but missing", "PytorchStreamReader failed", "UnpicklingError",
-            "size mismatch for", "There is no module or parameter named", "Attempted to load weight", "invalid load key", "unexpected EOF, expected", "checkpoint files are currently supported", "Could not find checkpoint files",
+            "size mismatch for", "There is no module or parameter named", "Attempted to load weight", "Tried to load weights of size", "invalid load key", "unexpected EOF, expected", "checkpoint files are currently supported", "Could not find checkpoint files",
             "incomplete metadata, file not fully covered", "Missing keys * in loaded state", "^KeyError: 'model.layers", "^KeyError: 'layers.", "is corrupted", "The size of tensor a * must match the size of tensor b"])
         .advise("the checkpoint's files are incomplete or do not fit the model: download them again and check free disk space"),
     rule("disk_full", Environment)
@@ -303,7 +308,7 @@ pub const RULES: &[Rule] = &[
         .reads(&["Minimum capability: {minimum_capability}.", "Current capability: {current_capability}.", "capability: {minimum_capability}."])
         .advise("model, quantisation and GPU do not fit together: take a checkpoint of that quantisation, or a quantisation that the GPU supports"),
     rule("unsupported_combination", Unsupported)
-        .fits(&["UVA is not available", "No valid attention backend", "is not valid for this configuration", "is only supported on GPUs with compute capability", "Bfloat16 is only supported", "requires compute capability",
+        .fits(&["UVA is not available", "No valid attention backend", "is not valid for this configuration", "is only supported on GPUs with compute capability", "Bfloat16 is only supported", "only supported on CUDA devices with compute capability", "requires compute capability",
             "does not support LoRA", "LoRA is not supported", "Pipeline parallelism is not supported", "Speculative decoding is not supported", "Head size * is not supported", "head_size * is not supported", "not supported on this platform",
             "is not supported on current platform", "is not supported by the V1 Engine", "VLLM_USE_V1=1 is not supported", "fp8 KV cache is not supported", "KV cache is not supported", "only supported on Hopper", "FlashAttention only supports",
             "FlashInfer*requires", "kv_cache_dtype not supported", "kv-cache-dtype*not supported", "sleep mode is not supported", "No common block size for"])
@@ -314,23 +319,69 @@ pub const RULES: &[Rule] = &[
             "numpy.dtype size changed", "packages that were not found in your environment", "Failed to import Ray", "Ray is not installed", "Please install * `pip install", "A module that was compiled using NumPy 1", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist"])
         .clues(&["Failed to import from vllm._core_C", "Failed to import from vllm._C", "Failed to import from vllm"])
         .advise("the image's libraries do not fit together: take an image built as a whole, without packages installed over it"),
+    rule("cuda_in_forked_process", Environment)
+        .fits(&["Cannot re-initialize CUDA in forked subprocess"])
+        .advise("CUDA was used before the workers were forked: set VLLM_WORKER_MULTIPROC_METHOD=spawn"),
+    rule("cuda_error_other", GpuFault)
+        .fits(&["CUDA error: ", "HIP error: ", "CUDA driver error: ", "Triton Error [CUDA]: ", "Triton Error [HIP]: ", "level_zero backend failed with error"])
+        .fatal()
+        .advise("a call to the GPU failed: look at dmesg and nvidia-smi, then try enforce-eager or another attention backend"),
     // ---- weaker signs: only where nothing above fits -----------------------------------------------------------------------------
     rule("import_error", Environment)
-        .fits(&["^ModuleNotFoundError:", "^ImportError:", "No module named", "^PermissionError:"])
+        .fits(&["^ModuleNotFoundError:", "^ImportError:", "No module named", "^ValueError:*ot installed", "^AssertionError:*lease install", "^ValueError:*lease install", "^ValueError:*pip install", "^AssertionError:*kernels not found", "^PermissionError:"])
         .likely()
         .advise("a Python package or file is missing or unreadable in the image: take an image that has it, or check the user and mounts"),
     rule("not_supported", Unsupported)
         .fits(&["^NotImplementedError:", "^ValueError:*not supported", "^ValueError:*does not support", "^ValueError:*is incompatible", "^ValueError:*not compatible", "Value error,*not supported", "Value error,*does not support",
-            "Value error,*incompatible", "Value error,*not compatible", "Value error,*requires", "^RuntimeError:*not supported", "^AssertionError:*not supported", "^RuntimeError:*does not support", "VLLMValidationError:*not supported"])
+            "Value error,*incompatible", "Value error,*not compatible", "Value error,*requires", "^RuntimeError:*not supported", "^AssertionError:*not supported", "^RuntimeError:*does not support", "VLLMValidationError:*not supported",
+            "^ValueError:*doesn't support", "^AssertionError:*doesn't support", "^RuntimeError:*doesn't support", "^AssertionError:*does not support",
+            "^ValueError:*not yet supported", "^AssertionError:*not yet supported", "^AttributeError:*does not support", "Cannot find model module", "^ValueError:*only support", "^AssertionError:*only support", "^RuntimeError:*only support", "Value error,*only support", "^AttributeError: '*Config' object has no attribute"])
         .likely()
         .advise("this vLLM does not support what the message names: drop that option or take another version"),
     rule("config_rejected", BadArgument)
-        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^AssertionError:*is not divisible by", "^ValueError:*must be"])
+        .fits(&["Value error, ", "VLLMValidationError: ", "validation error for", "validation errors for", "^ValueError: --", "^ValueError: Invalid ", "^ValueError: Unknown ", "^KeyError: 'Unknown", "^usage: ", "pydantic_core*ValidationError", "^ValueError: Please ", "^AssertionError:*is not divisible by", "^ValueError:*must be", "^ValueError:*rope_scaling", "^KeyError: 'rope_type'", "^ValueError: Too large swap space", "^ValueError:*cannot be other value than", "^ValueError:*cannot be larger than", "^ValueError:*was provided without", "^ValueError:*mutually exclusive"])
         .likely()
         .advise("vLLM's configuration rejects the settings: correct what the message names"),
     rule("model_file_missing", ModelBroken)
         .fits(&["^FileNotFoundError:*.safetensors", "^FileNotFoundError:*.json", "^OSError: Error no file named", "^KeyError: '*weight", "^RuntimeError: Error(s) in loading state_dict", "^AssertionError*loaded_weight", "jinja2.exceptions.TemplateSyntaxError"])
         .likely(),
+    // ---- exceptions that no wording above knows: the place where they were raised tells what rejected the start ------------------------
+    rule("rejected_by_configuration", BadArgument)
+        .fits(&["^ValueError:", "^AssertionError", "^TypeError:", "^KeyError:", "^argparse.Argument", "^RuntimeError:", "JSONDecodeError:", "^FileNotFoundError:"])
+        .raised_in(&["/vllm/config/", "/vllm/config.py", "/vllm/engine/arg_utils.py", "/vllm/envs.py", "/vllm/entrypoints/cli/", "/vllm/entrypoints/launchers/cli_args.py", "/vllm/entrypoints/openai/cli_args.py",
+            "/vllm/utils/argparse_utils.py", "/argparse.py"])
+        .likely()
+        .at_start()
+        .advise("vLLM's configuration rejects the settings: correct what the message names"),
+    rule("rejected_by_weight_loader", ModelBroken)
+        .fits(&["^ValueError:", "^AssertionError", "^KeyError:", "^RuntimeError:", "^IndexError:"])
+        .raised_in(&["in load_weights", "in weight_loader", "in _load_w", "in load_column_parallel_weight", "in load_row_parallel_weight", "in load_merged_column_weight", "in load_qkv_weight",
+            "in default_weight_loader", "in safetensors_weights_iterator", "in pt_weights_iterator", "/model_loader/weight_utils.py", "/vllm/model_executor/parameter.py"])
+        .likely()
+        .at_start()
+        .advise("a tensor of the checkpoint does not fit the model: download it again, or take a vLLM version that knows this checkpoint's layout"),
+    rule("rejected_by_kernels", Unsupported)
+        .fits(&["^ValueError:", "^AssertionError", "^RuntimeError:"])
+        .raised_in(&["/layers/quantization/", "/layers/fused_moe/", "/vllm/attention/", "/vllm/v1/attention/", "/vllm/platforms/", "/vllm/lora/", "/vllm/spec_decode/", "/vllm/v1/spec_decode/"])
+        .likely()
+        .at_start()
+        .advise("this vLLM or this GPU does not support what the message names: drop that option, or take another version or quantisation"),
+    rule("raised_while_compiling", CompileFailed)
+        .fits(&["^RuntimeError", "^AssertionError", "^TypeError:", "^ValueError:", "^IndexError:", "^KeyError:", "^AttributeError:", "CalledProcessError:"])
+        .raised_in(&["/torch/_inductor/", "/torch/_dynamo/", "/torch/fx/", "/torch/_functorch/", "/triton/", "/vllm/compilation/", "/torch/utils/cpp_extension.py", "/flashinfer/jit/", "/tilelang/", "/deep_gemm/"])
+        .likely()
+        .advise("compiling a kernel failed: try enforce-eager, clear the compile cache, or take another vLLM version"),
+    rule("raised_while_connecting", Communication)
+        .fits(&["^RuntimeError:", "^TimeoutError", "^ConnectionError", "^OSError:", "^torch.distributed."])
+        .raised_in(&["/torch/distributed/", "/vllm/distributed/", "/ray/", "/zmq/"])
+        .likely()
+        .advise("the workers could not talk: check shm_size or ipc: host, NCCL_SOCKET_IFNAME and that every worker still runs"),
+    rule("raised_by_tokenizer", ModelBroken)
+        .fits(&["^ValueError:", "^TypeError:", "^AttributeError:", "^KeyError:", "^OSError:", "^Exception: ", "^RuntimeError:"])
+        .raised_in(&["/transformers/tokenization_", "/tokenizers/", "/sentencepiece/", "/tiktoken/", "/mistral_common/", "/transformers/convert_slow_tokenizer.py"])
+        .likely()
+        .at_start()
+        .advise("the tokenizer cannot be read: download the model again, or set tokenizer or tokenizer-mode"),
     // ---- died, and nothing says why ------------------------------------------------------------------------------------------
     rule("engine_killed", EngineDead)
         .fits(&["Failed core proc(s): {'", "^Killed$", "*: line *: * Killed ", "died unexpectedly (exit code: -"])
@@ -343,7 +394,7 @@ pub const RULES: &[Rule] = &[
     rule("engine_dead", EngineDead)
         .fits(&["engine core exited unexpectedly", "Engine process (pid ", "died unexpectedly, shutting down", "Engine core proc * died unexpectedly", "Engine process failed to start", "Worker proc * died unexpectedly", "WorkerProc was terminated",
             "EngineCore encountered a fatal error", "EngineDeadError", "Engine core initialization failed", "EngineCore failed to start", "WorkerProc failed to start",
-            "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "child signal 9", "WorkerProc initialization failed"])
+            "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "RayActorError", "child signal 9", "WorkerProc initialization failed"])
         .reads(&["Engine process (pid {engine_pid}) died", "child signal {signal}"])
         .dead(),
 ];

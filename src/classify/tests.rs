@@ -1,5 +1,6 @@
 //! The corpus and the rules' robustness.
 
 mod corpus;
+mod field;
 mod messages;
 mod variations;

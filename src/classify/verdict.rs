@@ -132,9 +132,8 @@ struct Case<'c> {
 impl<'c> Case<'c> {
     fn new(input: &'c EvidenceInput<'c>, view: &'c LogView<'c>) -> Self {
         let end = view.stop_at.unwrap_or(view.lines.len());
-        let dead_at = view.lines[..end]
-            .iter()
-            .position(|l| RULES.iter().any(|r| r.tier == Tier::Dead && r.matching(l.body()).is_some()));
+        let dead_at =
+            view.lines[..end].iter().position(|l| RULES.iter().any(|r| r.tier == Tier::Dead && r.matching(l.body())));
         let inferred = if view.ready_at.is_some() { Phase::Serving } else { Phase::Startup };
         Self { input, view, phase: input.phase.unwrap_or(inferred), dead_at, end }
     }
@@ -177,12 +176,12 @@ impl<'c> Case<'c> {
             // Taken away under us: that says nothing about the config.
             return Some(Finding::new(Cause::Stopped, vec![of_state(error)]));
         }
-        let rule = RULES.iter().filter(|r| r.tier == Tier::Root).find(|r| r.matching(error).is_some());
+        let rule = RULES.iter().filter(|r| r.tier == Tier::Root).find(|r| r.matching(error));
         let mut finding = Finding::new(rule.map_or(Cause::Docker, |r| r.cause), vec![of_state(error)]);
         finding.transient = rule.and_then(|r| r.transient);
         // The log may quote Docker too (the docker command line's own output).
         if let Some(rule) = rule
-            && let Some(at) = self.view.lines.iter().position(|l| rule.matching(l.body()).is_some())
+            && let Some(at) = self.view.lines.iter().position(|l| rule.matching(l.body()))
         {
             finding.evidence.extend(of_rule(self.view, rule, at));
             finding.decided = Some((rule, at));
@@ -217,7 +216,8 @@ impl<'c> Case<'c> {
                 continue;
             }
             let body = self.view.lines[i].body();
-            let Some(rule) = RULES.iter().find(|r| r.tier == tier && r.matching(body).is_some()) else { continue };
+            let fits = |r: &&Rule| r.tier == tier && r.fits_raised(body, self.view.frame_of(i));
+            let Some(rule) = RULES.iter().find(fits) else { continue };
             if !self.counts(rule, i) {
                 continue;
             }
@@ -230,12 +230,24 @@ impl<'c> Case<'c> {
     fn counts(&self, rule: &Rule, i: usize) -> bool {
         let died = self.dead_at.is_some() || self.ended_by_itself();
         if self.view.ready_at.is_some() {
-            return died || (rule.weight == Weight::Fatal && !hang::served_after(self.view, i));
+            return match rule.weight {
+                Weight::Fatal => died || !hang::served_after(self.view, i),
+                Weight::AtStart => false,
+                Weight::NeedsDeath => died && !hang::served_on(self.view, i, self.dead_at.unwrap_or(self.end)),
+            };
         }
+        let survived = self.process_progressed_after(i);
         match rule.tier {
-            Tier::Root => true,
-            Tier::Likely | Tier::Dead => died || !self.progressed_after(i),
+            Tier::Root => !survived,
+            Tier::Likely | Tier::Dead => !survived && (died || !self.progressed_after(i)),
         }
+    }
+
+    /// Whether the very process that wrote line `i` went on with its start behind it, before any death.
+    fn process_progressed_after(&self, i: usize) -> bool {
+        let process = self.view.lines[i].process();
+        let end = self.dead_at.filter(|dead| *dead > i).unwrap_or(self.view.lines.len());
+        self.view.lines[i + 1..end].iter().any(|l| l.process() == process && milestone(&l.text).is_some())
     }
 
     /// Whether the start went on behind line `i`: then what stands there was survived.
@@ -265,7 +277,7 @@ impl<'c> Case<'c> {
         let near = (at..self.end).take(8).filter(|i| self.view.is_telling(*i));
         let mut memory = near.filter_map(|i| {
             let body = self.view.lines[i].body();
-            let found = RULES.iter().find(|r| r.tier == Tier::Root && r.matching(body).is_some())?;
+            let found = RULES.iter().find(|r| r.tier == Tier::Root && r.matching(body))?;
             matches!(found.cause, Cause::GpuOom | Cause::ShmTooSmall).then_some((found, i))
         });
         memory.next().unwrap_or((rule, at))
@@ -341,7 +353,7 @@ impl<'c> Case<'c> {
     /// The most telling sign of death: rules in the table's order, lines in the log's.
     fn dead_rule(&self) -> Option<(&'static Rule, usize)> {
         RULES.iter().filter(|r| r.tier == Tier::Dead).find_map(|rule| {
-            let at = (0..self.end).find(|i| rule.matching(self.view.lines[*i].body()).is_some())?;
+            let at = (0..self.end).find(|i| rule.matching(self.view.lines[*i].body()))?;
             Some((rule, at))
         })
     }

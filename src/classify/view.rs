@@ -4,6 +4,8 @@ use crate::domain::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 
 /// Bytes of a boot's beginning that are read: a start-up, compile output included, is far shorter.
 const HEAD_BYTES: usize = 2 << 20;
+/// Lines between an exception and its last frame: code, marks under it, and what other processes wrote in between.
+const FRAME_LINES: usize = 40;
 /// Bytes of a boot's end that are read: the death and what led to it.
 const TAIL_BYTES: usize = 4 << 20;
 
@@ -102,6 +104,14 @@ impl<'l> LogView<'l> {
         loud && !line.head().contains("dump_input.py")
             && !is_source_code(line.body())
             && !self.side_effects.iter().any(|r| r.contains(&index))
+    }
+
+    /// The last frame of the traceback that ends with line `index`: `File "...", line N, in FUNCTION`.
+    pub fn frame_of(&self, index: usize) -> Option<&str> {
+        let process = self.lines.get(index)?.process();
+        let before = self.lines[..index].iter().rev().take(FRAME_LINES).filter(|l| l.process() == process);
+        let mut bodies = before.map(|l| l.body().trim_start()).take_while(|b| !b.starts_with("Traceback (most recent"));
+        bodies.find(|b| b.starts_with("File \""))
     }
 
     /// The line that stands last.

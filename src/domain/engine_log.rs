@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use itertools::Either;
+
 /// How loud a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -42,7 +44,25 @@ impl<'t> LogLine<'t> {
     /// The message: what stands behind process prefix, level, time and file tag.
     #[must_use]
     pub fn body(&self) -> &str {
-        self.text.get(self.body_at..).unwrap_or_default()
+        let body = self.text.get(self.body_at..).unwrap_or_default();
+        // Ray writes a line of many workers once and counts the others.
+        body.find(" [repeated ").filter(|at| body[*at..].contains("x across cluster]")).map_or(body, |at| &body[..at])
+    }
+
+    /// Who wrote it: `(EngineCore_DP0 pid=12)`, `[rank0]`; empty where the line does not say.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        let head = self.head();
+        let named = head.match_indices('(').find_map(|(at, _)| {
+            let end = at + head[at..].find(')')? + 1;
+            head[at..end].contains("pid=").then(|| &head[at..end])
+        });
+        let ranked = || {
+            let at = head.find("[rank")?;
+            let end = at + head[at..].find(']')? + 1;
+            Some(&head[at..end])
+        };
+        named.or_else(ranked).unwrap_or_default()
     }
 
     /// What stands before the message.
@@ -53,11 +73,53 @@ impl<'t> LogLine<'t> {
 }
 
 /// The lines of a log, cleaned; empty ones are left out. `first_number` is the number of the text's first line.
+///
+/// A line of JSON (a JSON log formatter, Docker's `json-file` driver) becomes the lines of its message.
 pub fn log_lines(text: &str, first_number: usize) -> impl Iterator<Item = LogLine<'_>> {
     text.split('\n')
         .enumerate()
-        .flat_map(move |(i, line)| line.split('\r').map(move |piece| LogLine::new(first_number + i, piece)))
+        .flat_map(move |(i, line)| {
+            let number = first_number + i;
+            match json_message(line) {
+                Some((message, level)) => Either::Left(json_lines(number, &message, level).into_iter()),
+                None => Either::Right(line.split('\r').map(move |piece| LogLine::new(number, piece))),
+            }
+        })
         .filter(|line| !line.text.trim().is_empty())
+}
+
+/// The lines of a JSON record's message; they carry the record's level where they name none themselves.
+fn json_lines(number: usize, message: &str, level: LogLevel) -> Vec<LogLine<'static>> {
+    let pieces = message.split(['\n', '\r']).map(|piece| {
+        let line = LogLine::new(number, piece);
+        let level = if line.level == LogLevel::Plain { level } else { line.level };
+        LogLine { number, text: Cow::Owned(line.text.clone().into_owned()), body_at: line.body_at, level }
+    });
+    pieces.collect()
+}
+
+/// Message and level of a line that is one JSON record of a log.
+fn json_message(line: &str) -> Option<(String, LogLevel)> {
+    let start = line.find('{')?;
+    // Compose and Docker may put their prefix before the record.
+    let (record, before) = (line[start..].trim_end(), &line[..start]);
+    if !record.ends_with('}')
+        || before.len() > 120
+        || !(before.trim().is_empty() || before.ends_with("| ") || before.ends_with("Z "))
+    {
+        return None;
+    }
+    let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(record).ok()?;
+    let text = |keys: &[&str]| keys.iter().find_map(|k| record.get(*k).and_then(|v| v.as_str()));
+    let mut message = text(&["log", "message", "msg", "event"])?.to_owned();
+    if let Some(trace) = text(&["exc_info", "exception", "stack_trace", "traceback"]) {
+        message.push('\n');
+        message.push_str(trace);
+    }
+    let named = text(&["level", "levelname", "severity"]).map(str::to_ascii_uppercase);
+    let level =
+        LEVELS.iter().find(|(name, _)| named.as_deref() == Some(*name)).map_or(LogLevel::Plain, |(_, level)| *level);
+    Some((message, level))
 }
 
 /// First lines of a boot: old and new API server, in the spelling of vLLM 0.6 to 0.32.
@@ -141,7 +203,11 @@ fn prefix(text: &str) -> (usize, LogLevel) {
         if let Some((len, found)) = logger_prefix(rest) {
             return (at + len, found);
         }
-        let step = process_prefix(rest).or_else(|| container_prefix(rest)).or_else(|| time_prefix(rest));
+        let step = process_prefix(rest)
+            .or_else(|| container_prefix(rest))
+            .or_else(|| time_prefix(rest))
+            .or_else(|| syslog_prefix(rest))
+            .or_else(|| colour_remains(rest));
         match step {
             Some(len) => at += len,
             None => break,
@@ -177,6 +243,40 @@ fn container_prefix(text: &str) -> Option<usize> {
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     plausible.then(|| skip_one_space(text, bar + 1))
+}
+
+/// What is left of a colour whose escape byte was lost on the way (`[1;36m`), Kubernetes' `[pod/vllm-0/vllm] ` and `stdout F `.
+fn colour_remains(text: &str) -> Option<usize> {
+    for stream in ["stdout F ", "stderr F "] {
+        if text.starts_with(stream) {
+            return Some(stream.len());
+        }
+    }
+    if text.starts_with("[pod/") {
+        return text.find("] ").map(|end| end + 2);
+    }
+    let inner = text.strip_prefix('[')?;
+    let end = inner.find('m')?;
+    let shaped = end <= 8 && inner[..end].bytes().all(|b| b.is_ascii_digit() || b == b';');
+    shaped.then(|| skip_one_space(text, end + 2))
+}
+
+/// `Aug 17 18:42:18 host vllm[8052]: `, as the system's journal writes it.
+fn syslog_prefix(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let dated = bytes.len() > 16
+        && bytes[..3].iter().all(u8::is_ascii_alphabetic)
+        && bytes[3] == b' '
+        && bytes[9] == b':'
+        && bytes[12] == b':'
+        && bytes[15] == b' ';
+    if !dated {
+        return None;
+    }
+    let rest = text.get(16..)?;
+    let end = rest.find("]: ")?;
+    let name = &rest[..end];
+    (name.len() <= 120 && name.split_whitespace().count() == 2 && name.contains('[')).then_some(16 + end + 3)
 }
 
 /// `2026-11-24T02:38:13.605835428Z `, as `docker logs --timestamps` writes it.
