@@ -113,6 +113,8 @@ pub(super) struct Engine {
     scheduler: Scheduler,
     speed: Speed,
     noise: Option<Normal<f64>>,
+    /// How fast this start is, against the model.
+    start_factor: f64,
     random: StdRng,
     /// Extra time of the first prefill after boot.
     warm_up: Duration,
@@ -145,6 +147,11 @@ const CATCH_UP: Duration = Duration::from_millis(3);
 /// vLLM's interval between two throughput lines.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// The speed of one start against the model: normal with mean 1 and this standard deviation, from half to twice the speed.
+pub(super) fn start_factor(start_noise: f64, random: &mut StdRng) -> f64 {
+    Normal::new(1.0, start_noise).map_or(1.0, |noise| noise.sample(random).clamp(0.5, 2.0))
+}
+
 impl Engine {
     /// The engine and the way to it.
     pub(super) fn new(
@@ -160,11 +167,18 @@ impl Engine {
             stats: Arc::new(Mutex::new(Stats::new(booted.max_model_len))),
             next: Arc::default(),
         };
+        let mut random = StdRng::seed_from_u64(args.sim.seed);
+        if args.sim.start_noise > 0.0 {
+            // Two starts with one command line differ: the clock is in the seed.
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            random = StdRng::seed_from_u64(args.sim.seed ^ now.as_nanos() as u64);
+        }
         let engine = Self {
+            start_factor: start_factor(args.sim.start_noise, &mut random),
             scheduler: Scheduler::new(limits),
             speed: Speed::of(args, &booted.memory),
             noise: Normal::new(1.0, args.sim.noise).ok(),
-            random: StdRng::seed_from_u64(args.sim.seed),
+            random,
             warm_up: Duration::from_secs_f64(args.sim.first_request_ms / 1e3 / args.sim.speed),
             live: HashMap::new(),
             commands,
@@ -300,7 +314,7 @@ impl Engine {
 
     /// When the step ends: the model's time with noise, and the first prefill's warm-up.
     fn plan_end(&mut self, step: &Step) -> Instant {
-        let mut duration = self.speed.step(&step.load);
+        let mut duration = self.speed.step(&step.load).div_f64(self.start_factor);
         if let Some(noise) = self.noise {
             duration = duration.mul_f64(noise.sample(&mut self.random).clamp(0.5, 2.0));
         }

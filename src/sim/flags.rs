@@ -208,6 +208,7 @@ const FLAGS: &[(&str, &[&str], Kind)] = &[
     ("sim-step-overhead-ms", &[], Kind::Float),
     ("sim-first-request-ms", &[], Kind::Float),
     ("sim-noise", &[], Kind::Float),
+    ("sim-start-noise", &[], Kind::Float),
     ("sim-seed", &[], Kind::Int),
     ("sim-speed", &[], Kind::Float),
     ("sim-boot-seconds", &[], Kind::Float),

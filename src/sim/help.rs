@@ -29,6 +29,7 @@ Flags of the simulation (docs/sim.md has the formulas):
   --sim-step-overhead-ms N        host overhead of each step [0.8]
   --sim-first-request-ms N        extra time of the first prefill after boot [400]
   --sim-noise N                   relative standard deviation of a step's time [0.02]
+  --sim-start-noise N             relative standard deviation of a start's speed [0]
   --sim-seed N                    seed of noise and answers [--seed, 0]
   --sim-speed N                   everything N times as fast [1]
   --sim-boot-seconds N            time from start to serving [1]
