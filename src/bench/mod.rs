@@ -32,6 +32,8 @@ mod over_time_tests;
 #[cfg(test)]
 mod profile_tests;
 #[cfg(test)]
+pub(crate) mod replayed;
+#[cfg(test)]
 mod scenario_tests;
 #[cfg(test)]
 mod stream_tests;

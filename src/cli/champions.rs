@@ -103,16 +103,32 @@ fn render(ranking: &Ranking) -> String {
     let mut text = format!("{} ({direction} {metric})\n", name.bold());
     let sentence = &ranking.sentence;
     text.push_str(&match &ranking.answer {
-        Answer::Champion { suspect: false, .. } => format!("  {}\n", sentence.green()),
-        Answer::Champion { suspect: true, .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
+        Answer::Champion { suspect: false, confirmed: true, .. } => format!("  {}\n", sentence.green()),
+        Answer::Champion { .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
         Answer::NoneMeetsGates { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
     });
-    let mut table = print::table(&["", "config", "value", "95 % interval", "n", "gain", "standing"]);
+    text.push_str(&confidence(ranking));
+    let mut table = print::table(&["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"]);
     for row in &ranking.rows {
         table.add_row(cells(ranking, row));
     }
     text.push_str(&print::text_of(&table));
     text
+}
+
+/// What the starts of the night say, a sentence a line.
+fn confidence(ranking: &Ranking) -> String {
+    let mut lines = Vec::new();
+    match &ranking.drift {
+        Some(drift) if ranking.noise.moved => lines.push(drift.yellow().to_string()),
+        Some(drift) => lines.push(drift.clone()),
+        None => {}
+    }
+    let measured = ranking.rows.iter().any(|row| row.value.is_some());
+    if measured {
+        lines.push(ranking.noise.start_sentence());
+    }
+    lines.into_iter().map(|line| format!("  {line}\n")).collect()
 }
 
 fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
@@ -149,6 +165,7 @@ fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
         row.value.map(|v| figure(metric, v, unit)).unwrap_or_default(),
         interval,
         row.n.map(|n| n.to_string()).unwrap_or_default(),
+        row.starts.map(|n| n.to_string()).unwrap_or_default(),
         gained,
         standing,
     ]

@@ -9,6 +9,8 @@ mod host;
 pub(crate) mod init;
 mod left;
 mod night;
+#[cfg(test)]
+mod nights_tests;
 mod observe;
 mod plan;
 mod preflight;

@@ -27,6 +27,12 @@ use super::{EngineError, Planner};
 /// How long a stopping engine may take before it is killed, unless its service says otherwise.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// The resolved figure that tells the size of the KV cache.
+const KV_TOKENS: &str = "kv_cache_tokens";
+
+/// Profiling finds a little more or less memory each time; by more than this share somebody else held some.
+const MOST_KV_DIFFERENCE: f64 = 0.02;
+
 /// What an attempt came to.
 pub(super) struct Attempted {
     /// How it ended.
@@ -269,6 +275,7 @@ impl<'s> Attempt<'s> {
     ) -> Result<Measured, EngineError> {
         let suite = self.sweep.planner.suite.clone();
         let keys = self.planned.result_keys(&suite);
+        let kv_doubt = self.kv_pool_doubt(resolved)?;
         let began = Instant::now();
         for index in self.missing {
             let (Some(spec), Some(key)) = (suite.scenarios.get(*index), keys.get(*index)) else { continue };
@@ -288,6 +295,9 @@ impl<'s> Attempt<'s> {
             }
             let samples = self.observation.judge(&mut result);
             self.sweep.store.save_telemetry(self.attempt, &samples)?;
+            if let Some(doubt) = &kv_doubt {
+                result.validity.add(Verdict::Suspect, ValidityReason::KvPoolDiffers, doubt.clone());
+            }
             self.sweep.store.save_scenario(self.attempt, &key.at(self.trial.start), &result)?;
             self.tell_scenario(&result)?;
             self.timings.measure_s = Some(began.elapsed().as_secs_f64());
@@ -296,6 +306,18 @@ impl<'s> Attempt<'s> {
             }
         }
         Ok(Measured::All)
+    }
+
+    /// What speaks against this start when the engine has another KV cache than on an earlier start of the same config.
+    fn kv_pool_doubt(&self, resolved: &ResolvedConfig) -> Result<Option<String>, EngineError> {
+        let Some(now) = resolved.figures.get(KV_TOKENS).copied() else { return Ok(None) };
+        let before = self.sweep.store.figure_of_an_earlier_start(self.attempt, KV_TOKENS)?;
+        let differs = before.filter(|before| (now - before).abs() > MOST_KV_DIFFERENCE * before.max(now));
+        Ok(differs.map(|before| {
+            format!(
+                "the KV cache holds {now:.0} tokens on this start and {before:.0} on an earlier one of the same config"
+            )
+        }))
     }
 
     /// Runs one scenario while watching for the server's death, for the trial's deadline and for a cancel.

@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn a_criterion_that_nobody_measured_is_left_out_and_the_most_telling_metric_is_taken() {
-        let figure = |path: &str| Figure {
-            metric: Metric {
+        let figure = |path: &str| {
+            let metric = Metric {
                 path: path.parse().unwrap(),
                 value: 1.0,
                 unit: "ms".into(),
@@ -65,8 +65,8 @@ mod tests {
                 failed_n: 0,
                 ci_low: None,
                 ci_high: None,
-            },
-            verdict: Verdict::Valid,
+            };
+            Figure::of_one_start(metric, Verdict::Valid)
         };
         let figures =
             vec![figure("load.tpot_ms.p50"), figure("load.c1.tpot_ms.p50"), figure("load.output_tokens_per_s")];

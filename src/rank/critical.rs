@@ -34,13 +34,16 @@ pub struct CriticalValue {
 const ALPHA: f64 = 0.05;
 
 /// Quantile 0.975 of the standard normal distribution: the half-width of a lone 95 % interval in standard errors.
-const Z_975: f64 = 1.959_963_984_540_054;
+pub(super) const Z_975: f64 = 1.959_963_984_540_054;
 
 /// More configs than this count as this many.
 const MOST_CANDIDATES: u64 = 16_384;
 
+/// More degrees of freedom than this count as this many.
+pub(super) const MOST_DEGREES: f64 = 1_000.0;
+
 fn degree_steps() -> impl Iterator<Item = u64> {
-    (1..=30).chain([40, 60, 120, 1_000])
+    (1..=30).chain([40, 60, 120, MOST_DEGREES as u64])
 }
 
 fn candidate_steps() -> impl Iterator<Item = u64> {
@@ -100,12 +103,21 @@ impl Spread {
 /// Whether two figures at this `distance` (in the metric's unit) differ beyond the noise of a night of `candidates` configs.
 #[must_use]
 pub fn separated(distance: f64, one: Spread, other: Spread, candidates: u64) -> bool {
-    let (Some((v1, d1)), Some((v2, d2))) = (one.variance(), other.variance()) else { return false };
+    let (Some(one), Some(other)) = (one.variance(), other.variance()) else { return false };
+    apart(distance, one.0 + other.0, welch_degrees(one, other), candidates)
+}
+
+/// Whether a distance lies beyond a joint v (as above, z^2 times a variance) on these degrees of freedom.
+pub(super) fn apart(distance: f64, joint: f64, degrees: f64, candidates: u64) -> bool {
+    critical_factor(degrees, candidates).is_some_and(|f| distance * distance > f * f * joint)
+}
+
+/// Welch's degrees of freedom of two v, each with its own.
+pub(super) fn welch_degrees((v1, d1): (f64, f64), (v2, d2): (f64, f64)) -> f64 {
     let sum = v1 + v2;
     let welch = sum * sum / (v1 * v1 / d1 + v2 * v2 / d2);
     // Two intervals of no width have no degrees of freedom, and any factor will do.
-    let degrees = if welch.is_finite() { welch } else { d1.min(d2) };
-    critical_factor(degrees, candidates).is_some_and(|f| distance * distance > f * f * sum)
+    if welch.is_finite() { welch } else { d1.min(d2) }
 }
 
 /// The t with P(T > t) = `tail`, for 0 < tail < 0.5, found by bisection.

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Candidate, Figure, GateOutcome, GateResult, Ranking, Row, Spread, Standing, separated};
+use super::critical::{MOST_DEGREES, Z_975, apart, critical_factor, welch_degrees};
+use super::night::ASSUMED_START_DEVIATION;
+use super::{Answer, Candidate, Figure, GateOutcome, GateResult, Ranking, Row, Spread, Standing, StartNoise};
 use crate::domain::{Direction, Objective, Verdict};
 
 /// One ranking per objective, in the grid's order. `baseline` names the config that gains are counted against.
@@ -23,6 +25,11 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
         .filter(|e| e.figure.is_some_and(|f| f.verdict != Verdict::Invalid))
         .max_by_key(|e| e.candidate.trial_id);
 
+    let noise = entries.iter().find_map(|e| e.figure).map(|f| f.noise).unwrap_or_default();
+    let others = || entries.iter().skip(1).filter(|e| e.bar.is_none());
+    let leader = entries.first().filter(|e| e.bar.is_none());
+    let is_best = leader.is_some_and(|leader| others().all(|other| leader.is_apart_from(other, PAIR)));
+
     let rows: Vec<Row> = entries
         .iter()
         .enumerate()
@@ -30,14 +37,14 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
             let standing = entry.bar.unwrap_or_else(|| {
                 if index == 0 {
                     Standing::Leader
-                } else if entries.first().is_some_and(|leader| leader.is_apart_from(entry, eligible)) {
+                } else if is_best || leader.is_some_and(|leader| leader.is_apart_from(entry, eligible)) {
                     Standing::Behind
                 } else {
                     Standing::Tied
                 }
             });
             let place = standing.ranks().then(|| 1 + entries.iter().filter(|e| e.beats(entry)).count());
-            entry.row(standing, place, control, eligible)
+            entry.row(standing, place, control, (is_best, eligible))
         })
         .collect();
     let answer = answer(&rows);
@@ -46,10 +53,15 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
         baseline: baseline.map(str::to_owned),
         baseline_value: control.and_then(|c| c.figure).map(|f| f.metric.value),
         sentence: answer.sentence(),
+        noise,
+        drift: noise.sentence(),
         answer,
         rows,
     }
 }
+
+/// A night of two configs: what the best of a sample must be apart by from each other one to be called best.
+const PAIR: u64 = 2;
 
 /// A candidate as one objective sees it.
 struct Entry<'a> {
@@ -75,23 +87,46 @@ impl<'a> Entry<'a> {
         Self { candidate, figure, direction: objective.direction, bar }
     }
 
-    /// The value turned so that smaller is better.
+    /// What is compared: the figure, or its share of the baseline around it when the baseline moved.
+    fn judged(&self) -> Option<f64> {
+        self.figure.and_then(|f| if f.noise.moved { f.relative } else { Some(f.metric.value) })
+    }
+
+    /// What is compared, turned so that smaller is better.
     fn cost(&self) -> Option<f64> {
-        self.figure.map(|f| match self.direction {
-            Direction::Minimize => f.metric.value,
-            Direction::Maximize => -f.metric.value,
+        self.judged().map(|value| match self.direction {
+            Direction::Minimize => value,
+            Direction::Maximize => -value,
         })
     }
 
-    /// Half-widths of the interval toward better and toward worse values.
-    fn half_widths(&self) -> (Option<f64>, Option<f64>) {
-        let Some(metric) = self.figure.map(|f| &f.metric) else { return (None, None) };
+    /// The uncertainty of the figure toward better and toward worse values.
+    fn uncertainty(&self) -> (Uncertainty, Uncertainty) {
+        let Some(figure) = self.figure else { return (Uncertainty::UNKNOWN, Uncertainty::UNKNOWN) };
+        let metric = &figure.metric;
         let below = metric.ci_low.filter(|c| c.is_finite()).map(|low| metric.value - low);
         let above = metric.ci_high.filter(|c| c.is_finite()).map(|high| high - metric.value);
-        match self.direction {
+        let (better, worse) = match self.direction {
             Direction::Minimize => (below, above),
             Direction::Maximize => (above, below),
-        }
+        };
+        (Uncertainty::of(figure, better), Uncertainty::of(figure, worse))
+    }
+
+    /// Its own 95 % interval, the noise between starts included where it was measured.
+    fn interval(&self) -> (Option<f64>, Option<f64>) {
+        let Some(figure) = self.figure else { return (None, None) };
+        let metric = &figure.metric;
+        let Some(factor) = critical_factor(figure.noise.degrees as f64, 1) else {
+            return (metric.ci_low, metric.ci_high);
+        };
+        let (better, worse) = self.uncertainty();
+        let half = |u: Uncertainty| u.joint.map(|v| factor * v.sqrt() / scale(figure));
+        let (below, above) = match self.direction {
+            Direction::Minimize => (half(better), half(worse)),
+            Direction::Maximize => (half(worse), half(better)),
+        };
+        (below.map(|half| metric.value - half), above.map(|half| metric.value + half))
     }
 
     /// Those that may rank first, then by value, those without a figure last; name and trial make the order total.
@@ -116,12 +151,23 @@ impl<'a> Entry<'a> {
     /// Whether `other`, which is no better, is worse beyond the noise of a night of `candidates` configs.
     fn is_apart_from(&self, other: &Self, candidates: u64) -> bool {
         let (Some(mine), Some(theirs)) = (self.cost(), other.cost()) else { return false };
-        let spread = |entry: &Self, half_width| Spread { half_width, samples: entry.figure.map_or(0, |f| f.metric.n) };
-        let (better, worse) = (spread(self, self.half_widths().1), spread(other, other.half_widths().0));
-        separated(theirs - mine, better, worse, candidates)
+        let (worse, better) = (self.uncertainty().1, other.uncertainty().0);
+        let (Some(v1), Some(v2)) = (worse.joint, better.joint) else { return false };
+        let degrees = match self.figure.map_or(0, |f| f.noise.degrees) {
+            0 => welch_degrees((v1, worse.degrees), (v2, better.degrees)),
+            degrees => degrees as f64,
+        };
+        apart(theirs - mine, v1 + v2, degrees, candidates)
     }
 
-    fn row(&self, standing: Standing, place: Option<usize>, control: Option<&Entry<'_>>, candidates: u64) -> Row {
+    fn row(
+        &self,
+        standing: Standing,
+        place: Option<usize>,
+        control: Option<&Entry<'_>>,
+        (is_best, candidates): (bool, u64),
+    ) -> Row {
+        let (ci_low, ci_high) = self.interval();
         let metric = self.figure.map(|f| &f.metric);
         let gain_percent = control.and_then(Entry::cost).zip(self.cost()).and_then(|(base, mine)| {
             let gain = 100.0 * (base - mine) / base.abs();
@@ -138,17 +184,61 @@ impl<'a> Entry<'a> {
             value: metric.map(|m| m.value),
             unit: metric.map(|m| m.unit.clone()),
             n: metric.map(|m| m.n),
-            ci_low: metric.and_then(|m| m.ci_low),
-            ci_high: metric.and_then(|m| m.ci_high),
+            starts: self.figure.map(|f| f.starts),
+            ci_low,
+            ci_high,
             gain_percent,
             gain_is_real: gain_is_real.map(|c| {
                 let (better, worse) = if self.cost() < c.cost() { (self, c) } else { (c, self) };
+                let named = is_best && c.bar.is_none() && standing == Standing::Leader;
                 // The baseline may not rank itself; it is one more config of the comparison then.
-                better.is_apart_from(worse, candidates.max(2))
+                named || better.is_apart_from(worse, candidates.max(2))
             }),
             gates_missed: missed(&self.candidate.gates),
         }
     }
+}
+
+/// How uncertain what is compared is toward one side.
+#[derive(Clone, Copy)]
+struct Uncertainty {
+    /// z^2 times the variance of the config's figure, in the square of what is compared; `None` when it is not known.
+    joint: Option<f64>,
+    /// Degrees of freedom, at most [`MOST_DEGREES`].
+    degrees: f64,
+}
+
+impl Uncertainty {
+    const UNKNOWN: Self = Self { joint: None, degrees: 0.0 };
+
+    /// Of a figure whose own 95 % interval has this half-width toward the side.
+    fn of(figure: &Figure, half_width: Option<f64>) -> Self {
+        let starts = figure.starts.max(1) as f64;
+        let samples = figure.metric.n as f64 / starts;
+        // v of one start, from the joint half-width of all.
+        let spread = Spread { half_width: half_width.map(|h| h * starts.sqrt()), samples: samples.floor() as u64 };
+        let within = spread.variance();
+        let StartNoise { degrees, start_variance, within_variance, moved, .. } = figure.noise;
+        let scale = scale(figure);
+        let squared = (figure.metric.value * scale * Z_975).powi(2);
+        if degrees == 0 {
+            // Across a night that drifted nothing is known.
+            let Some((v, d)) = within.filter(|_| !moved) else { return Self::UNKNOWN };
+            let total = v + squared * ASSUMED_START_DEVIATION * ASSUMED_START_DEVIATION;
+            // What is assumed is not estimated: it has degrees without end (Satterthwaite 1946).
+            let degrees = if v > 0.0 { (d * (total / v).powi(2)).min(MOST_DEGREES) } else { MOST_DEGREES };
+            return Self { joint: Some(total / starts), degrees };
+        }
+        let own = within.map(|(v, _)| v * scale * scale);
+        let total = (squared * start_variance + own.unwrap_or(0.0).max(squared * within_variance)) / starts;
+        Self { joint: (own.is_some() || total > 0.0).then_some(total), degrees: degrees as f64 }
+    }
+}
+
+/// From the figure to what is compared.
+fn scale(figure: &Figure) -> f64 {
+    let share = figure.relative.filter(|_| figure.noise.moved).map(|r| (r / figure.metric.value).abs());
+    share.filter(|s| s.is_finite() && *s > 0.0).unwrap_or(1.0)
 }
 
 fn missed(gates: &[GateResult]) -> Vec<GateResult> {
@@ -167,6 +257,7 @@ fn answer(rows: &[Row]) -> Answer {
             name: leader.name.clone(),
             trial_id: leader.trial_id,
             suspect: leader.verdict == Some(Verdict::Suspect),
+            confirmed: leader.confirmed(),
         };
     }
     let (failed, not_measured) = (count(Standing::GateFailed), count(Standing::GateNotMeasured));

@@ -4,9 +4,14 @@
 //!
 //! 1. A config ranks by an objective when it was measured, passes every gate, and its figure is not `invalid`.
 //! 2. The leader is the eligible config with the best value; equal values are ordered by name, then by trial.
-//! 3. Another config is `behind` only when its interval separates from the leader's (see [`critical`]); otherwise it is
-//!    `tied`. A figure without an interval, or of a single sample, separates from nothing.
-//! 4. A leader with no tie is the champion. A leader with ties is shown, and is no champion.
+//! 3. Another config is `behind` when it is apart from the leader beyond the noise of all pairs of the night (see [`critical`]).
+//!    All others are behind together when each of them is apart from the leader as in a night of two configs: that the best of
+//!    a sample is best needs no correction for the number of configs (Gutmann and Maymin 1987; Hung and Fithian 2019).
+//!    Otherwise a config is `tied`. The noise includes that between starts (see [`night`]): measured where any config was started
+//!    twice, else assumed. A figure whose noise within its start is not known separates from nothing.
+//! 4. A leader with no tie is the champion. A leader with ties is shown, and is no champion. A champion that was measured on a
+//!    single start is not confirmed.
+//! 5. When the baseline moved over the night, figures are compared as shares of the baseline's value at their time.
 //!
 //! Adding a config can never replace a leader that is better than it; it can turn a champion into a tie, because more
 //! configs are more chances for noise to win.
@@ -16,8 +21,11 @@ mod critical;
 mod effects;
 mod finalists;
 mod judge;
+mod night;
 mod pareto;
 
+#[cfg(test)]
+mod campaign_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +39,7 @@ pub(crate) use effects::by_number;
 pub use effects::{Effect, Interaction, Point, effects, interactions};
 pub use finalists::finalists;
 pub use judge::{rank, rank_all};
+pub use night::{ConfigStarts, StartFigure, StartNoise, controls, figure_over_starts, start_noise};
 pub use pareto::pareto_front;
 
 text_enum! {
@@ -62,6 +71,20 @@ pub struct Figure {
     pub metric: Metric,
     /// Whether it may be used.
     pub verdict: Verdict,
+    /// Starts that it is the mean of.
+    pub starts: u64,
+    /// Its mean share of the baseline's value at the time of each start; absent without a control.
+    pub relative: Option<f64>,
+    /// What the night's starts say about this metric.
+    pub noise: StartNoise,
+}
+
+impl Figure {
+    /// A figure of one start, of a night that knows nothing of other starts.
+    #[must_use]
+    pub fn of_one_start(metric: Metric, verdict: Verdict) -> Self {
+        Self { metric, verdict, starts: 1, relative: None, noise: StartNoise::default() }
+    }
 }
 
 /// A measured config that may rank.
@@ -146,18 +169,30 @@ pub struct Row {
     pub value: Option<f64>,
     /// Unit of the figure and its interval.
     pub unit: Option<String>,
-    /// Samples that the figure stands on.
+    /// Samples that the figure stands on, over all its starts.
     pub n: Option<u64>,
-    /// Lower end of its own 95 % interval, as measured (not widened).
+    /// Starts that the figure is the mean of.
+    pub starts: Option<u64>,
+    /// Lower end of its own 95 % interval, not widened for the number of configs. It includes the noise between starts where that
+    /// was measured, and is that of the requests of one start where it was not.
     pub ci_low: Option<f64>,
-    /// Upper end of its own 95 % interval, as measured (not widened).
+    /// Upper end of its own 95 % interval.
     pub ci_high: Option<f64>,
-    /// Gain against the baseline, percent of the baseline's absolute value; positive is better.
+    /// Gain against the baseline, percent of the baseline's absolute value; positive is better. Against the controls around each
+    /// start when the baseline moved.
     pub gain_percent: Option<f64>,
     /// Whether figure and baseline differ beyond the noise of the night; absent where there is nothing to compare.
     pub gain_is_real: Option<bool>,
     /// Gates that do not hold or could not be evaluated.
     pub gates_missed: Vec<GateResult>,
+}
+
+impl Row {
+    /// Whether its figure is the mean of at least two starts.
+    #[must_use]
+    pub fn confirmed(&self) -> bool {
+        self.starts.is_some_and(|starts| starts >= 2)
+    }
 }
 
 /// The answer to "which config is best by this objective?".
@@ -172,6 +207,8 @@ pub enum Answer {
         trial_id: i64,
         /// Whether its own figure is `suspect`.
         suspect: bool,
+        /// Whether its figure is the mean of at least two starts.
+        confirmed: bool,
     },
     /// The best value is not separated from others: nobody is champion.
     Tied {
@@ -198,8 +235,11 @@ impl Answer {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
-            Self::Champion { name, suspect: false, .. } => format!("{name} is best"),
-            Self::Champion { name, suspect: true, .. } => format!("{name} is best, on a suspect figure"),
+            Self::Champion { name, suspect, confirmed, .. } => {
+                let figure = if *suspect { ", on a suspect figure" } else { "" };
+                let start = if *confirmed { "" } else { ", on a single start: not confirmed" };
+                format!("{name} is best{figure}{start}")
+            }
             Self::Tied { names, .. } => format!("tied: {}", names.join(", ")),
             Self::NoneMeetsGates { failed, not_measured, invalid } => {
                 let parts: Vec<String> = [
@@ -232,6 +272,10 @@ pub struct Ranking {
     pub answer: Answer,
     /// The answer in a sentence.
     pub sentence: String,
+    /// What the starts of the night say about this metric.
+    pub noise: StartNoise,
+    /// What the controls say, in a sentence; absent below two of them.
+    pub drift: Option<String>,
     /// Configs that may rank, best first, then the others with their figures, then those without one.
     pub rows: Vec<Row>,
 }

@@ -23,7 +23,7 @@ fn candidate(name: &str, trial_id: i64, value: f64, half: Option<f64>, verdict: 
         ci_low: half.map(|h| value - h),
         ci_high: half.map(|h| value + h),
     };
-    Candidate { trial_id, name: name.into(), gates: vec![], figures: vec![Figure { metric, verdict }] }
+    Candidate { trial_id, name: name.into(), gates: vec![], figures: vec![Figure::of_one_start(metric, verdict)] }
 }
 
 fn gated(mut candidate: Candidate, outcome: GateOutcome) -> Candidate {
@@ -42,7 +42,7 @@ fn a_config_far_ahead_is_champion_with_its_gain_against_the_baseline() {
         &objective(Direction::Maximize),
         Some("base"),
     );
-    assert_eq!(ranking.answer, Answer::Champion { name: "fast".into(), trial_id: 2, suspect: false });
+    assert_eq!(ranking.answer, Answer::Champion { name: "fast".into(), trial_id: 2, suspect: false, confirmed: false });
     assert_eq!(ranking.rows[0].gain_percent, Some(50.0));
     assert_eq!(ranking.rows[0].gain_is_real, Some(true));
     assert_eq!(ranking.rows[1].gain_percent, Some(0.0));
@@ -70,6 +70,18 @@ fn configs_within_the_noise_are_tied_and_nobody_is_champion() {
     assert_eq!(ranking.answer, Answer::Tied { names: vec!["b".into(), "a".into()], leader_trial_id: 2 });
     assert_eq!(ranking.sentence, "tied: b, a");
     assert_eq!(ranking.rows[2].standing, Standing::Behind);
+}
+
+#[test]
+fn one_start_of_each_tells_apart_only_what_differs_by_more_than_starts_are_assumed_to() {
+    let against = |other: f64| {
+        let field = [valid("a", 1, 100.0, Some(0.5)), valid("b", 2, other, Some(0.5))];
+        rank(&field, &objective(Direction::Maximize), Some("a"))
+    };
+    // 1.96 x 5 % of (100 and 112) is 14.7.
+    assert!(matches!(against(112.0).answer, Answer::Tied { .. }));
+    assert_eq!(against(112.0).rows[0].gain_is_real, Some(false));
+    assert_eq!(against(118.0).sentence, "b is best, on a single start: not confirmed");
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn a_suspect_champion_is_named_with_that_word() {
         &objective(Direction::Maximize),
         None,
     );
-    assert_eq!(ranking.sentence, "a is best, on a suspect figure");
+    assert_eq!(ranking.sentence, "a is best, on a suspect figure, on a single start: not confirmed");
 }
 
 #[test]
@@ -135,9 +147,11 @@ fn the_json_of_a_ranking_reads_back_as_the_same_ranking() {
     assert_eq!(serde_json::from_str::<Ranking>(&json).unwrap(), ranking);
 }
 
-/// Percentile-like interval of a mean over `n` normal samples with the uncorrected deviation, as a bootstrap gives it.
-fn measured_once(name: usize, n: usize, rng: &mut rand::rngs::StdRng) -> Candidate {
-    let normal = Normal::new(100.0, 10.0).unwrap();
+/// Percentile-like interval of a mean over `n` normal samples with the uncorrected deviation, as a bootstrap gives it, on a start
+/// that is a little faster or slower.
+fn measured_once(name: usize, n: usize, start_deviation: f64, rng: &mut rand::rngs::StdRng) -> Candidate {
+    let start = Normal::new(100.0, 100.0 * start_deviation).unwrap().sample(rng);
+    let normal = Normal::new(start, 10.0).unwrap();
     let samples: Vec<f64> = (0..n).map(|_| normal.sample(rng)).collect();
     let mean = samples.iter().sum::<f64>() / n as f64;
     let variance = samples.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n as f64;
@@ -149,16 +163,16 @@ fn measured_once(name: usize, n: usize, rng: &mut rand::rngs::StdRng) -> Candida
 #[test]
 fn identical_configs_are_told_apart_in_at_most_one_night_in_twenty() {
     let mut rng = rand::rngs::StdRng::seed_from_u64(7);
-    for (k, n) in [(2, 5), (2, 40), (12, 3), (12, 8), (12, 40)] {
+    let fields = [(2, 5), (2, 40), (12, 3), (12, 8), (12, 40)].map(|(k, n)| [(k, n, 0.0), (k, n, 0.05)]);
+    for (k, n, deviation) in fields.into_iter().flatten() {
         let nights = 1_000;
         let wrong = (0..nights)
             .filter(|_| {
-                let field: Vec<Candidate> = (0..k).map(|i| measured_once(i, n, &mut rng)).collect();
+                let field: Vec<Candidate> = (0..k).map(|i| measured_once(i, n, deviation, &mut rng)).collect();
                 let ranking = rank(&field, &objective(Direction::Maximize), None);
                 ranking.rows.iter().any(|r| r.standing == Standing::Behind)
             })
             .count();
-        println!("k {k}, n {n}: {wrong} of {nights}");
         // 5 % of 1,000 is 50; the limit lies three standard deviations of a binomial above it.
         assert!(wrong <= 70, "k {k}, n {n}: {wrong} of {nights} nights told identical configs apart");
     }
@@ -167,10 +181,13 @@ fn identical_configs_are_told_apart_in_at_most_one_night_in_twenty() {
 #[test]
 fn a_real_difference_is_found_among_twelve_configs() {
     let mut rng = rand::rngs::StdRng::seed_from_u64(11);
-    let mut field: Vec<Candidate> = (0..12).map(|i| measured_once(i, 40, &mut rng)).collect();
+    let mut field: Vec<Candidate> = (0..12).map(|i| measured_once(i, 40, 0.0, &mut rng)).collect();
     field.push(valid("better", 99, 125.0, Some(3.0)));
     let ranking = rank(&field, &objective(Direction::Maximize), None);
-    assert_eq!(ranking.answer, Answer::Champion { name: "better".into(), trial_id: 99, suspect: false });
+    assert_eq!(
+        ranking.answer,
+        Answer::Champion { name: "better".into(), trial_id: 99, suspect: false, confirmed: false }
+    );
 }
 
 fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {

@@ -145,7 +145,7 @@ fn source() -> Source {
         figures: t.attempt_reports[0].scenarios[0]
             .metrics
             .iter()
-            .map(|m| Figure { metric: m.clone(), verdict: Verdict::Valid })
+            .map(|m| Figure::of_one_start(m.clone(), Verdict::Valid))
             .collect(),
     });
     let objective = |name: &str, direction, metric: &str| Objective {

@@ -305,7 +305,7 @@ mod tests {
             ci_low: half.map(|h| value - h),
             ci_high: half.map(|h| value + h),
         };
-        Figure { metric, verdict: Verdict::Valid }
+        Figure::of_one_start(metric, Verdict::Valid)
     }
 
     fn against(a: &Figure, b: &Figure) -> Difference {

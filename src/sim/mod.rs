@@ -41,6 +41,8 @@ mod serving_tests;
 #[cfg(test)]
 mod test_client;
 #[cfg(test)]
+pub(crate) mod virtual_start;
+#[cfg(test)]
 mod vllm_tests;
 
 #[cfg(test)]

@@ -169,6 +169,12 @@ impl Store {
                 ":elapsed": end.elapsed_s,
                 ":timings": json(&end.timings)?,
             })?;
+            if end.outcome == Outcome::Measured {
+                let trial = tx
+                    .prepare_cached("SELECT trial_id FROM attempt WHERE id = ?1")?
+                    .query_row([attempt.0], |row| row.get(0))?;
+                super::figures::refresh(tx, TrialId(trial))?;
+            }
             failure.map_or(Ok(0), |f| insert_evidence(tx, attempt, f))
         })
     }

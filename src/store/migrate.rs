@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0003_promotion.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0004_telemetry.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0005_foreign.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0006_confidence.sql"), fill: Some(super::figures::rebuild) },
 ];
 
 /// The schema version that this vgrid writes.

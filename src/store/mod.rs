@@ -11,6 +11,7 @@ mod digest;
 mod error;
 mod event;
 mod export;
+mod figures;
 mod foreign;
 mod history;
 mod lock;

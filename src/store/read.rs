@@ -22,6 +22,10 @@ pub struct RankingRow {
     pub trial_id: TrialId,
     /// Its figure.
     pub value: f64,
+    /// Starts that the figure is the mean of.
+    pub starts: u64,
+    /// Whether its figure is the mean of at least two starts.
+    pub confirmed: bool,
     /// Gain against the baseline, percent; positive is better.
     pub gain_percent: Option<f64>,
     /// Where it stands.
@@ -185,11 +189,13 @@ impl Store {
             )
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get(0)?, row.get(1)?))))
             .map_err(self.explain("read the measured trials"))?;
+        let mut figures = self.trial_figures(sweep)?;
         measured
             .into_iter()
             .map(|(trial_id, name)| {
                 let gates = self.gate_results(TrialId(trial_id))?;
-                Ok(Candidate { trial_id, name, gates, figures: self.figures(TrialId(trial_id))? })
+                let figures = figures.remove(&trial_id).unwrap_or_default();
+                Ok(Candidate { trial_id, name, gates, figures })
             })
             .collect()
     }
@@ -235,6 +241,8 @@ impl Store {
                         config: row.get("config")?,
                         trial_id: TrialId(row.get("trial_id")?),
                         value: row.get("value")?,
+                        starts: count(row, "starts")?,
+                        confirmed: row.get("confirmed")?,
                         gain_percent: row.get("gain_percent")?,
                         standing: parsed(row, "standing")?,
                     })
@@ -288,7 +296,7 @@ fn trial_row(row: &Row<'_>) -> rusqlite::Result<TrialRow> {
 }
 
 fn figure(row: &Row<'_>) -> rusqlite::Result<Figure> {
-    Ok(Figure { metric: metric(row)?, verdict: parsed::<Verdict>(row, "verdict")? })
+    Ok(Figure::of_one_start(metric(row)?, parsed::<Verdict>(row, "verdict")?))
 }
 
 /// A row of the table `metric`.

@@ -1,9 +1,9 @@
 //! Writing and reading what a night makes beside the first start of each config.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::models::{RunId, TrialId};
+use super::models::{AttemptId, RunId, TrialId};
 use super::rows::{all, count, now, parsed};
 use super::{Store, StoreError};
 use crate::domain::{Purpose, SweepId};
@@ -77,6 +77,20 @@ impl Store {
                 Ok(counts)
             })
             .map_err(self.explain("count starts"))
+    }
+
+    /// A figure that the engine told of itself on the first other attempt of this attempt's trial that has it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn figure_of_an_earlier_start(&self, attempt: AttemptId, name: &str) -> Result<Option<f64>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT f.value FROM attempt mine JOIN attempt a ON a.trial_id = mine.trial_id AND a.number < mine.number
+                 JOIN resolved_figure f ON f.attempt_id = a.id AND f.name = ?2 WHERE mine.id = ?1 ORDER BY a.number LIMIT 1",
+            )
+            .and_then(|mut s| s.query_row(params![attempt.0, name], |row| row.get(0)).optional())
+            .map_err(self.explain("read a figure of an earlier start"))
     }
 
     /// Notes which trials are measured again before a champion is named, none included. They stay chosen for the whole sweep.

@@ -156,6 +156,9 @@ impl Store {
                    (SELECT id FROM attempt WHERE trial_id = ?1 ORDER BY number DESC LIMIT 1)",
                 [trial.0],
             )?;
+            if changed == 1 {
+                super::figures::refresh(tx, trial)?;
+            }
             Ok(changed == 1)
         })
         .map_err(explain)

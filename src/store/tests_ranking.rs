@@ -1,6 +1,7 @@
 //! The views `ranking` and `champions` say what `rank` says.
 
 use super::*;
+use crate::domain::Purpose;
 
 #[test]
 fn the_ranking_view_says_what_the_rust_ranking_says() {
@@ -49,6 +50,48 @@ proptest::proptest! {
             b.measure(i, load, kv_result(f64::from(value / 3), half.map(|h| f64::from(h) / 4.0)), gate);
         }
         b.assert_view_agrees();
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn over_several_starts_and_a_night_that_drifts_the_view_and_rust_agree(
+        field in proptest::collection::vec(
+            (90_i32..110, proptest::option::of(0_i32..6), 0_usize..3, 0_u64..60, 1_u32..4), 1..6),
+        drift in 0_i32..40
+    ) {
+        let mut b = bench(field.len());
+        let mut minute = 0;
+        let gates = [GateResult { gate: GATE.into(), outcome: GateOutcome::Pass }];
+        for round in 1..=3_u32 {
+            for (i, (value, half, verdict, n, starts)) in field.iter().enumerate() {
+                if *starts < round {
+                    continue;
+                }
+                minute += 1;
+                let value = f64::from(*value + drift * minute / 3 + (i as i32 * 7 + minute) % 3);
+                let mut load = load_result(value, half.map(f64::from), Verdict::ALL[*verdict]);
+                load.metrics[0].n = *n;
+                let kv = kv_result(1_000.0 / value, half.map(|h| f64::from(h) / 4.0));
+                let purpose = match round {
+                    1 => Purpose::Trial,
+                    2 if i == 0 => Purpose::Control,
+                    2 => Purpose::Repeat,
+                    _ => Purpose::Finalist,
+                };
+                let number = if round == 1 { 1 } else { round - 1 };
+                let at = format!("2026-11-24T03:{minute:02}:00.000Z");
+                b.measure_start(i, Start { purpose, number }, &at, load, kv);
+                b.store.save_gate_results(b.trials[i], &gates).unwrap();
+            }
+            b.assert_view_agrees();
+        }
+        let before = b.store.ranking_rows(b.sweep).unwrap();
+        b.store.conn.execute_batch("DELETE FROM trial_figure; DELETE FROM start_noise").unwrap();
+        crate::store::figures::rebuild(&b.store.conn).unwrap();
+        proptest::prop_assert_eq!(before, b.store.ranking_rows(b.sweep).unwrap(), "rebuilt from the facts");
     }
 }
 

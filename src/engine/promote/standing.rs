@@ -139,14 +139,9 @@ pub(in super::super) fn champion(store: &Store, sweep: &SweepRow) -> Result<Resu
     let Some(first) = objectives.first() else { return Ok(Err("the grid states no objective".to_owned())) };
     let ranking = rank::rank(&store.candidates(sweep.id)?, first, sweep.baseline.as_deref());
     Ok(match &ranking.answer {
-        Answer::Champion { trial_id, name, suspect: false } => {
-            let trial = TrialId(*trial_id);
-            if measured_starts(&store.show(trial)?) < 2 {
-                return Ok(Err(format!("{}: {name} is best on a single start, unconfirmed", first.name)));
-            }
-            Ok(trial)
-        }
+        Answer::Champion { trial_id, suspect: false, confirmed: true, .. } => Ok(TrialId(*trial_id)),
         Answer::Champion { suspect: true, .. }
+        | Answer::Champion { confirmed: false, .. }
         | Answer::Tied { .. }
         | Answer::NoneMeetsGates { .. }
         | Answer::NotMeasured => Err(format!("{}: {}", first.name, ranking.sentence)),

@@ -1,0 +1,213 @@
+//! The derived tables `trial_figure` and `start_noise`: figures over all starts of a config, computed by [`crate::rank`] from what is
+//! stored, in the transaction that ends a measured attempt.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::models::TrialId;
+use super::read::metric;
+use super::rows::{all, count, parsed};
+use super::{Store, StoreError};
+use crate::domain::{Metric, MetricPath, SweepId};
+use crate::rank::{ConfigStarts, Figure, StartFigure, StartNoise, controls, figure_over_starts, start_noise};
+
+/// The starts of one config, by metric.
+type ByPath = BTreeMap<MetricPath, Vec<StartFigure>>;
+
+impl Store {
+    /// The figures of every trial of a sweep, over their starts.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(super) fn trial_figures(&self, sweep: SweepId) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
+        let read = |row: &Row<'_>| {
+            let noise = StartNoise {
+                degrees: count(row, "degrees")?,
+                start_variance: row.get("start_variance")?,
+                within_variance: row.get("within_variance")?,
+                controls: count(row, "controls")?,
+                moved: row.get("moved")?,
+                change_percent: row.get("change_percent")?,
+                change_low: row.get("change_low")?,
+                change_high: row.get("change_high")?,
+            };
+            let figure = Figure {
+                metric: metric(row)?,
+                verdict: parsed(row, "verdict")?,
+                starts: count(row, "starts")?,
+                relative: row.get("relative")?,
+                noise,
+            };
+            Ok((row.get::<_, i64>("trial_id")?, figure))
+        };
+        let rows = self
+            .conn
+            .prepare_cached(
+                "SELECT f.*, coalesce(s.degrees, 0) AS degrees, coalesce(s.start_variance, 0.0) AS start_variance,
+                   coalesce(s.within_variance, 0.0) AS within_variance, coalesce(s.controls, 0) AS controls,
+                   coalesce(s.moved, 0) AS moved, s.change_percent, s.change_low, s.change_high
+                 FROM trial t JOIN trial_figure f ON f.trial_id = t.id
+                 LEFT JOIN start_noise s ON s.sweep_id = t.sweep_id AND s.path = f.path
+                 WHERE t.sweep_id = ?1 ORDER BY t.id, f.path",
+            )
+            .and_then(|mut s| all(&mut s, [sweep.0], read))
+            .map_err(self.explain("read the figures of all trials"))?;
+        let mut figures: HashMap<i64, Vec<Figure>> = HashMap::new();
+        for (trial, figure) in rows {
+            figures.entry(trial).or_default().push(figure);
+        }
+        Ok(figures)
+    }
+}
+
+/// Computes anew what depends on the starts of this trial.
+pub(super) fn refresh(conn: &Connection, trial: TrialId) -> rusqlite::Result<()> {
+    let (sweep, is_baseline): (i64, bool) = conn
+        .prepare_cached("SELECT sweep_id, is_baseline FROM trial WHERE id = ?1")?
+        .query_row([trial.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let own = starts_of(conn, trial.0)?;
+    let repeated = repeated_configs(conn, sweep, (trial.0, is_baseline, &own))?;
+    let several = is_baseline || own.values().any(|starts| starts.len() > 1);
+    if several {
+        for (path, configs) in &repeated {
+            save_noise(conn, sweep, path, &start_noise(configs))?;
+        }
+    }
+    save_figures(conn, trial.0, is_baseline, own, &repeated)?;
+    if is_baseline {
+        // What lies between the last two controls has only now one on either side.
+        for other in measured_since_the_last_control(conn, sweep, trial.0)? {
+            let starts = starts_of(conn, other)?;
+            save_figures(conn, other, false, starts, &repeated)?;
+        }
+    }
+    Ok(())
+}
+
+/// Computes every derived row of the file: for files that were written before there were any.
+pub(super) fn rebuild(conn: &Connection) -> rusqlite::Result<()> {
+    let mut measured = conn.prepare(
+        "SELECT DISTINCT t.id FROM attempt a JOIN trial t ON t.id = a.trial_id WHERE a.outcome = 'measured'
+         ORDER BY t.sweep_id, t.is_baseline, t.id",
+    )?;
+    let trials: Vec<i64> = all(&mut measured, [], |row| row.get(0))?;
+    trials.into_iter().try_for_each(|trial| refresh(conn, TrialId(trial)))
+}
+
+/// Every config with more than one start, and the baseline, by metric.
+fn repeated_configs(
+    conn: &Connection,
+    sweep: i64,
+    (trial, is_baseline, own): (i64, bool, &ByPath),
+) -> rusqlite::Result<BTreeMap<MetricPath, Vec<ConfigStarts>>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT t.id, t.is_baseline FROM trial t WHERE t.sweep_id = ?1 AND t.id <> ?2 AND (t.is_baseline OR t.id IN
+           (SELECT a.trial_id FROM attempt a WHERE a.purpose <> 'trial' AND a.outcome = 'measured'))",
+    )?;
+    let others: Vec<(i64, bool)> = all(&mut statement, [sweep, trial], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut configs: BTreeMap<MetricPath, Vec<ConfigStarts>> = BTreeMap::new();
+    let mut add = |trial_id, is_baseline, by_path: ByPath| {
+        for (path, starts) in by_path {
+            configs.entry(path).or_default().push(ConfigStarts { trial_id, is_baseline, starts });
+        }
+    };
+    for (other, other_is_baseline) in others {
+        add(other, other_is_baseline, starts_of(conn, other)?);
+    }
+    add(trial, is_baseline, own.clone());
+    Ok(configs)
+}
+
+/// The figures of each start of a trial whose whole suite was measured; of a path that several of its results have, the newest.
+fn starts_of(conn: &Connection, trial: i64) -> rusqlite::Result<ByPath> {
+    let mut statement = conn.prepare_cached(
+        "SELECT a.purpose || a.start_number AS start, (julianday(r.started_at) - 2440587.5) * 86400.0 AS at_s, r.verdict, m.*
+         FROM scenario_result r JOIN attempt a ON a.id = r.attempt_id JOIN metric m ON m.scenario_result_id = r.id
+         WHERE r.trial_id = ?1 AND EXISTS (SELECT 1 FROM attempt d WHERE d.trial_id = a.trial_id AND d.purpose = a.purpose
+           AND d.start_number = a.start_number AND d.outcome = 'measured')
+         ORDER BY r.id",
+    )?;
+    let mut newest: BTreeMap<(MetricPath, String), StartFigure> = BTreeMap::new();
+    let mut rows = statement.query([trial])?;
+    while let Some(row) = rows.next()? {
+        let metric: Metric = metric(row)?;
+        let at_s = row.get::<_, Option<f64>>("at_s")?.unwrap_or(0.0);
+        let key = (metric.path.clone(), row.get("start")?);
+        newest.insert(key, StartFigure { at_s, metric, verdict: parsed(row, "verdict")? });
+    }
+    let mut starts = ByPath::new();
+    for ((path, _), figure) in newest {
+        starts.entry(path).or_default().push(figure);
+    }
+    Ok(starts)
+}
+
+fn measured_since_the_last_control(conn: &Connection, sweep: i64, baseline: i64) -> rusqlite::Result<Vec<i64>> {
+    let before_last: Option<String> = conn
+        .prepare_cached(
+            "SELECT started_at FROM attempt WHERE trial_id = ?1 AND outcome = 'measured' ORDER BY number DESC LIMIT 1 OFFSET 1",
+        )?
+        .query_row([baseline], |row| row.get(0))
+        .optional()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT DISTINCT a.trial_id FROM attempt a JOIN trial t ON t.id = a.trial_id
+         WHERE t.sweep_id = ?1 AND t.id <> ?2 AND a.outcome = 'measured' AND (?3 IS NULL OR a.started_at >= ?3)",
+    )?;
+    all(&mut statement, params![sweep, baseline, before_last], |row| row.get(0))
+}
+
+fn save_figures(
+    conn: &Connection,
+    trial: i64,
+    is_baseline: bool,
+    starts: ByPath,
+    repeated: &BTreeMap<MetricPath, Vec<ConfigStarts>>,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM trial_figure WHERE trial_id = ?1")?.execute([trial])?;
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO trial_figure (trial_id, path, value, unit, n, starts, failed_n, ci_low, ci_high, verdict, relative)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for (path, starts) in starts {
+        let controls = repeated.get(&path).map(|configs| controls(configs)).unwrap_or_default();
+        let config = ConfigStarts { trial_id: trial, is_baseline, starts };
+        let Some(figure) = figure_over_starts(&config, &controls, StartNoise::default()) else { continue };
+        let m = &figure.metric;
+        insert.execute(params![
+            trial,
+            path.to_string(),
+            m.value,
+            m.unit,
+            m.n as i64,
+            figure.starts as i64,
+            m.failed_n as i64,
+            m.ci_low,
+            m.ci_high,
+            figure.verdict.as_str(),
+            figure.relative
+        ])?;
+    }
+    Ok(())
+}
+
+fn save_noise(conn: &Connection, sweep: i64, path: &MetricPath, noise: &StartNoise) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO start_noise (sweep_id, path, degrees, start_variance, within_variance, controls, moved,
+           change_percent, change_low, change_high)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        sweep,
+        path.to_string(),
+        noise.degrees as i64,
+        noise.start_variance,
+        noise.within_variance,
+        noise.controls as i64,
+        noise.moved,
+        noise.change_percent,
+        noise.change_low,
+        noise.change_high
+    ])?;
+    Ok(())
+}
