@@ -20,8 +20,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The content of a pid file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PidFile {
-    /// Process id, and id of its group.
-    pub pid: u32,
+    /// Process id, and id of its group; `None` until it is started, and for good when vgrid dies in that moment.
+    pub pid: Option<u32>,
     /// Start of the process, clock ticks since boot; `None` where the system does not say.
     pub start_ticks: Option<u64>,
     /// The value of [`TOKEN_VARIABLE`].
@@ -39,17 +39,16 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Writes it, whole or not at all.
-    pub(super) fn write(
+    /// Announces a process that is about to be started: also one whose vgrid dies before it can say its number is found again.
+    pub(super) fn announce(
         folder: &Path,
-        pid: u32,
         token: &str,
         name: &str,
         labels: &TrialLabels,
-    ) -> std::io::Result<PathBuf> {
+    ) -> std::io::Result<(Self, PathBuf)> {
         let content = Self {
-            pid,
-            start_ticks: procfs::process(pid).map(|process| process.start_ticks),
+            pid: None,
+            start_ticks: None,
             token: token.to_owned(),
             name: name.to_owned(),
             db: labels.db.clone(),
@@ -58,11 +57,22 @@ impl PidFile {
             attempt: labels.attempt,
         };
         std::fs::create_dir_all(folder)?;
-        let path = folder.join(format!("process-{pid}.json"));
-        let unfinished = folder.join(format!("process-{pid}.json.new"));
-        std::fs::write(&unfinished, serde_json::to_vec_pretty(&content)?)?;
-        std::fs::rename(&unfinished, &path)?;
-        Ok(path)
+        let path = folder.join(format!("process-{token}.json"));
+        content.write(&path)?;
+        Ok((content, path))
+    }
+
+    /// Notes that it runs.
+    pub(super) fn started(self, path: &Path, pid: u32) -> std::io::Result<()> {
+        let start_ticks = procfs::process(pid).map(|process| process.start_ticks);
+        Self { pid: Some(pid), start_ticks, ..self }.write(path)
+    }
+
+    /// Writes it, whole or not at all.
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let unfinished = path.with_extension("json.new");
+        std::fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(&unfinished, path)
     }
 
     /// Removes it; an absent one is fine.
@@ -72,11 +82,16 @@ impl PidFile {
 
     /// Whether something of that very start still runs: the leader with the same start time, or a member of its group that carries
     /// the token.
-    fn is_alive(&self) -> bool {
-        let same_leader =
-            procfs::process(self.pid).is_some_and(|p| p.state != 'Z' && Some(p.start_ticks) == self.start_ticks);
+    ///
+    /// Its group, when it does.
+    fn living_group(&self) -> Option<u32> {
         let marked = |p: &procfs::ProcessStat| procfs::has_environment(p.pid, TOKEN_VARIABLE, &self.token);
-        same_leader || procfs::group_members(self.pid).iter().any(marked)
+        let Some(pid) = self.pid else {
+            return procfs::all_processes().into_iter().find(marked).map(|process| process.group);
+        };
+        let same_leader =
+            procfs::process(pid).is_some_and(|p| p.state != 'Z' && Some(p.start_ticks) == self.start_ticks);
+        (same_leader || procfs::group_members(pid).iter().any(marked)).then_some(pid)
     }
 }
 
@@ -100,8 +115,8 @@ impl ProcessLauncher {
             if spared(&leftover) {
                 continue;
             }
-            if leftover.running {
-                end_group(file.pid, GRACE).await?;
+            if let Some(group) = file.living_group() {
+                end_group(group, GRACE).await?;
             }
             PidFile::remove(&path);
             removed.push(leftover);
@@ -130,13 +145,14 @@ impl ProcessLauncher {
 }
 
 fn leftover(file: &PidFile) -> Leftover {
+    let group = file.living_group();
     Leftover {
-        id: format!("pid:{}", file.pid),
+        id: file.pid.or(group).map_or_else(|| file.token.clone(), |pid| format!("pid:{pid}")),
         name: file.name.clone(),
         db: file.db.clone(),
         sweep: file.sweep.to_string(),
         trial: file.trial_id.to_string(),
         attempt: file.attempt.to_string(),
-        running: file.is_alive(),
+        running: group.is_some(),
     }
 }

@@ -107,17 +107,23 @@ impl ProcessLauncher {
             .stderr(errors)
             .process_group(0);
         let oom_before = procfs::oom_kills();
+        let no_file = |error| {
+            failed(LaunchStep::Start, &format!("cannot write a pid file in {}", self.state_dir.display()), &error)
+        };
+        let (announced, pid_file) =
+            PidFile::announce(&self.state_dir, &token, &spec.container_name, &spec.labels).map_err(no_file)?;
         let started = Instant::now();
-        let child = command.spawn().map_err(|error| failed(LaunchStep::Start, &argv.join(" "), &error))?;
+        let child = command.spawn().map_err(|error| {
+            PidFile::remove(&pid_file);
+            failed(LaunchStep::Start, &argv.join(" "), &error)
+        })?;
         // The command holds our copies of the pipe's writing end; the log would never end while it lives.
         drop(command);
         let pid = child.id().ok_or_else(|| LaunchError::new(LaunchStep::Start, "the process was gone at once"))?;
-        let pid_file =
-            PidFile::write(&self.state_dir, pid, &token, &spec.container_name, &spec.labels).map_err(|error| {
-                // Without the file a crash would leave the process behind for ever.
-                signal_group(pid, Signal::Kill);
-                failed(LaunchStep::Start, &format!("cannot write a pid file in {}", self.state_dir.display()), &error)
-            })?;
+        announced.started(&pid_file, pid).map_err(|error| {
+            signal_group(pid, Signal::Kill);
+            no_file(error)
+        })?;
         let facts = describe(spec, &argv, pid);
         let running =
             adopt(Adopted { child, pid, pid_file, facts, oom_before, reader: reader.into(), writer }, attempt_log)?;

@@ -159,8 +159,9 @@ async fn a_pid_that_means_another_process_by_now_is_never_killed() {
     let mut bystander = tokio::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
     let pid = bystander.id().unwrap();
     let labels = scene.spec(&[]).labels;
-    let path =
-        super::pid_file::PidFile::write(&scene.dir.path().join("processes"), pid, "token", "old", &labels).unwrap();
+    let folder = scene.dir.path().join("processes");
+    let (file, path) = super::pid_file::PidFile::announce(&folder, "token", "old", &labels).unwrap();
+    file.started(&path, pid).unwrap();
     let mut file: super::pid_file::PidFile = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     file.start_ticks = file.start_ticks.map(|ticks| ticks - 1);
     std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
@@ -168,6 +169,22 @@ async fn a_pid_that_means_another_process_by_now_is_never_killed() {
     assert!(!removed[0].running);
     assert!(bystander.try_wait().unwrap().is_none(), "a stranger was killed");
     bystander.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_vgrid_died_before_it_could_note_its_number_is_found_by_its_token() {
+    let scene = Scene::new();
+    let (folder, labels) = (scene.dir.path().join("processes"), scene.spec(&[]).labels);
+    let token = uuid::Uuid::now_v7().to_string();
+    super::pid_file::PidFile::announce(&folder, &token, "just started", &labels).unwrap();
+    assert!(!scene.launcher.leftovers("db").await.unwrap()[0].running, "it is announced, and not started");
+    let mut command = tokio::process::Command::new("sleep");
+    let mut child = command.arg("600").env(super::pid_file::TOKEN_VARIABLE, &token).process_group(0).spawn().unwrap();
+    let removed = scene.launcher.remove_leftovers("db", &|_| false).await.unwrap();
+    assert!(removed[0].running);
+    assert_eq!(removed[0].id, format!("pid:{}", child.id().unwrap()));
+    assert!(child.wait().await.unwrap().code().is_none(), "a signal ended it");
+    assert!(scene.launcher.leftovers("db").await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ impl Live {
         }
     }
 
-    fn said(&self) -> String {
+    /// What it said on standard error so far.
+    pub fn said(&self) -> String {
         self.lines.lines.lock().unwrap().0.join("\n")
     }
 
@@ -103,10 +104,11 @@ impl Live {
         Done::of(Output { status, stdout, stderr: format!("{}\n", self.said()).into_bytes() })
     }
 
-    /// Kills it, and waits until it is dead.
-    pub fn kill(mut self) {
+    /// Kills it, and waits until it is dead; what it had said.
+    pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.said()
     }
 }
 

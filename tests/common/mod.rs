@@ -144,16 +144,17 @@ impl Scene {
 
     /// Everything that is stored of finished scenarios, one line each: what must never be lost or repeated.
     pub fn results(&self) -> Vec<String> {
-        if !self.db().exists() {
-            return Vec::new();
-        }
-        // A kill may have come before the tables were made.
-        if self.sql("SELECT count(*) FROM sqlite_master WHERE name = 'scenario_result'") == ["0"] {
+        if !self.db_has_tables() {
             return Vec::new();
         }
         self.sql(
             "SELECT id || ' ' || trial_id || ' ' || result_key || ' ' || saved_at FROM scenario_result ORDER BY id",
         )
+    }
+
+    /// Whether there is a database to ask: a kill may have come before its tables were made.
+    pub fn db_has_tables(&self) -> bool {
+        self.db().exists() && self.sql("SELECT count(*) FROM sqlite_master WHERE name = 'scenario_result'") == ["1"]
     }
 
     /// Fails unless no process of the scene's engine is left.
