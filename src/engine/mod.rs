@@ -3,6 +3,7 @@
 mod after;
 mod again;
 mod announce;
+mod daemon;
 mod error;
 mod hold;
 mod host;

@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Service;
 use crate::domain::{Event, Redactor, SweepId};
-use crate::grid::After;
+use crate::grid::{After, Limits};
 use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
 use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 
 use super::plan::Planner;
 use super::record::Recorder;
 use super::sweep::Sweep;
-use super::{EngineError, Hold, Teller, after, announce, deployment_identity};
+use super::{EngineError, Hold, Teller, after, announce, daemon, deployment_identity};
 
 /// How long what served before may take to answer again: a cold boot of a large model.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -25,16 +25,20 @@ const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
     remove_leftover_trials(sweep).await?;
     after::undo_cut_short(sweep).await?;
+    let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
     let deployment = sweep.deployment();
     let open = sweep.store.open_restorations(Some(&deployment))?;
     if let Some(restoration) = open.first() {
         sweep.notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what))?;
         for serving in serving_of(restoration)? {
-            sweep.launcher.displace(&serving).await?;
+            let aside = async || launcher.displace(&serving).await;
+            daemon::patiently(&launcher, patience, |text| sweep.warn(text), aside).await?;
         }
         return Ok(());
     }
-    let serving = sweep.launcher.serving_now(&query(&sweep.planner, &sweep.db_label)).await?;
+    let query = query(&sweep.planner, &sweep.db_label);
+    let look = async || launcher.serving_now(&query).await;
+    let serving = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
     for sidecar in sweep.launcher.sidecars(&sweep.planner.project.name, &sweep.planner.service_name).await? {
         let why = match sidecar.kind {
             SidecarKind::DependsOnService => "depends on the service, and is left alone",
@@ -50,7 +54,8 @@ pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
     sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
     sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
     for serving in &serving {
-        sweep.launcher.displace(serving).await?;
+        let aside = async || launcher.displace(serving).await;
+        daemon::patiently(&launcher, patience, |text| sweep.warn(text), aside).await?;
     }
     Ok(())
 }
@@ -66,10 +71,17 @@ pub(super) async fn remove_leftover_trials(sweep: &mut Sweep) -> Result<(), Engi
 /// Puts back what was taken aside and verifies it; nothing taken aside is nothing to do. Not cancelled by the first Ctrl-C: a
 /// second one ends vgrid at once.
 pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
+    let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
+    let mut unsaved = None;
+    let tell = |text| {
+        let told = sweep.recorder.record_or_tell(&mut sweep.store, Event::Warning { text });
+        unsaved = unsaved.take().or(told.err());
+        Ok(())
+    };
+    daemon::await_back(&launcher, patience, tell).await?;
     let leftovers = remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await?;
     let deployment = sweep.deployment();
     let plan = restore_plan(&sweep.planner.service);
-    let mut unsaved = None;
     for leftover in leftovers {
         let event = Event::Notice { text: removed(&leftover) };
         unsaved = unsaved.or(sweep.recorder.record_or_tell(&mut sweep.store, event).err());
@@ -78,8 +90,8 @@ pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
         if sweep.planner.grid.deployment.after == After::Stop {
             leave_stopped(&mut restoration)?;
         }
-        restore_one(&sweep.launcher, &mut sweep.store, &restoration, &plan, Some(&mut sweep.recorder), &sweep.teller)
-            .await?;
+        let with = (&plan, patience);
+        restore_one(&launcher, &mut sweep.store, &restoration, with, Some(&mut sweep.recorder), &sweep.teller).await?;
     }
     unsaved.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -145,7 +157,9 @@ pub(crate) async fn recover(
         let redactor = planner.as_ref().map(|p| p.redactor.clone()).unwrap_or_default();
         let mut recorder = restoration.sweep.map(|sweep| Recorder::new(sweep, redactor, teller.clone()));
         let plan = restore_plan(planner.as_ref().map_or(&Service::default(), |planner| &planner.service));
-        let put_back = restore_one(launcher, &mut store, restoration, &plan, recorder.as_mut(), teller).await;
+        let patience = planner.as_ref().map_or(Limits::DAEMON, |planner| planner.grid.limits.daemon);
+        let put_back =
+            restore_one(launcher, &mut store, restoration, (&plan, patience), recorder.as_mut(), teller).await;
         if let (Err(error @ EngineError::Restore(_)), Some(planner), Some(sweep)) =
             (&put_back, &planner, restoration.sweep)
         {
@@ -178,7 +192,7 @@ async fn restore_one(
     launcher: &Launcher,
     store: &mut Store,
     restoration: &Restoration,
-    plan: &RestorePlan,
+    (plan, patience): (&RestorePlan, Duration),
     mut recorder: Option<&mut Recorder>,
     teller: &Teller,
 ) -> Result<(), EngineError> {
@@ -205,7 +219,12 @@ async fn restore_one(
     };
     for serving in servings {
         let what = format!("container {}", serving.name);
-        let event = match launcher.restore(&serving, plan, &never).await {
+        let tell = |text| {
+            say(store, Event::Warning { text });
+            Ok(())
+        };
+        let work = async || launcher.restore(&serving, plan, &never).await;
+        let event = match daemon::patiently(launcher, patience, tell, work).await {
             Ok(restored) => match (restored.action, restored.answered) {
                 (_, Some((model, _))) => {
                     Event::Restored { what: format!("{what} ({model})"), elapsed_s: began.elapsed().as_secs_f64() }

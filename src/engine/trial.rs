@@ -22,7 +22,7 @@ use super::plan::PlannedConfig;
 use super::readback;
 use super::sweep::Sweep;
 use super::trouble::{Scene, Seen, Trouble, smoke_failure};
-use super::{EngineError, Planner};
+use super::{EngineError, Planner, daemon, restore};
 
 /// How long a stopping engine may take before it is killed, unless its service says otherwise.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -112,7 +112,12 @@ impl<'s> Attempt<'s> {
         self.progress(TrialProgress::Creating);
         // Not cut short: what Docker is asked to create comes into being, and must be there to be removed.
         let (measured, stopped) = match launcher.start(&spec).await {
-            Err(error) if error.daemon_unreachable => return Err(error.into()),
+            Err(error) if error.daemon_unreachable => {
+                let measured = self.without_daemon(error.exit_facts()).await?;
+                // What it was asked to create may have come into being.
+                restore::remove_leftover_trials(self.sweep).await?;
+                (measured, None)
+            }
             Err(error) => {
                 self.enter(error.phase())?;
                 (trouble(Seen::Death, error.exit_facts()), None)
@@ -124,7 +129,10 @@ impl<'s> Attempt<'s> {
                 let telemetry = &self.sweep.planner.grid.telemetry;
                 self.observation =
                     Observation::begin(telemetry, &launcher, &running, &self.planned.service, self.began);
-                let measured = self.measure(&running).await;
+                let measured = match self.measure(&running).await {
+                    Ok(Measured::Trouble(trouble)) => self.after_the_daemon(&running, trouble).await,
+                    other => other,
+                };
                 let stopped = self.stop(&running).await;
                 self.end_observation().await?;
                 self.tell_log_problem(&running)?;
@@ -132,6 +140,23 @@ impl<'s> Attempt<'s> {
             }
         };
         self.finish(measured, stopped)
+    }
+
+    /// Waits for a daemon that went away; what that makes of the attempt.
+    async fn without_daemon(&mut self, exit: ExitFacts) -> Result<Measured, EngineError> {
+        let (launcher, patience) = (self.sweep.launcher.clone(), self.sweep.planner.grid.limits.daemon);
+        let away = daemon::await_back(&launcher, patience, |text| self.sweep.warn(text)).await?;
+        let away = away.unwrap_or_default().as_secs_f64();
+        let seen = Seen::DaemonAway(format!("the Docker daemon went away, and answered again after {away:.1} s"));
+        Ok(trouble(seen, exit))
+    }
+
+    /// Trouble that comes from a daemon that is away is that of the daemon, which is waited for.
+    async fn after_the_daemon(&mut self, running: &Running, trouble: Trouble) -> Result<Measured, EngineError> {
+        match self.sweep.launcher.state(running).await {
+            Err(error) if error.daemon_unreachable => self.without_daemon(trouble.exit).await,
+            Ok(_) | Err(_) => Ok(Measured::Trouble(trouble)),
+        }
     }
 
     fn finish(self, measured: Measured, stopped: Option<ExitFacts>) -> Result<Attempted, EngineError> {
@@ -405,7 +430,9 @@ impl<'s> Attempt<'s> {
         self.observation.tag(Tag::Teardown);
         let began = Instant::now();
         let grace = launch::stop_grace(&self.planned.service).unwrap_or(STOP_GRACE);
-        let exit = self.sweep.launcher.stop(running, grace).await?;
+        let (launcher, patience) = (self.sweep.launcher.clone(), self.sweep.planner.grid.limits.daemon);
+        let tell = |text| self.sweep.warn(text);
+        let exit = daemon::patiently(&launcher, patience, tell, async || launcher.stop(running, grace).await).await?;
         self.timings.teardown_s = Some(began.elapsed().as_secs_f64());
         Ok(exit)
     }

@@ -27,6 +27,8 @@ pub(super) enum Seen {
     BadAnswer(String),
     /// Somebody else restarted or replaced it.
     Replaced(String),
+    /// The Docker daemon went away meanwhile, and came back.
+    DaemonAway(String),
     /// The smoke scenario did not pass; what failed in it.
     SmokeFailed(String),
 }
@@ -86,6 +88,17 @@ impl Trouble {
             Seen::SmokeFailed(what) => {
                 let mut failure = bad_responses(exit);
                 failure.evidence.push(own(&what));
+                failure
+            }
+            Seen::DaemonAway(what) => {
+                let mut failure = scene.classified(u64::MAX, exit, None);
+                failure.cause = Cause::Docker;
+                failure.transient = true;
+                failure.evidence.insert(0, own(&what));
+                failure.remedy =
+                    "the daemon was restarted, which ends containers: nothing is wrong with this config; find out who \
+                                  restarts it at night (an update of its package?), or set `live-restore`"
+                        .to_owned();
                 failure
             }
             Seen::Replaced(what) => {

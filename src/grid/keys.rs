@@ -48,7 +48,8 @@ pub(super) const ORDER: &[&str] = &["shuffled"];
 pub(super) const SUITE: &[&str] = &["name", "base"];
 
 /// `limits`.
-pub(super) const LIMITS: &[&str] = &["startup", "stall", "trial", "until", "identical_failures", "retries", "deaths"];
+pub(super) const LIMITS: &[&str] =
+    &["startup", "stall", "trial", "until", "identical_failures", "retries", "deaths", "daemon"];
 
 /// An item of `notify`.
 pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "retries"];

@@ -25,6 +25,13 @@ pub struct Limits {
     /// Deaths of vgrid itself in one trial, one after another in the same phase and with nothing finished, after which the trial counts
     /// as failed; default 3.
     pub deaths: u32,
+    /// How long a Docker daemon that does not answer is waited for; default 10 min.
+    pub daemon: Duration,
+}
+
+impl Limits {
+    /// How long a Docker daemon is waited for where no grid says otherwise: a restart of the daemon, an update of its package.
+    pub const DAEMON: Duration = Duration::from_secs(10 * 60);
 }
 
 impl Default for Limits {
@@ -37,6 +44,7 @@ impl Default for Limits {
             identical_failures: 3,
             retries: 1,
             deaths: 3,
+            daemon: Self::DAEMON,
         }
     }
 }
@@ -99,7 +107,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
     reader.check_keys(node, "`limits`", keys::LIMITS, false);
     let mut limits = Limits::default();
-    for (key, slot) in [("startup", &mut limits.startup), ("stall", &mut limits.stall), ("trial", &mut limits.trial)] {
+    for (key, slot) in [
+        ("startup", &mut limits.startup),
+        ("stall", &mut limits.stall),
+        ("trial", &mut limits.trial),
+        ("daemon", &mut limits.daemon),
+    ] {
         if let Some(value) = present(node, key) {
             duration(reader, value, &format!("`limits.{key}`"), slot);
         }

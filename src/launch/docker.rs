@@ -36,6 +36,9 @@ const REMOVAL: Duration = Duration::from_secs(60);
 /// A killed container is gone within this; a process stuck in the GPU driver may take long.
 const KILL: Duration = Duration::from_secs(60);
 
+/// A daemon that does not answer a ping within this is not there.
+const PING: Duration = Duration::from_secs(5);
+
 /// After this a port that still answers is somebody else's.
 const PORT_RELEASE: Duration = Duration::from_secs(5);
 
@@ -65,6 +68,11 @@ impl DockerLauncher {
     #[must_use]
     pub fn address(&self) -> String {
         self.connection.address.url()
+    }
+
+    /// Whether the daemon answers now.
+    pub async fn answers(&self) -> bool {
+        matches!(tokio::time::timeout(PING, self.connection.docker.ping()).await, Ok(Ok(_)))
     }
 
     /// Everything that can be known to be wrong before Docker is asked to create anything: bind sources, declared volumes and

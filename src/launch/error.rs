@@ -67,6 +67,14 @@ impl LaunchError {
         Self { step, status: None, message: message.into(), help: None, daemon_unreachable: false }
     }
 
+    /// A daemon that did not come back within this time.
+    #[must_use]
+    pub fn daemon_away(waited: std::time::Duration) -> Self {
+        let text = format!("it has not answered for {} s", waited.as_secs());
+        Self { daemon_unreachable: true, ..Self::new(LaunchStep::Connect, text) }
+            .help("start it (`systemctl start docker`), then run `vgrid restore`, or the same command again to go on")
+    }
+
     /// Says what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

@@ -35,6 +35,14 @@ impl Launcher {
         }
     }
 
+    /// Whether what runs the servers answers now: the daemon; the system always does.
+    pub async fn answers(&self) -> bool {
+        match self {
+            Self::Docker(docker) => docker.answers().await,
+            Self::Process(_) => true,
+        }
+    }
+
     /// It in words, for messages and the database.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -9,6 +9,7 @@
     reason = "each test file uses a part of it, and in a test a failure is what these are for"
 )]
 
+mod daemon;
 mod http;
 mod scene;
 mod vgrid;
@@ -16,6 +17,7 @@ mod vgrid;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+pub use daemon::Daemon;
 pub use http::{Answer, complete, request};
 pub use scene::{MODEL, Production, Scene, Service, Stranger, inspected, rows, try_rows};
 pub use vgrid::{Ended, Vgrid};
@@ -37,8 +39,16 @@ pub fn try_docker(arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
+/// The command, told of the daemon of this test process where there is one.
+pub(crate) fn at_our_daemon(mut command: Command) -> Command {
+    if let Some(host) = daemon::HOST.get() {
+        command.env("DOCKER_HOST", host);
+    }
+    command
+}
+
 fn run_docker(arguments: &[&str]) -> Output {
-    match Command::new("docker").args(arguments).output() {
+    match at_our_daemon(Command::new("docker")).args(arguments).output() {
         Ok(output) => output,
         Err(error) => panic!("the command docker cannot be run ({error}); bash tests/setup.sh installs it"),
     }
@@ -56,7 +66,7 @@ pub fn there_or_skipped(there: bool, required_by: &str, what: &str) -> bool {
 
 /// Whether a Docker engine answers.
 pub fn engine_answers() -> bool {
-    let answer = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    let answer = at_our_daemon(Command::new("docker")).args(["version", "--format", "{{.Server.Version}}"]).output();
     answer.is_ok_and(|output| output.status.success())
 }
 

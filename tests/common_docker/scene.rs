@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use super::{Vgrid, await_that, complete, docker, engine_answers, there_or_skipped, try_docker};
+use super::{Vgrid, at_our_daemon, await_that, complete, docker, engine_answers, there_or_skipped, try_docker};
 
 /// The simulated engine's image under a name of these tests: `vgrid-sim:local` is made anew whenever another vgrid runs on this
 /// engine, and an image that changes is another sweep.
@@ -147,7 +147,7 @@ impl Scene {
 
     /// vgrid in the scene's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vgrid"));
+        let mut command = at_our_daemon(Command::new(env!("CARGO_BIN_EXE_vgrid")));
         command.current_dir(self.dir.path()).args(arguments).env_remove("VGRID_DB").env("NO_COLOR", "1");
         command
     }
@@ -203,7 +203,7 @@ impl Scene {
         if !there_or_skipped(oracle.exists(), "VGRID_REQUIRE_ORACLE", "target/oracle/docker-compose") {
             return None;
         }
-        let mut command = Command::new(oracle);
+        let mut command = at_our_daemon(Command::new(oracle));
         command.current_dir(self.dir.path()).args(["-f", "compose.yml", "--ansi", "never"]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "compose {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -337,14 +337,18 @@ fn free_port() -> u16 {
     }
 }
 
-/// Lets vgrid make the simulated engine's image, once per test process, and gives it the tests' own name.
+/// Lets vgrid make the simulated engine's image, once per test process and daemon, and gives it the tests' own name.
 fn sim_image() {
-    static MADE: OnceLock<()> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let scene = Scene::without_image("image").expect("the engine answered before");
-        scene.deploy(&Service { image: "vgrid-sim:local".to_owned(), ..Service::sim() });
-        scene.grid("suite: [smoke: {}]\n");
-        scene.start(&["run", "grid.yaml", "--limit", "0"]).end().expect_code(3);
-        docker(&["tag", "vgrid-sim:local", SIM_IMAGE]);
-    });
+    static MADE: Mutex<Option<String>> = Mutex::new(None);
+    let id = || try_docker(&["image", "inspect", "--format", "{{.Id}}", SIM_IMAGE]);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if made.is_some() && *made == id() {
+        return;
+    }
+    let scene = Scene::without_image("image").expect("the engine answered before");
+    scene.deploy(&Service { image: "vgrid-sim:local".to_owned(), ..Service::sim() });
+    scene.grid("suite: [smoke: {}]\n");
+    scene.start(&["run", "grid.yaml", "--limit", "0"]).end().expect_code(3);
+    docker(&["tag", "vgrid-sim:local", SIM_IMAGE]);
+    *made = id();
 }

@@ -164,7 +164,7 @@ fn a_gate_passes_fails_with_its_figures_or_names_what_is_not_measured() {
 #[test]
 fn objectives_and_limits_are_read() {
     let g = grid(
-        "objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 5m, stall: 30s, trial: 1h, until: '07:00', identical_failures: 2, retries: 0, deaths: 5 }\n",
+        "objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 5m, stall: 30s, trial: 1h, until: '07:00', identical_failures: 2, retries: 0, deaths: 5, daemon: 20s }\n",
     );
     assert_eq!(g.objectives[0].direction, Direction::Maximize);
     assert_eq!(g.objectives[0].metric.to_string(), "load.output_tokens_per_s");
@@ -178,6 +178,7 @@ fn objectives_and_limits_are_read() {
             identical_failures: 2,
             retries: 0,
             deaths: 5,
+            daemon: Duration::from_secs(20),
         }
     );
     assert_eq!(grid("").limits, Limits::default());
