@@ -92,7 +92,7 @@ const LOOK: &str = r##"
     out.failed = names();
     out.charts = [...document.querySelectorAll('svg.chart[role=img]')].map(s => ({
         id: s.closest('figure') ? s.closest('figure').id : 'strip',
-        named: s.getAttribute('aria-labelledby').split(' ').every(id => (document.getElementById(id) || {}).textContent),
+        named: !!s.getAttribute('aria-label') || s.getAttribute('aria-labelledby').split(' ').every(id => (document.getElementById(id) || {}).textContent),
         marks: s.querySelectorAll('circle, polyline, rect').length,
     }));
     const ids = [...document.querySelectorAll('[id]')].map(e => e.id);

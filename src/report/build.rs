@@ -10,7 +10,7 @@ use super::curves::{Marks, charts};
 use super::findings::{expectations, failures, findings};
 use super::limits::limitations;
 use super::model::{EffectTable, FORMAT, ReportModel, Setup};
-use super::section::section;
+use super::section::{section, stated_by_all};
 use super::source::Source;
 use super::table::{SettingTable, columns, further_criteria, lines};
 use super::verdict::verdict;
@@ -42,20 +42,21 @@ fn build(source: &Source) -> ReportModel {
     let effects = effect_tables(source, &settings, if rankings.is_empty() { &more } else { &source.objectives });
     let marks = Marks::new(leaders(if rankings.is_empty() { &all_rankings } else { &rankings }), baseline);
     let with_section = with_section(source, &all_rankings);
+    let common = stated_by_all(&source.trials);
     let sections = source.trials.iter().filter(|t| with_section.contains(&t.trial.trial_id.0));
     ReportModel {
         format: FORMAT,
         generated_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         vgrid_version: env!("CARGO_PKG_VERSION").to_owned(),
         verdict: verdict(&source.sweep, &rankings),
-        setup: setup(source),
+        setup: setup(source, &common),
         configs: lines(&source.trials, &settings, &all_rankings, &with_section),
         charts: charts(source, &columns, &marks, &effects),
         failures: failures(&source.trials),
         expectations: expectations(&source.trials, &source.candidates),
         findings: findings(source, &rankings),
         limitations: limitations(source, &rankings, &effects),
-        trials: sections.map(|t| section(source, t, &settings.axes)).collect(),
+        trials: sections.map(|t| section(source, t, &settings.axes, &common)).collect(),
         trials_left_out: source.trials.len() - with_section.len(),
         axes: settings.axes,
         columns,
@@ -128,7 +129,7 @@ fn effect_tables(source: &Source, settings: &SettingTable, objectives: &[Objecti
         .collect()
 }
 
-fn setup(source: &Source) -> Setup {
+fn setup(source: &Source, common: &BTreeMap<String, String>) -> Setup {
     let mut facts: Vec<(String, String)> = Vec::new();
     let mut add = |label: &str, value: Option<String>| {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
@@ -162,6 +163,7 @@ fn setup(source: &Source) -> Setup {
         facts,
         suite: serde_json::to_value(&source.suite.scenarios).unwrap_or_default(),
         gates: source.trials.first().map(|t| t.gates.iter().map(|g| g.gate.clone()).collect()).unwrap_or_default(),
+        engine: common.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         grid_text: source.grid_text.clone(),
         runs: source.runs.clone(),
     }

@@ -266,6 +266,7 @@ fn effect_chart(table: &EffectTable) -> Option<Chart> {
             let word = match tone {
                 Tone::Good => "better",
                 Tone::Bad => "worse",
+                Tone::Plain | Tone::Mixed if e.shift.ci_low.is_none() => "without an interval",
                 Tone::Plain | Tone::Mixed => "within the noise",
             };
             let label = format!("{}  {} → {}", e.change.axis, e.change.from, e.change.to);
@@ -275,11 +276,16 @@ fn effect_chart(table: &EffectTable) -> Option<Chart> {
         })
         .take(24)
         .collect();
+    let silent = if rows.iter().all(|r| r.low.is_none()) {
+        " The figures have no intervals, so nothing here tells an effect from noise: several starts of each config (`repeats`) would."
+    } else {
+        ""
+    };
     (!rows.is_empty()).then(|| Chart {
         id: format!("effects-{}", slug(&table.objective)),
         title: format!("What each setting does to {}", table.objective),
         caption: format!(
-            "Change of {} when one setting changes and everything else stays, mean over matched pairs, with an interval that holds for the whole chart. Green is better, red worse, grey within the noise.",
+            "Change of {} when one setting changes and everything else stays, mean over matched pairs, with an interval that holds for the whole chart. Green is better, red worse, grey within the noise.{silent}",
             table.metric
         ),
         x: Scale::linear("change, percent"),

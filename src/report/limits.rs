@@ -91,7 +91,7 @@ fn figures(rankings: &[Ranking]) -> Vec<String> {
         let few: Vec<u64> = rows.iter().filter(|r| r.ci_low.is_none()).filter_map(|r| r.n).collect();
         if let Some(most) = few.iter().max() {
             out.push(format!(
-                "{} of {} figures of {} stand on too few samples for an interval (at most {most}); they are apart from nothing.",
+                "{} of {} figures of {} have no 95 % interval (they stand on at most {most} samples within one start); they are apart from nothing.",
                 few.len(),
                 rows.len(),
                 ranking.objective.metric

@@ -58,20 +58,9 @@ pub fn markdown(model: &ReportModel) -> String {
     out
 }
 
-/// The best by the first column, those without figures last.
+/// The table of configs.
 fn configs(out: &mut String, model: &ReportModel) {
-    let mut lines: Vec<_> = model.configs.iter().collect();
-    let place = |c: &super::model::ConfigLine| {
-        let cell = c.figures.first().and_then(Option::as_ref);
-        let ranks = cell.is_some_and(|f| f.standing.ranks());
-        let direction = model.columns.first().map(|column| column.direction);
-        let cost = cell.zip(direction).map_or(f64::MAX, |(f, d)| super::table::cost(f.value, d));
-        (!ranks, cost)
-    };
-    lines.sort_by(|a, b| {
-        let (a, b) = (place(a), place(b));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
+    let lines = super::table::best_first(model);
     out.push_str("\n## Configs\n\n");
     let mut header = vec!["config".to_owned(), "state".to_owned()];
     header.extend(model.columns.iter().map(|c| format!("{} ({})", c.title, unit_text(&c.metric.name, &c.unit))));

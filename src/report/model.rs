@@ -123,6 +123,8 @@ pub struct Setup {
     pub suite: serde_json::Value,
     /// The gates, as the grid writes them.
     pub gates: Vec<String>,
+    /// What every engine of the sweep states alike, `name value`.
+    pub engine: Vec<(String, String)>,
     /// The grid's text, secrets redacted.
     pub grid_text: String,
     /// The runs of vgrid over it.
@@ -292,7 +294,7 @@ pub struct TrialSection {
     pub is_baseline: bool,
     /// Requested against resolved settings: those that were asked for, and axes.
     pub settings: Vec<SettingLine>,
-    /// Everything else that the engine says, `name value`.
+    /// What else its engine says and not every other of the sweep, `name value`.
     pub engine: Vec<(String, String)>,
     /// Start-up figures.
     pub figures: BTreeMap<String, f64>,

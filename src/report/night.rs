@@ -19,12 +19,17 @@ fn seconds_between(from: &str, to: &str) -> Option<f64> {
 
 /// Memory over the night, one line per GPU and attempt; of the server itself where no GPU was sampled.
 pub(super) fn memory(source: &Source) -> Option<Chart> {
-    /// Points kept of a series of one attempt.
-    const KEPT: usize = 60;
+    /// Points kept of all series together, and at most of one attempt's.
+    const KEPT: usize = 1500;
+    const KEPT_OF_ONE: usize = 60;
+    let kept = (KEPT / source.memory.len().max(1)).clamp(4, KEPT_OF_ONE);
     let start = source.trials.iter().flat_map(|t| &t.attempt_reports).map(|a| a.started_at.as_str()).min()?.to_owned();
     let shown = |series: Series| move |s: &&TelemetrySample| s.series == series.as_str();
     let has_gpus = source.memory.values().flatten().any(|s| shown(Series::GpuMemoryUsed)(&s));
     let series = if has_gpus { Series::GpuMemoryUsed } else { Series::ContainerMemory };
+    let largest = source.memory.values().flatten().filter(shown(series)).map(|s| s.value).fold(0.0, f64::max);
+    let (scale, unit) =
+        if largest < f64::from(1 << 30) { (f64::from(1 << 20), "MiB") } else { (f64::from(1 << 30), "GiB") };
     let mut sources: Vec<String> = Vec::new();
     let mut lines = Vec::new();
     for trial in &source.trials {
@@ -34,7 +39,7 @@ pub(super) fn memory(source: &Source) -> Option<Chart> {
             let mut by_source: BTreeMap<&str, Vec<LinePoint>> = BTreeMap::new();
             for s in samples.iter().filter(shown(series)) {
                 let x = (offset_s + s.offset_ms / 1000.0) / 60.0;
-                let point = LinePoint { x, y: s.value / f64::from(1 << 30), low: None, high: None };
+                let point = LinePoint { x, y: s.value / scale, low: None, high: None };
                 by_source.entry(&s.source).or_default().push(point);
             }
             for (from, points) in by_source {
@@ -44,7 +49,7 @@ pub(super) fn memory(source: &Source) -> Option<Chart> {
                     sources.len() - 1
                 });
                 let label = format!("{label}, {}", trial.trial.name);
-                let step = points.len().div_ceil(KEPT).max(1);
+                let step = points.len().div_ceil(kept).max(1);
                 // Of each step the largest, so that no peak is lost.
                 let peaks = points.chunks(step).filter_map(|c| c.iter().copied().max_by(|a, b| a.y.total_cmp(&b.y)));
                 lines.push(Line {
@@ -61,7 +66,7 @@ pub(super) fn memory(source: &Source) -> Option<Chart> {
         title: if has_gpus { "GPU memory over the night" } else { "Memory of the server over the night" }.to_owned(),
         caption: "The largest sample of each stretch; gaps are the pauses between configs.".to_owned(),
         x: Scale::linear("minutes since the start"),
-        y: Scale::linear("GiB"),
+        y: Scale::linear(unit),
         legend: sources.into_iter().take(MARKS).enumerate().map(|(i, label)| (i + 1, label)).collect(),
         body: Body::Lines { lines },
     })

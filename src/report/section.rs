@@ -20,13 +20,52 @@ const FEWEST: usize = 5;
 /// Statistics that a section shows; the others are in `vgrid show` and `vgrid export`.
 const SHOWN: &[&str] = &["mean", "p50", "p95", "p99"];
 
-/// The section of one trial.
-pub(super) fn section(source: &Source, trial: &TrialReport, axes: &[Axis]) -> TrialSection {
+/// Figures about the client and the load, which do not tell configs apart.
+const ABOUT_THE_LOAD: &[&str] = &[
+    "achieved_concurrency",
+    "client_cpu_ratio",
+    "client_lag_ms",
+    "input_tokens_per_s",
+    "queue_ms",
+    "requests_running",
+    "requests_waiting",
+    "tokens_per_chunk",
+    "whole_run_output_tokens_per_s",
+];
+
+/// Facts that are no settings or that other parts of a section show.
+fn is_told_elsewhere(name: &str) -> bool {
+    name == "argv" || name.starts_with("env.PATH")
+}
+
+/// The facts that every engine of the sweep states alike; none where fewer than two engines spoke.
+pub(super) fn stated_by_all(trials: &[TrialReport]) -> BTreeMap<String, String> {
+    let mut engines = trials.iter().filter_map(telling_attempt).map(|a| &a.resolved).filter(|r| !r.facts.is_empty());
+    let Some(first) = engines.next() else { return BTreeMap::new() };
+    let others: Vec<_> = engines.filter(|e| e.facts.contains_key("max-model-len")).collect();
+    if others.is_empty() {
+        return BTreeMap::new();
+    }
+    let shared = first.facts.iter().filter(|(name, fact)| {
+        !is_told_elsewhere(name) && others.iter().all(|other| other.get(name) == Some(fact.value.as_str()))
+    });
+    shared.map(|(name, fact)| (name.clone(), fact.value.clone())).collect()
+}
+
+/// The section of one trial; what all engines have in `common` is told once, elsewhere.
+pub(super) fn section(
+    source: &Source,
+    trial: &TrialReport,
+    axes: &[Axis],
+    common: &BTreeMap<String, String>,
+) -> TrialSection {
     let telling = telling_attempt(trial);
     let settings = settings(trial, telling, axes);
     let named = |name: &str| settings.iter().any(|s| s.name == name);
     let engine = telling.map(|a| a.resolved.facts.iter()).into_iter().flatten();
-    let engine = engine.filter(|(name, _)| !named(name) && name.as_str() != "argv" && !name.starts_with("env.PATH"));
+    let engine = engine.filter(|(name, fact)| {
+        !named(name) && !is_told_elsewhere(name) && common.get(name.as_str()) != Some(&fact.value)
+    });
     TrialSection {
         trial_id: trial.trial.trial_id.0,
         name: trial.trial.name.clone(),
@@ -137,7 +176,20 @@ pub(super) fn evidence(failure: &crate::domain::Failure) -> Vec<(Option<usize>, 
 fn scenario(source: &Source, s: &ScenarioReport) -> ScenarioSection {
     let mut points: Vec<String> = Vec::new();
     let mut rows: Vec<(String, String, BTreeMap<String, PointFigure>)> = Vec::new();
-    let shown = |m: &&Metric| m.path.statistic.as_deref().is_none_or(|statistic| SHOWN.contains(&statistic));
+    let open_loop = s.metrics.iter().any(|m| m.path.point.as_deref().is_some_and(|p| p.starts_with('r')));
+    let median = |name: &str| {
+        s.metrics
+            .iter()
+            .any(|m| m.path.name == name && m.path.point.is_none() && m.path.statistic.as_deref() == Some("p50"))
+    };
+    let shown = |m: &&Metric| match m.path.statistic.as_deref() {
+        _ if ABOUT_THE_LOAD.contains(&m.path.name.as_str()) => false,
+        // Closed loop: nothing is late, and these repeat what is measured from the sending.
+        _ if m.path.name.ends_with("_from_intended_ms") && !open_loop => false,
+        Some("mean") => !median(&m.path.name),
+        Some(statistic) => SHOWN.contains(&statistic),
+        None => true,
+    };
     for m in s.metrics.iter().filter(shown) {
         let point = m.path.point.clone().unwrap_or_else(|| "all".to_owned());
         if !points.contains(&point) {
@@ -198,7 +250,8 @@ pub(super) fn distributions(samples: &[RequestSample]) -> Vec<Distribution> {
             ("e2e", samples.iter().map(|s| s.e2e_ms).collect()),
         ];
         for (what, mut values) in series {
-            if values.len() < FEWEST {
+            // A hit or a miss of the cache shows before the first token.
+            if values.len() < FEWEST || samples[0].role != "load" && what != "ttft" {
                 continue;
             }
             values.sort_by(f64::total_cmp);

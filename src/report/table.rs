@@ -7,7 +7,7 @@ use crate::rank::{Ranking, Row, by_number};
 use crate::resolve::canonical;
 use crate::store::{AttemptReport, TrialReport, TrialState};
 
-use super::model::{Axis, Cell, Column, ConfigLine};
+use super::model::{Axis, Cell, Column, ConfigLine, ReportModel};
 
 /// The attempt that speaks for a trial: the newest that measured, else the newest.
 pub(super) fn telling_attempt(trial: &TrialReport) -> Option<&AttemptReport> {
@@ -139,6 +139,23 @@ pub(super) fn lines(
             }
         })
         .collect()
+}
+
+/// The configs with the best by the first column first and those without figures last, the baseline on top of those.
+pub(super) fn best_first(model: &ReportModel) -> Vec<&ConfigLine> {
+    let direction = model.columns.first().map(|column| column.direction);
+    let place = |c: &ConfigLine| {
+        let cell = c.figures.first().and_then(Option::as_ref);
+        let ranks = cell.is_some_and(|f| f.standing.ranks());
+        let cost = cell.zip(direction).map_or(f64::MAX, |(f, d)| cost(f.value, d));
+        (!ranks, !c.is_baseline && cell.is_none(), cost)
+    };
+    let mut lines: Vec<&ConfigLine> = model.configs.iter().collect();
+    lines.sort_by(|a, b| {
+        let (a, b) = (place(a), place(b));
+        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+    });
+    lines
 }
 
 fn why(t: &TrialReport) -> Option<String> {

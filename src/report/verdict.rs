@@ -99,9 +99,13 @@ fn line(ranking: &Ranking) -> VerdictLine {
             None => ranking.sentence.clone(),
         },
         Answer::Tied { names, .. } => {
-            let shown: Vec<&str> = names.iter().take(4).map(String::as_str).collect();
-            let more = if names.len() > 4 { format!(" and {} more", names.len() - 4) } else { String::new() };
-            format!("tied: {}{more}", shown.join(", "))
+            let baseline = ranking.baseline.as_ref().filter(|b| names.contains(b));
+            let among = baseline.map(|b| format!(", {b} among them")).unwrap_or_default();
+            if names.len() > 3 {
+                format!("{} configs are tied within the noise{among}", names.len())
+            } else {
+                format!("tied: {}", names.join(", "))
+            }
         }
         Answer::NoneMeetsGates { .. } | Answer::NotMeasured => ranking.sentence.clone(),
     };

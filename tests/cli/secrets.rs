@@ -80,6 +80,12 @@ fn no_key_is_ever_printed_or_stored_and_the_engine_gets_it() {
         (&["logs", "key-by-variable-in-a-flag"], 0),
         (&["logs", "fails"], 0),
         (&["run", "grid.yaml"], 2),
+        (&["report", "-o", "report.html"], 0),
+        (&["report", "--format", "md"], 0),
+        (&["report", "--format", "csv"], 0),
+        (&["report", "--format", "json"], 0),
+        (&["compare", "plain", "key-by-flag", "key-by-variable", "fails", "--all"], 0),
+        (&["compare", "plain", "key-from-the-environment", "--json"], 0),
     ];
     let mut found = Vec::new();
     for (args, code) in commands {

@@ -107,6 +107,8 @@ pub(super) fn lines(chart: &Chart, lines: &[Line]) -> String {
     let shown = lines.iter().filter(|l| l.mark.is_some()).flat_map(|l| &l.points);
     let bands = shown.flat_map(|p| [p.low, p.high]).flatten();
     let (mut svg, x, y) = frame(chart, points().map(|p| p.x).collect(), points().map(|p| p.y).chain(bands));
+    // Dots of very many points would hide the curve.
+    let few = lines.iter().filter(|l| l.mark.is_some()).map(|l| l.points.len()).sum::<usize>() <= 240;
     let mut order: Vec<&Line> = lines.iter().collect();
     // The first highlight is drawn last, on top.
     order.sort_by_key(|l| std::cmp::Reverse(l.mark.unwrap_or(usize::MAX)));
@@ -123,7 +125,7 @@ pub(super) fn lines(chart: &Chart, lines: &[Line]) -> String {
         }
         let path: Vec<(f64, f64)> = line.points.iter().map(|p| (x.at(p.x), y.at(p.y))).collect();
         svg.polyline(&format!("curve {class}"), &path, Some(&line.label));
-        if line.mark.is_some() && line.points.len() <= 60 {
+        if line.mark.is_some() && few {
             for p in &line.points {
                 let interval = match (p.low, p.high) {
                     (Some(low), Some(high)) => format!(" [{} .. {}]", number(low), number(high)),

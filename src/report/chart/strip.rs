@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use super::svg::Svg;
 use super::{Bar, Chart, Scale};
-use crate::domain::reading::duration;
+use crate::domain::reading::number;
 
 const WIDTH: f64 = 1160.0;
 const LEFT: f64 = 130.0;
@@ -42,22 +42,14 @@ pub(super) fn timeline(chart: &Chart, lanes: &[String], bars: &[Bar]) -> String 
 
 /// Minimum to maximum as a line, 10 to 90 % as a thin bar, 25 to 75 % as a thick one, the median as a tick, on a scale from 0 to `most`.
 #[must_use]
-pub fn quantile_strip(id: &str, name: &str, quantiles: &[f64; 7], most: f64) -> String {
+pub fn quantile_strip(name: &str, quantiles: &[f64; 7], most: f64) -> String {
     let x = Axis::over([0.0, most.max(f64::MIN_POSITIVE)].into_iter(), &Scale::default(), 2.0, 198.0);
     let [min, p10, p25, p50, p75, p90, max] = *quantiles;
-    let ms = |v: f64| duration(v / 1000.0);
-    let text = format!(
-        "from {} to {}, half of them between {} and {}, median {}",
-        ms(min),
-        ms(max),
-        ms(p25),
-        ms(p75),
-        ms(p50)
-    );
-    let mut svg = Svg::new(id, 200.0, 16.0, name, &text);
-    svg.line("strip-line", x.at(min), 8.0, x.at(max), 8.0);
-    svg.rect("strip-outer", (x.at(p10), 5.0), ((x.at(p90) - x.at(p10)).max(1.0), 6.0), None);
-    svg.rect("strip-inner", (x.at(p25), 2.0), ((x.at(p75) - x.at(p25)).max(1.0), 12.0), Some(&text));
-    svg.line("strip-median", x.at(p50), 1.0, x.at(p50), 15.0);
+    let text = format!("{name}: half of them between {} and {} ms", number(p25), number(p75));
+    let mut svg = Svg::small(200.0, 16.0, &text);
+    svg.line("sl", x.at(min), 8.0, x.at(max), 8.0);
+    svg.rect("so", (x.at(p10), 5.0), ((x.at(p90) - x.at(p10)).max(1.0), 6.0), None);
+    svg.rect("si", (x.at(p25), 2.0), ((x.at(p75) - x.at(p25)).max(1.0), 12.0), None);
+    svg.line("sm", x.at(p50), 1.0, x.at(p50), 15.0);
     svg.finish()
 }

@@ -14,13 +14,22 @@ impl Svg {
         let mut out = String::with_capacity(4096);
         let _ = write!(
             out,
-            "<svg class=\"chart\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\" viewBox=\"0 0 {} {}\" \
-             xmlns=\"http://www.w3.org/2000/svg\"><title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>",
+            "<svg class=\"chart\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\" viewBox=\"0 0 {} {}\">\
+             <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>",
             short(width),
             short(height),
             escaped(title),
             escaped(description)
         );
+        Self { out }
+    }
+
+    /// The head of a small picture of which a sentence says everything.
+    pub(super) fn small(width: f64, height: f64, name: &str) -> Self {
+        let mut out = String::with_capacity(512);
+        let (width, height, name) = (short(width), short(height), escaped(name));
+        let _ =
+            write!(out, "<svg class=\"chart\" role=\"img\" aria-label=\"{name}\" viewBox=\"0 0 {width} {height}\">");
         Self { out }
     }
 

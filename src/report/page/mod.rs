@@ -9,6 +9,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
 use super::chart::{draw, quantile_strip};
 use super::model::ReportModel;
+use super::table::best_first;
 use crate::domain::{MetricPath, reading};
 
 /// The page. Everything that comes from outside is escaped by the template.
@@ -33,11 +34,13 @@ pub fn html(model: &ReportModel) -> anyhow::Result<String> {
     env.add_template("page", include_str!("report.html")).context("the report's template")?;
     let svg: BTreeMap<&str, Value> =
         model.charts.iter().map(|c| (c.id.as_str(), Value::from_safe_string(draw(c)))).collect();
+    let lines = best_first(model);
     let states: BTreeSet<&str> = model.configs.iter().map(|c| c.state.as_str()).collect();
     let sections: BTreeSet<i64> = model.trials.iter().map(|t| t.trial_id).collect();
     let page = env.get_template("page").context("the report's template")?;
     page.render(context! {
         m => Value::from(Serde(model)),
+        lines => Value::from(Serde(&lines)),
         svg => svg,
         states => states,
         sections => Value::from(Serde(&sections)),
@@ -73,7 +76,7 @@ fn moment(rfc3339: &str) -> String {
 }
 
 /// The strip of one distribution, on the scale of all of its kind in the scenario.
-fn strip(d: &Value, all: &Value, trial: i64, scenario: &str) -> Result<Value, minijinja::Error> {
+fn strip(d: &Value, all: &Value) -> Result<Value, minijinja::Error> {
     let quantiles = |d: &Value| -> Result<Vec<f64>, minijinja::Error> {
         let list = d.get_attr("quantiles")?;
         list.try_iter()?.map(f64::try_from).collect()
@@ -87,6 +90,5 @@ fn strip(d: &Value, all: &Value, trial: i64, scenario: &str) -> Result<Value, mi
     }
     let own: [f64; 7] = quantiles(d)?.try_into().unwrap_or_default();
     let of = d.get_attr("of")?;
-    let id = format!("s-{trial}-{scenario}-{what}-{of}").replace(' ', "-");
-    Ok(Value::from_safe_string(quantile_strip(&id, &format!("{what} {of}"), &own, most)))
+    Ok(Value::from_safe_string(quantile_strip(&format!("{what} {of}"), &own, most)))
 }
