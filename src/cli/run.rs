@@ -8,7 +8,8 @@ use crate::domain::{Redactor, SweepId};
 use crate::engine::{
     self, Ended, EngineError, FindingKind, Images, Planner, SimImage, Summary, Sweep, SweepOptions, Teller,
 };
-use crate::store::{Store, SweepRow};
+use crate::report;
+use crate::store::{Store, StoreError, SweepRow};
 
 use super::args::{ResumeArgs, RunArgs};
 use super::exit::{Exit, Stop};
@@ -105,8 +106,19 @@ async fn sweep(
     let control = (Teller::new(sender), cancel.clone());
     let prepared = Sweep::prepare(planner, launcher, db, ready.image_ids, options, control).map_err(engine_stop)?;
     let summary = drive::drive(prepared.run(), events, &cancel).await?.map_err(engine_stop)?;
+    if let Err(error) = keep_answers(db, summary.sweep) {
+        print::err(format!("the views `effects` and `ranking` are not refreshed: {error}"));
+    }
     champions::print_after_run(db, summary.sweep)?;
     Ok(exit_of(&summary))
+}
+
+/// Derives what the views cannot compute, or not fast enough, now that the run has ended.
+fn keep_answers(db: &Path, sweep: SweepId) -> Result<(), StoreError> {
+    let mut store = Store::open(db)?;
+    let effects = report::objective_effects(&store, sweep)?;
+    store.save_effects(sweep, &effects)?;
+    store.keep_ranking(sweep)
 }
 
 fn exit_of(summary: &Summary) -> Exit {
@@ -119,8 +131,7 @@ fn exit_of(summary: &Summary) -> Exit {
 }
 
 /// A store error as a stop: wrong usage where the user named something absent, else a fault.
-pub(crate) fn store_stop(error: crate::store::StoreError) -> Stop {
-    use crate::store::StoreError;
+pub(crate) fn store_stop(error: StoreError) -> Stop {
     match error {
         StoreError::Missing(_) | StoreError::NotFound(_) => Stop::usage(error.to_string()),
         StoreError::InUse { .. } => Stop::preflight(error.to_string()),

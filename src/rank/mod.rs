@@ -35,8 +35,10 @@ use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
 pub use criteria::criteria;
 pub use critical::{Spread, critical_table, separated};
+#[cfg(test)]
+pub use effects::Change;
 pub(crate) use effects::by_number;
-pub use effects::{Effect, Interaction, Point, effects, interactions};
+pub use effects::{Effect, Interaction, Point, Shift, effects, interactions};
 pub use finalists::finalists;
 pub use judge::{rank, rank_all};
 pub use night::{ConfigStarts, StartFigure, StartNoise, controls, figure_over_starts, start_noise};

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Objective, SweepId, Verdict};
-use crate::rank::{Candidate, Point, Ranking, criteria, effects, interactions, rank_all};
+use crate::domain::SweepId;
+use crate::rank::{Ranking, criteria, rank_all};
 use crate::store::{Store, StoreError, TrialState};
 
 use super::curves::{Marks, charts};
+use super::effects::effects_on;
 use super::findings::{expectations, failures, findings};
 use super::limits::limitations;
 use super::model::{EffectTable, FORMAT, ReportModel, Setup};
@@ -17,9 +18,6 @@ use super::verdict::verdict;
 
 /// Configs with a section of their own; with more of them a page grows past what a browser opens at once.
 const MOST_SECTIONS: usize = 300;
-
-/// Interactions shown per objective.
-const MOST_INTERACTIONS: usize = 12;
 
 impl ReportModel {
     /// The report of one sweep, as it stands now.
@@ -39,7 +37,25 @@ fn build(source: &Source) -> ReportModel {
     all_rankings.extend(rank_all(&source.candidates, &more, baseline));
     let settings = SettingTable::of(&source.trials, source.baseline());
     let columns = columns(&source.objectives, &more, &all_rankings);
-    let effects = effect_tables(source, &settings, if rankings.is_empty() { &more } else { &source.objectives });
+    let reference = settings.reference();
+    let asked = if rankings.is_empty() { &more } else { &source.objectives };
+    let effects: Vec<EffectTable> = asked
+        .iter()
+        .filter_map(|objective| {
+            let found = effects_on(objective, &source.candidates, &settings, &reference)?;
+            let matched = |name: &str| found.effects.iter().any(|e| e.change.axis == name);
+            let unmatched = found.varied.iter().filter(|name| !matched(name)).cloned().collect();
+            Some(EffectTable {
+                objective: objective.name.replace('_', " "),
+                direction: objective.direction,
+                metric: objective.metric.clone(),
+                unit: found.unit,
+                unmatched,
+                effects: found.effects,
+                interactions: found.interactions,
+            })
+        })
+        .collect();
     let marks = Marks::new(leaders(if rankings.is_empty() { &all_rankings } else { &rankings }), baseline);
     let with_section = with_section(source, &all_rankings);
     let common = stated_by_all(&source.trials);
@@ -88,45 +104,6 @@ fn with_section(source: &Source, rankings: &[Ranking]) -> BTreeSet<i64> {
         chosen.insert(id);
     }
     chosen
-}
-
-fn effect_tables(source: &Source, settings: &SettingTable, objectives: &[Objective]) -> Vec<EffectTable> {
-    let reference: BTreeMap<String, String> =
-        settings.axes.iter().filter_map(|a| Some((a.name.clone(), a.baseline.clone()?))).collect();
-    let point = |c: &Candidate, objective: &Objective| {
-        let figure = c.figure(&objective.metric).filter(|f| f.verdict != Verdict::Invalid)?;
-        let m = &figure.metric;
-        let settings = settings.values.get(&c.trial_id).cloned().unwrap_or_default();
-        Some(Point { settings, value: m.value, n: m.n, ci_low: m.ci_low, ci_high: m.ci_high })
-    };
-    objectives
-        .iter()
-        .filter_map(|objective| {
-            let points: Vec<Point> = source.candidates.iter().filter_map(|c| point(c, objective)).collect();
-            let unit =
-                source.candidates.iter().find_map(|c| c.figure(&objective.metric)).map(|f| f.metric.unit.clone())?;
-            let effects = effects(&points, &reference);
-            let mut interactions = interactions(&points, &reference);
-            interactions.truncate(MOST_INTERACTIONS);
-            let varies = |axis: &str| {
-                let mut values: Vec<Option<&String>> = points.iter().map(|p| p.settings.get(axis)).collect();
-                values.sort();
-                values.dedup();
-                values.len() > 1
-            };
-            let unmatched = settings.axes.iter().map(|a| &a.name);
-            let unmatched = unmatched.filter(|name| varies(name) && !effects.iter().any(|e| e.change.axis == **name));
-            Some(EffectTable {
-                objective: objective.name.replace('_', " "),
-                direction: objective.direction,
-                metric: objective.metric.clone(),
-                unit,
-                unmatched: unmatched.cloned().collect(),
-                effects,
-                interactions,
-            })
-        })
-        .collect()
 }
 
 fn setup(source: &Source, common: &BTreeMap<String, String>) -> Setup {

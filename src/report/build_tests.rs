@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    Cause, ConfigKey, Evidence, ExitFacts, Fact, FactSource, Failure, FlagName, FlagValue, Metric, Outcome, Phase,
-    ResolvedConfig, ScenarioSpec, Settings, Suite, SweepId as Id, Validity,
+    Cause, ConfigKey, Evidence, ExitFacts, Fact, FactSource, Failure, FlagName, FlagValue, Metric, Objective, Outcome,
+    Phase, ResolvedConfig, ScenarioSpec, Settings, Suite, SweepId as Id, Validity, Verdict,
 };
-use crate::rank::{Figure, Standing};
+use crate::rank::{Candidate, Figure, Standing};
 use crate::report::chart::Body;
 use crate::report::model::Tone;
 use crate::resume::ResultKey;

@@ -6,6 +6,7 @@ mod build;
 pub mod chart;
 mod compare;
 mod curves;
+mod effects;
 mod findings;
 mod limits;
 mod markdown;
@@ -19,6 +20,7 @@ mod table;
 mod verdict;
 
 pub use compare::{ComparedFigure, Comparison, Difference, FigureLine, compare};
+pub use effects::objective_effects;
 pub use markdown::markdown;
 pub use model::ReportModel;
 pub use page::html;

@@ -68,6 +68,11 @@ impl SettingTable {
         table
     }
 
+    /// The baseline's value of every axis that it has one of.
+    pub(super) fn reference(&self) -> BTreeMap<String, String> {
+        self.axes.iter().filter_map(|a| Some((a.name.clone(), a.baseline.clone()?))).collect()
+    }
+
     pub(super) fn value(&self, trial: i64, axis: &str) -> Option<&str> {
         self.values.get(&trial)?.get(axis).map(String::as_str)
     }

@@ -5,6 +5,7 @@
 //! Calls are synchronous and short, about one fsync each; [`Store::save_scenario`] of thousands of requests, [`Store::requests`],
 //! [`Store::ranking_rows`] over thousands of trials and the first [`Store::open`] of a file may take longer (tens of ms to about a second).
 
+mod answers;
 mod attempt;
 mod chunks;
 mod digest;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+pub use answers::ObjectiveEffects;
 pub use digest::{RequestSample, RunRow};
 pub use error::StoreError;
 pub use event::EventLog;

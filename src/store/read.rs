@@ -1,12 +1,14 @@
 //! Reading: sweeps, trials, candidates, rankings.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::models::{SweepRow, TrialId, TrialRow, TrialState};
-use super::rows::{all, count, parsed, parsed_opt};
+use super::rows::{all, count, from_json, parsed, parsed_opt};
 use super::{Store, StoreError};
-use crate::domain::{ConfigKey, Direction, Metric, Objective, SweepId, Verdict, did_you_mean};
+use crate::domain::{ConfigKey, Direction, Metric, Objective, Settings, SweepId, Verdict, did_you_mean};
 use crate::rank::{Candidate, Figure, GateOutcome, GateResult, Standing};
 
 /// One line of the view `ranking`, for tests and for tools that want the view itself.
@@ -198,6 +200,18 @@ impl Store {
                 Ok(Candidate { trial_id, name, gates, figures })
             })
             .collect()
+    }
+
+    /// The settings of every trial of a sweep.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn settings(&self, sweep: SweepId) -> Result<HashMap<i64, Settings>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT id, settings_json FROM trial WHERE sweep_id = ?1")
+            .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get("id")?, from_json(row, "settings_json")?))))
+            .map(|rows| rows.into_iter().collect())
+            .map_err(self.explain("read the settings"))
     }
 
     /// Every gate of a trial's sweep with what became of it; not measured when it was not evaluated.

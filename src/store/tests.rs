@@ -16,6 +16,8 @@ use crate::resume::{PastOutcome, ResultKey};
 
 #[path = "tests_ranking.rs"]
 mod ranking;
+#[path = "tests_views.rs"]
+mod views;
 
 const GATE: &str = "kv_cache.ttft_miss_ms.p95 <= 4000";
 

@@ -50,6 +50,8 @@ proptest::proptest! {
             b.measure(i, load, kv_result(f64::from(value / 3), half.map(|h| f64::from(h) / 4.0)), gate);
         }
         b.assert_view_agrees();
+        b.store.keep_ranking(b.sweep).unwrap();
+        b.assert_view_agrees();
     }
 }
 
