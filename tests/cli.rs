@@ -17,6 +17,8 @@ mod diagnose;
 mod foreign;
 #[path = "cli/init.rs"]
 mod init;
+#[path = "cli/json.rs"]
+mod json;
 #[path = "cli/machine.rs"]
 mod machine;
 #[path = "cli/plan.rs"]
@@ -164,6 +166,12 @@ fn completions_and_the_manual_name_every_command() {
     ];
     scene.run(["completions", "bash"]).ok().says(&commands).says(&["complete -F _vgrid"]);
     scene.run(["man"]).ok().says(&commands).says(&[".TH vgrid 1"]);
+    scene.run(["man", "champions"]).ok().says(&["vgrid\\-champions", "include\\-foreign", "criteria"]);
+    scene.run(["man", "champion"]).code(1).says(&["no command `champion`"]);
+    scene.run(["man", "--to", "pages"]).ok();
+    for command in commands {
+        assert!(scene.folder().join(format!("pages/vgrid-{command}.1")).exists(), "no page of {command}");
+    }
 }
 
 #[test]

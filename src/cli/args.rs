@@ -80,8 +80,8 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// The manual page, in troff
-    Man,
+    /// The manual pages, in troff
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +185,10 @@ pub(crate) struct ChampionsArgs {
     /// Also show imported foreign results, behind the sweep's own rankings
     #[arg(long)]
     pub(crate) include_foreign: bool,
+    /// Who is best by each usual criterion instead of the grid's objectives: TTFT miss and hit, acceleration, TTFC, decode,
+    /// throughput, goodput, memory, start-up time
+    #[arg(long, conflicts_with = "by")]
+    pub(crate) criteria: bool,
     /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
     #[arg(long, value_name = "METRIC")]
     pub(crate) by: Option<String>,
@@ -417,4 +421,13 @@ pub(crate) struct SimArgs {
     /// vLLM's own flags, and `--sim-*`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The command whose page is printed [default: that of vgrid itself]
+    pub(crate) command: Option<String>,
+    /// Write the pages of all commands into this folder instead
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) to: Option<PathBuf>,
 }

@@ -1,13 +1,14 @@
 //! `vgrid champions`: who is best by each objective, and whether the numbers support it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use owo_colors::OwoColorize;
 
 use crate::domain::{Direction, MetricPath, Objective, SweepId, Verdict};
 use crate::rank::{self, Answer, Ranking, Row, Standing};
-use crate::store::{Store, StoreError, SweepRow};
-use crate::ui::format::{bare_figure, figure, gain};
+use crate::store::{Store, StoreError, SweepRow, TrialState};
+use crate::ui::format::{bare_figure, duration, figure, gain};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -33,14 +34,25 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
         }
         (Err(error), _) => return Err(store_stop(error)),
     };
-    let rankings = rankings(&store, &sweep, args.by.as_deref())?;
+    let question = match (args.criteria, args.by.as_deref()) {
+        (true, _) => Question::Criteria,
+        (false, Some(metric)) => Question::Metric(metric),
+        (false, None) => Question::Objectives,
+    };
+    let rankings = rankings(&store, &sweep, &question)?;
+    let simplest = simplest(&store, &sweep, &rankings)?;
+    let boots = if args.criteria { boots(&store, &sweep)? } else { Vec::new() };
     if args.json {
         let mut value = serde_json::json!({
             "sweep": sweep.id,
             "grid": sweep.grid_name,
             "baseline": sweep.baseline,
             "rankings": rankings,
+            "simplest": simplest,
         });
+        if args.criteria {
+            value["startup"] = serde_json::json!(boots);
+        }
         if let Some(foreign) = foreign {
             value["foreign"] = super::foreign::described(foreign, args.by.as_deref())?;
         }
@@ -56,7 +68,10 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
         "sweep {} of {}: {} measured, {} failed\n",
         sweep.id, sweep.grid_name, sweep.measured, sweep.failed
     ));
-    print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    print::out(rankings.iter().map(|r| render(r, &simplest)).collect::<Vec<_>>().join("\n\n"));
+    if !boots.is_empty() {
+        print::out(format!("\n{}", render_boots(&boots)));
+    }
     if let Some(foreign) = foreign {
         super::foreign::print_all(foreign, args.by.as_deref())?;
     }
@@ -71,18 +86,79 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
         print::out("nothing was measured, so there is no champion; `vgrid status` shows why");
         return Ok(());
     }
-    let rankings = rankings(&store, &sweep, None)?;
-    print::out(rankings.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    let rankings = rankings(&store, &sweep, &Question::Objectives)?;
+    let simplest = simplest(&store, &sweep, &rankings)?;
+    print::out(rankings.iter().map(|r| render(r, &simplest)).collect::<Vec<_>>().join("\n\n"));
     Ok(())
 }
 
-fn rankings(store: &Store, sweep: &SweepRow, by: Option<&str>) -> Result<Vec<Ranking>, Stop> {
-    let objectives = match by {
-        Some(text) => vec![objective_by(text)?],
-        None => store.objectives(sweep.id).map_err(store_stop)?,
-    };
+/// What configs are ranked by.
+enum Question<'a> {
+    /// The grid's objectives.
+    Objectives,
+    /// The usual criteria, as far as they were measured.
+    Criteria,
+    /// One metric.
+    Metric(&'a str),
+}
+
+fn rankings(store: &Store, sweep: &SweepRow, question: &Question<'_>) -> Result<Vec<Ranking>, Stop> {
     let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+    let objectives = match question {
+        Question::Metric(text) => vec![objective_by(text)?],
+        Question::Criteria => rank::criteria(&candidates),
+        Question::Objectives => store.objectives(sweep.id).map_err(store_stop)?,
+    };
     Ok(rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref()))
+}
+
+/// By objective: of configs that are tied, those with the fewest settings of their own. Where numbers decide nothing, simple wins.
+#[derive(serde::Serialize)]
+struct Simplest {
+    settings: usize,
+    configs: Vec<String>,
+}
+
+fn simplest(store: &Store, sweep: &SweepRow, rankings: &[Ranking]) -> Result<BTreeMap<String, Simplest>, Stop> {
+    let settings = store.settings(sweep.id).map_err(store_stop)?;
+    let of = |ranking: &Ranking| {
+        let Answer::Tied { .. } = &ranking.answer else { return None };
+        let tied = ranking.rows.iter().filter(|r| matches!(r.standing, Standing::Leader | Standing::Tied));
+        let counted: Vec<(usize, &str)> =
+            tied.filter_map(|r| Some((settings.get(&r.trial_id)?.count(), r.name.as_str()))).collect();
+        let fewest = counted.iter().map(|(n, _)| *n).min()?;
+        let most = counted.iter().map(|(n, _)| *n).max()?;
+        let configs = counted.iter().filter(|(n, _)| *n == fewest).map(|(_, name)| (*name).to_owned()).collect();
+        (most > fewest).then(|| (ranking.objective.name.clone(), Simplest { settings: fewest, configs }))
+    };
+    Ok(rankings.iter().filter_map(of).collect())
+}
+
+/// How long a measured config took from its container's start to the first real completion, in its last attempt.
+#[derive(serde::Serialize)]
+struct Boot {
+    config: String,
+    ready_s: f64,
+    is_baseline: bool,
+}
+
+fn boots(store: &Store, sweep: &SweepRow) -> Result<Vec<Boot>, Stop> {
+    let trials = store.trials(sweep.id).map_err(store_stop)?.into_iter().filter(|t| t.state == TrialState::Measured);
+    let of = |t: crate::store::TrialRow| Some(Boot { ready_s: t.ready_s?, config: t.name, is_baseline: t.is_baseline });
+    let mut boots: Vec<Boot> = trials.filter_map(of).collect();
+    boots.sort_by(|a, b| a.ready_s.total_cmp(&b.ready_s).then_with(|| a.config.cmp(&b.config)));
+    Ok(boots)
+}
+
+fn render_boots(boots: &[Boot]) -> String {
+    let mut table = print::table(&["", "config", "ready after", ""]);
+    for (index, boot) in boots.iter().enumerate() {
+        let mark = if boot.is_baseline { "baseline" } else { "" };
+        table.add_row([(index + 1).to_string(), boot.config.clone(), duration(boot.ready_s), mark.to_owned()]);
+    }
+    let head = "(minimize the time from the container's start to the first real completion)";
+    let note = "one start each, so no difference is told from noise; the first start of an image also fills its caches";
+    format!("{} {head}\n  {note}\n{}", "startup".bold(), print::text_of(&table))
 }
 
 /// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
@@ -98,7 +174,7 @@ fn objective_by(text: &str) -> Result<Objective, Stop> {
     Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
 }
 
-fn render(ranking: &Ranking) -> String {
+fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>) -> String {
     let Objective { name, direction, metric } = &ranking.objective;
     let mut text = format!("{} ({direction} {metric})\n", name.bold());
     let sentence = &ranking.sentence;
@@ -107,11 +183,25 @@ fn render(ranking: &Ranking) -> String {
         Answer::Champion { .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
         Answer::NoneMeetsGates { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
     });
-    text.push_str(&confidence(ranking));
-    let mut table = print::table(&["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"]);
-    for row in &ranking.rows {
-        table.add_row(cells(ranking, row));
+    if let Some(simplest) = simplest.get(name) {
+        let named = simplest.configs.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let more = simplest.configs.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!(
+            "  of those the simplest, by settings of its own ({}): {named}{more}\n",
+            simplest.settings
+        ));
     }
+    text.push_str(&confidence(ranking));
+    // Samples and starts are the first to go where there is no room; --json has them.
+    let header = ["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"];
+    let shown: Vec<usize> = (0..header.len()).filter(|i| !print::is_narrow() || !matches!(i, 4 | 5)).collect();
+    let mut table = print::table(&shown.iter().map(|i| header[*i]).collect::<Vec<_>>());
+    for row in &ranking.rows {
+        let cells = cells(ranking, row);
+        table.add_row(shown.iter().filter_map(|i| cells.get(*i)));
+    }
+    print::keep_whole(&mut table, 1);
     text.push_str(&print::text_of(&table));
     text
 }

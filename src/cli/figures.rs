@@ -36,8 +36,8 @@ pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
     let mut table = print::table(&[]);
     let wide = table.width().is_some_and(|width| width >= WIDE);
     let has = |column: &str| metrics.iter().any(|m| m.path.statistic.as_deref() == Some(column));
-    let columns: Vec<&str> =
-        COLUMNS.iter().take(if wide { COLUMNS.len() } else { 2 }).copied().filter(|c| has(c)).collect();
+    let room = if wide { COLUMNS.len() } else { usize::from(!print::is_narrow()) * 2 };
+    let columns: Vec<&str> = COLUMNS.iter().take(room).copied().filter(|c| has(c)).collect();
     let mut header =
         vec!["metric".to_owned(), "value".to_owned(), String::new(), "95 % interval".to_owned(), "n".to_owned()];
     header.extend(columns.iter().map(|c| (*c).to_owned()));
@@ -59,6 +59,7 @@ pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
         row.extend(columns.iter().map(|c| line.statistic(Some(c)).map(|m| bare(m, m.value)).unwrap_or_default()));
         table.add_row(row);
     }
+    print::keep_whole(&mut table, 0);
     print::text_of(&table).lines().map(|l| format!("    {l}")).collect()
 }
 

@@ -84,6 +84,7 @@ fn lines(ranking: &ForeignRanking, baseline: Option<&str>) -> String {
         };
         table.add_row([line.place.to_string(), format!("{}{mark}", line.config), number(line.value), own]);
     }
+    print::keep_whole(&mut table, 1);
     print::text_of(&table)
 }
 

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tokio_util::sync::CancellationToken;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ManArgs};
 use exit::{Exit, Stop};
 
 /// Runs the command that the arguments name; the process's exit code.
@@ -106,14 +106,28 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
             print::bytes(&text);
             Ok(Exit::Ok)
         }
-        Command::Man => manual(),
+        Command::Man(args) => manual(&args),
     }?;
     Ok(exit.into())
 }
 
-fn manual() -> Result<Exit, Stop> {
+fn manual(args: &ManArgs) -> Result<Exit, Stop> {
+    let mut all = Cli::command();
+    if let Some(folder) = &args.to {
+        let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(all, folder));
+        written.map_err(|e| Stop::usage(format!("cannot write the pages into {}: {e}", folder.display())))?;
+        return Ok(Exit::Ok);
+    }
+    all.build();
+    let page = match &args.command {
+        None => all,
+        Some(name) => all
+            .find_subcommand(name)
+            .cloned()
+            .ok_or_else(|| Stop::usage(format!("vgrid has no command `{name}`; `vgrid --help` lists them")))?,
+    };
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Stop::Fault(e.into()))?;
+    clap_mangen::Man::new(page).render(&mut text).map_err(|e| Stop::Fault(e.into()))?;
     print::bytes(&text);
     Ok(Exit::Ok)
 }

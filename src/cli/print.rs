@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::exit::Stop;
@@ -50,6 +50,18 @@ pub(crate) fn table(header: &[&str]) -> Table {
 /// Whether a line has room for intervals beside the figures.
 pub(crate) fn is_wide() -> bool {
     table(&[]).width().is_none_or(|width| width >= 140)
+}
+
+/// Keeps the words of a column whole, however narrow the terminal is: what is called by a name must be copied in one piece.
+pub(crate) fn keep_whole(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+}
+
+/// Whether the terminal leaves room for the essential columns only.
+pub(crate) fn is_narrow() -> bool {
+    table(&[]).width().is_some_and(|width| width < 100)
 }
 
 /// The table's text without blanks at the ends of its lines.

@@ -50,6 +50,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     for t in &trials {
         table.add_row(cells(t));
     }
+    print::keep_whole(&mut table, 1);
     print::out(print::text_of(&table));
     if let Some(line) = further_starts(&starts) {
         print::out(line);

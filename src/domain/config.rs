@@ -25,6 +25,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How many settings differ from what is there without them; a flag left to the engine's default is none.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let flags = self.flags.values().filter(|value| **value != FlagValue::Default).count();
+        flags + self.env.len() + usize::from(self.image.is_some()) + usize::from(self.model.is_some())
+    }
+
     /// `self` with everything that `over` sets replaced.
     #[must_use]
     pub fn overlaid(&self, over: &Settings) -> Settings {

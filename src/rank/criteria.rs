@@ -26,6 +26,11 @@ const CRITERIA: &[Criterion] = &[
     },
     Criterion { name: "throughput", direction: Direction::Maximize, metrics: &["load.output_tokens_per_s"] },
     Criterion { name: "goodput", direction: Direction::Maximize, metrics: &["load.goodput_requests_per_s"] },
+    Criterion {
+        name: "memory",
+        direction: Direction::Minimize,
+        metrics: &["load.gpu0.memory_used_bytes.max", "load.container.memory_used_bytes.max"],
+    },
 ];
 
 /// The criteria that at least one of these configs has a figure for, as objectives, each by its most telling metric.

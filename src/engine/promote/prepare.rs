@@ -305,7 +305,7 @@ fn usage(planner: &Planner, output: &Path) -> String {
     let Some(request) = planner.load_request() else { return String::new() };
     let cwd = std::env::current_dir().unwrap_or_default();
     let shown = |path: &Path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = without_detours(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         path.strip_prefix(&cwd).unwrap_or(&path).display().to_string()
     };
     let mut words = vec!["docker".to_owned(), "compose".to_owned()];
@@ -319,6 +319,21 @@ fn usage(planner: &Planner, output: &Path) -> String {
     words.extend(["up", "-d"].map(str::to_owned));
     words.push(planner.service_name.clone());
     shell_words::join(words)
+}
+
+/// The path without `..`, where it then still leads to the same file: behind a symbolic link it may not.
+fn without_detours(path: PathBuf) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(short.pop()),
+            other => short.push(other),
+        }
+    }
+    match (short.canonicalize(), path.canonicalize()) {
+        (Ok(a), Ok(b)) if a == b => short,
+        _ => path,
+    }
 }
 
 /// Where the settings come from, the same for every writing of the same trial.

@@ -76,7 +76,7 @@ pub(super) fn standing(store: &Store, sweep: &SweepRow, trial: TrialId) -> Resul
             }
             (_, Some(other)) => {
                 worse(FindingKind::Warning);
-                format!("{of}: {other}; {}", ranking.sentence)
+                format!("{of}: {other} ({})", ranking.sentence)
             }
             (_, None) => {
                 worse(FindingKind::Warning);
@@ -87,7 +87,7 @@ pub(super) fn standing(store: &Store, sweep: &SweepRow, trial: TrialId) -> Resul
     if said.is_empty() {
         return Ok(finding("champion", FindingKind::Warning, "the grid states no objectives, so nobody is champion"));
     }
-    Ok(finding("champion", kind, said.join(", ")))
+    Ok(finding("champion", kind, said.join("; ")))
 }
 
 /// What the engine was asked for and did not do.
