@@ -17,7 +17,9 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use common_docker::{MODEL, Production, Scene, Service, Stranger, await_that, docker, inspected, try_docker};
+use common_docker::{
+    MODEL, Production, SIM_IMAGE, Scene, Service, Stranger, await_that, docker, inspected, try_docker,
+};
 use rand::{Rng, SeedableRng};
 
 /// A suite of a second: a smoke test, then a little load.
@@ -225,9 +227,10 @@ fn a_trial_that_a_stranger_removes_restarts_or_kills_is_told_and_tried_again_and
         docker(&[deed, &[&trial]].concat());
         let told = vgrid.await_line(&[&format!("{config}: failed")]);
         println!("docker {}: {told}", deed.join(" "));
-        // Which of the two streams' lines of an orderly end comes first is Docker's choice.
-        let evidence = ["removed by somebody else", "shutdown", "Shutting down", "ExitCode=137"];
-        assert!(evidence.iter().any(|word| told.contains(word)), "it does not say what was done: {told}");
+        let signal = if deed[0] == "restart" { "sent it signal 15" } else { "sent it signal 9" };
+        let sentence = format!("somebody else acted on the trial's container: {signal}");
+        assert!(told.contains(&sentence), "it does not say what was done: {told}");
+        vgrid.await_line(&[&format!("warning: {config}: {sentence}")]);
     }
     let ended = vgrid.end().expect_code(0);
     scene.assert_restored(&production);
@@ -374,6 +377,30 @@ fn a_bind_source_that_is_missing_ends_the_preflight_with_code_4_and_is_not_made(
     assert!(ended.says(&[&missing.display().to_string()]), "{}", ended.stderr());
     assert!(!missing.exists(), "the missing folder was made");
     assert_untouched(&scene);
+}
+
+#[test]
+fn an_image_tag_that_moves_in_the_night_is_told_once_and_all_trials_run_the_image_of_its_begin() {
+    let Some(scene) = Scene::new("tags") else { return };
+    let tag = format!("vgrid-test-{}:night", scene.project);
+    docker(&["tag", SIM_IMAGE, &tag]);
+    scene.deploy(&Service::sim().with_image(&tag).with_flags("--sim-speed 4"));
+    scene.grid(&format!(
+        "{}suite:\n  load: {{ concurrency: [1], requests_per_user: 12, prompt_tokens: 32, output_tokens: 64 }}\n",
+        numbered_configs(3)
+    ));
+    let production = scene.production();
+    let began = inspected(&production.id, ".Image");
+    let vgrid = scene.run();
+    vgrid.await_line(&["c0: load "]);
+    // Somebody builds another image under the tag while the first trial is measured.
+    let other = docker(&["commit", "--change", "LABEL moved=yes", &production.id, &tag]);
+    let ended = vgrid.end().expect_code(0);
+    let said = ended.stderr().matches(&format!("{tag} means ")).count();
+    assert_eq!(said, 1, "{}", ended.stderr());
+    assert!(ended.says(&[&format!("{tag} means {}", other.trim()), &format!("began with {}", began.trim())]));
+    scene.assert_restored(&production);
+    docker(&["rmi", "--force", &tag]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod again;
 mod announce;
 mod daemon;
 mod error;
+mod gpu_free;
 mod hold;
 mod host;
 pub(crate) mod init;

@@ -49,13 +49,7 @@ impl Observation {
             sampler.add(Box::new(ContainerReader::new(usage(meter))));
         }
         let in_container = launcher.docker().is_some();
-        let set = if in_container {
-            gpu_set::of_service(service)
-        } else {
-            let own = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-            let given = service.environment.get("CUDA_VISIBLE_DEVICES").cloned().flatten();
-            gpu_set::of_process(given.or(own).as_deref())
-        };
+        let set = gpus_of(launcher, service);
         let ways = GpuWays {
             dcgm: wanted.dcgm.as_ref().map(|url| metrics_at(url.value.clone())),
             nvml: local,
@@ -135,6 +129,16 @@ impl Observation {
             None => (Vec::new(), Vec::new()),
         }
     }
+}
+
+/// The GPUs that a service's server may use.
+pub(super) fn gpus_of(launcher: &Launcher, service: &Service) -> GpuSet {
+    if launcher.docker().is_some() {
+        return gpu_set::of_service(service);
+    }
+    let own = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let given = service.environment.get("CUDA_VISIBLE_DEVICES").cloned().flatten();
+    gpu_set::of_process(given.or(own).as_deref())
 }
 
 fn samples(moments: &[Moment]) -> Vec<TelemetrySample> {

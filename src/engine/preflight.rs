@@ -98,6 +98,15 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
         }
     };
     ready.ok("docker", docker.describe());
+    if let Some(root) = docker.local_data_root().await {
+        room(
+            &mut ready,
+            "docker disk",
+            &root,
+            "Docker's images, containers and logs",
+            "`docker system df` shows what takes the room",
+        );
+    }
     images(&mut ready, planner, &docker, sim, pinned).await;
     gpu(&mut ready, planner, &docker).await;
     service(&mut ready, planner, &docker).await;
@@ -151,14 +160,18 @@ fn disk(ready: &mut Readiness, db: &Path) {
         ready.add("disk", FindingKind::Failed, format!("the folder {} does not exist", folder.display()), Some(help));
         return;
     }
+    room(ready, "disk", folder, "the database and logs", "or put the database elsewhere with --db");
+}
+
+/// Whether a folder's file system has room for a night.
+fn room(ready: &mut Readiness, check: &str, folder: &Path, what_for: &str, help: &str) {
     match launch::free_bytes(folder) {
         Some(free) if free < LEAST_FREE_BYTES => {
-            let message = format!("only {} MiB are free in {}", free >> 20, folder.display());
-            let help = "free at least 1 GiB, or put the database elsewhere with --db".to_owned();
-            ready.add("disk", FindingKind::Failed, message, Some(help));
+            let message = format!("only {} MiB are free in {} for {what_for}", free >> 20, folder.display());
+            ready.add(check, FindingKind::Failed, message, Some(format!("free at least 1 GiB; {help}")));
         }
-        Some(free) => ready.ok("disk", format!("{} GiB free for the database and logs", free >> 30)),
-        None => ready.ok("disk", "free space is not known here"),
+        Some(free) => ready.ok(check, format!("{} GiB free for {what_for}", free >> 30)),
+        None => ready.ok(check, format!("free space in {} is not known here", folder.display())),
     }
 }
 

@@ -93,6 +93,10 @@ pub(crate) struct Sweep {
     pub(super) resumed: bool,
     began: Instant,
     pub(super) began_at: jiff::ZonedDateTime,
+    /// Image references of which was said that they mean another image by now.
+    pub(super) moved_images: std::collections::HashSet<String>,
+    /// What the GPUs held before the first trial.
+    pub(super) gpu_baseline: super::gpu_free::GpuBaseline,
     /// Configs measured in this sweep with what they resolved to.
     measured: Vec<(String, Settings, ResolvedConfig)>,
     /// What was last told of the best config.
@@ -169,6 +173,8 @@ impl Sweep {
             resumed,
             began: Instant::now(),
             began_at: jiff::ZonedDateTime::now(),
+            moved_images: Default::default(),
+            gpu_baseline: Default::default(),
             measured: Vec::new(),
             best: None,
         })

@@ -17,11 +17,12 @@ use crate::resolve;
 use crate::store::{AttemptEnd, AttemptId, Timings};
 use crate::telemetry::Tag;
 
+use super::gpu_free::{self, GpuWait};
 use super::observe::Observation;
 use super::plan::PlannedConfig;
 use super::readback;
 use super::sweep::Sweep;
-use super::trouble::{Scene, Seen, Trouble, smoke_failure};
+use super::trouble::{Scene, Seen, Trouble, smoke_failure, told};
 use super::{EngineError, Planner, daemon, restore};
 
 /// How long a stopping engine may take before it is killed, unless its service says otherwise.
@@ -68,6 +69,8 @@ pub(super) struct Attempt<'s> {
     timings: Timings,
     began: Instant,
     observation: Observation,
+    /// What somebody else did to the container.
+    strangers: Vec<String>,
 }
 
 impl<'s> Attempt<'s> {
@@ -96,6 +99,7 @@ impl<'s> Attempt<'s> {
             timings: Timings::default(),
             began: Instant::now(),
             observation: Observation::off(),
+            strangers: Vec::new(),
         })
     }
 
@@ -106,8 +110,19 @@ impl<'s> Attempt<'s> {
     /// and the next start of vgrid closes it as interrupted.
     pub(super) async fn run(mut self) -> Result<Attempted, EngineError> {
         self.progress(TrialProgress::Preparing);
+        match gpu_free::wait(self.sweep, self.planned, &self.trial.name).await? {
+            GpuWait::Free => {}
+            GpuWait::Cancelled => return self.finish(Measured::Cancelled, None),
+            GpuWait::Busy(busy, sentences) => {
+                let failure = gpu_free::failure(&busy, &sentences, self.sweep.planner.grid.limits.gpu_free);
+                return self.finish(trouble(Seen::GpuBusy(Box::new(failure)), ExitFacts::default()), None);
+            }
+        }
         let spec = self.launch_spec();
         let launcher = self.sweep.launcher.clone();
+        if let Some(gone) = self.image_gone(&launcher).await? {
+            return self.finish(trouble(Seen::Death, gone.exit_facts()), None);
+        }
         self.enter(Phase::Create)?;
         self.progress(TrialProgress::Creating);
         // Not cut short: what Docker is asked to create comes into being, and must be there to be removed.
@@ -134,8 +149,14 @@ impl<'s> Attempt<'s> {
                     other => other,
                 };
                 let stopped = self.stop(&running).await;
+                // A daemon that goes down stops its containers itself.
+                let away = matches!(&measured, Ok(Measured::Trouble(Trouble { seen: Seen::DaemonAway(_), .. })));
+                if !away {
+                    self.strangers = running.deeds_of_strangers();
+                }
                 self.end_observation().await?;
                 self.tell_log_problem(&running)?;
+                self.tell_strangers()?;
                 (measured?, Some(stopped?))
             }
         };
@@ -196,6 +217,34 @@ impl<'s> Attempt<'s> {
         Ok(Attempted { outcome, elapsed_s, twin_of: None })
     }
 
+    /// Why the image that the sweep began with cannot be started any more. A tag that means another image by now is said once: every
+    /// trial of a sweep runs the same image.
+    async fn image_gone(&mut self, launcher: &launch::Launcher) -> Result<Option<launch::LaunchError>, EngineError> {
+        let reference = self.planned.service.image.clone().unwrap_or_default();
+        let (Some(docker), Some(pinned)) = (launcher.docker(), self.sweep.image_ids.get(&reference).cloned()) else {
+            return Ok(None);
+        };
+        match docker.image_info(&pinned).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {
+                let message = format!("No such image any more: the sweep began with {reference} = {pinned}");
+                let help =
+                    format!("load that image again, or measure the {reference} of today with `vgrid run --new GRID`");
+                return Ok(Some(launch::LaunchError { message, ..error }.help(help)));
+            }
+            // The start finds the same, and waits for the daemon.
+            Err(error) if error.daemon_unreachable => return Ok(None),
+            Err(error) => return Ok(Some(error)),
+        }
+        let today = docker.image_info(&reference).await.map_or_else(|_| "nothing".to_owned(), |image| image.id);
+        if today != pinned && self.sweep.moved_images.insert(reference.clone()) {
+            self.sweep.warn(format!(
+                "{reference} means {today} by now; this sweep began with {pinned} and goes on with it, so that all trials run one image"
+            ))?;
+        }
+        Ok(None)
+    }
+
     fn launch_spec(&self) -> LaunchSpec {
         let planner = &self.sweep.planner;
         let reference = self.planned.service.image.as_deref().unwrap_or_default();
@@ -224,8 +273,10 @@ impl<'s> Attempt<'s> {
         let ready = match self.wait_ready(running).await {
             launch::Readiness::Ready(ready) => ready,
             launch::Readiness::Exited(exit) => return Ok(trouble(Seen::Death, exit)),
-            launch::Readiness::Stalled(_) => {
-                return Ok(self.gave_up(running, WaitVerdict::Stalled).await);
+            launch::Readiness::Stalled(state) => {
+                // Health without tokens is no start that stands still: it hangs.
+                let verdict = if state.health_s.is_some() { WaitVerdict::Hung } else { WaitVerdict::Stalled };
+                return Ok(self.gave_up(running, verdict).await);
             }
             launch::Readiness::Deadline(_) => {
                 return Ok(self.gave_up(running, WaitVerdict::Timeout).await);
@@ -317,6 +368,8 @@ impl<'s> Attempt<'s> {
             };
             if let Ok(Some(why)) = self.sweep.launcher.restarted(running).await {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
+            } else if let Some(deeds) = told(&running.deeds_of_strangers()) {
+                result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, deeds);
             }
             let samples = self.observation.judge(&mut result);
             self.sweep.store.save_telemetry(self.attempt, &samples)?;
@@ -422,6 +475,7 @@ impl<'s> Attempt<'s> {
             redactor: &self.sweep.planner.redactor,
             phase: self.phase,
             argv: &self.planned.argv,
+            strangers: &self.strangers,
         }
     }
 
@@ -452,6 +506,12 @@ impl<'s> Attempt<'s> {
         let Some(problem) = running.log().problem() else { return Ok(()) };
         let (name, file) = (&self.trial.name, self.log_path.display());
         self.sweep.warn(format!("{name}: the log {file} is not whole: {problem}"))
+    }
+
+    /// Says what somebody else did to the container: a watchdog, a person, a second vgrid on another host.
+    fn tell_strangers(&mut self) -> Result<(), EngineError> {
+        let Some(deeds) = told(&self.strangers) else { return Ok(()) };
+        self.sweep.warn(format!("{}: {deeds}", self.trial.name))
     }
 
     fn enter(&mut self, phase: Phase) -> Result<(), EngineError> {

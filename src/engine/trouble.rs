@@ -19,6 +19,8 @@ pub(super) struct Trouble {
 pub(super) enum Seen {
     /// It could not be created or started, or it died.
     Death,
+    /// The memory of its GPUs was not free; what that is as a failure.
+    GpuBusy(Box<Failure>),
     /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
     GaveUp(WaitVerdict, u64),
     /// It stopped being usable in the middle of a scenario.
@@ -43,6 +45,8 @@ pub(super) struct Scene<'a> {
     pub(super) phase: Phase,
     /// The server's command line.
     pub(super) argv: &'a [String],
+    /// What somebody else did to the container, as Docker tells it.
+    pub(super) strangers: &'a [String],
 }
 
 impl Scene<'_> {
@@ -68,8 +72,15 @@ impl Trouble {
             (Seen::Death | Seen::Unusable(_), Some(stopped)) if !stopped.asked_to_stop => stopped,
             (_, _) => self.exit,
         };
+        with_strangers(self.seen.judged(exit, scene), scene)
+    }
+}
+
+impl Seen {
+    fn judged(self, exit: ExitFacts, scene: &Scene<'_>) -> Failure {
         let own = |text: &str| Evidence { line_number: None, text: scene.redactor.apply(text).into_owned() };
-        match self.seen {
+        match self {
+            Seen::GpuBusy(failure) => *failure,
             Seen::Death => scene.classified(u64::MAX, exit, None),
             Seen::GaveUp(verdict, log_bytes) => scene.classified(log_bytes, exit, Some(verdict)),
             Seen::Unusable(what) => {
@@ -112,6 +123,52 @@ impl Trouble {
             }
         }
     }
+}
+
+/// Where somebody else stopped, restarted or removed the container, that is the cause of an end that the log does not explain.
+fn with_strangers(mut failure: Failure, scene: &Scene<'_>) -> Failure {
+    let Some(deeds) = told(scene.strangers) else { return failure };
+    match failure.cause {
+        Cause::Healthy
+        | Cause::EngineDead
+        | Cause::Stopped
+        | Cause::Hung
+        | Cause::Stalled
+        | Cause::Timeout
+        | Cause::Unknown => {
+            failure.cause = Cause::Stopped;
+            failure.stage = None;
+            failure.transient = true;
+            failure.remedy =
+                "find out who acts on the trial's container (a watchdog, an autoheal sidecar, a cron job) and pause it"
+                    .to_owned();
+            failure.evidence.insert(0, Evidence { line_number: None, text: deeds });
+        }
+        // The log or the kernel explains it; the stranger may only have tidied up.
+        Cause::GpuOom
+        | Cause::KvCacheTooSmall
+        | Cause::GpuMemoryBusy
+        | Cause::HostOom
+        | Cause::ShmTooSmall
+        | Cause::BadArgument
+        | Cause::Unsupported
+        | Cause::ModelUnavailable
+        | Cause::ModelBroken
+        | Cause::NoGpu
+        | Cause::GpuFault
+        | Cause::Communication
+        | Cause::CompileFailed
+        | Cause::Environment
+        | Cause::PortInUse
+        | Cause::Docker
+        | Cause::BadResponses => failure.evidence.push(Evidence { line_number: None, text: deeds }),
+    }
+    failure
+}
+
+/// The deeds of strangers as one sentence.
+pub(super) fn told(deeds: &[String]) -> Option<String> {
+    (!deeds.is_empty()).then(|| format!("somebody else acted on the trial's container: {}", deeds.join(", then ")))
 }
 
 fn bad_responses(exit: ExitFacts) -> Failure {

@@ -14,6 +14,8 @@ pub struct Limits {
     pub startup: Duration,
     /// Without any progress in the start-up log; default 5 min.
     pub stall: Duration,
+    /// Until the memory of a trial's GPUs is back to what it was before the first trial; default 2 min.
+    pub gpu_free: Duration,
     /// One whole attempt, start-up included; default 90 min.
     pub trial: Duration,
     /// Local time of day after which no further trial starts; default none.
@@ -39,6 +41,7 @@ impl Default for Limits {
         Self {
             startup: Duration::from_secs(20 * 60),
             stall: Duration::from_secs(5 * 60),
+            gpu_free: Duration::from_secs(2 * 60),
             trial: Duration::from_secs(90 * 60),
             until: None,
             identical_failures: 3,
@@ -110,6 +113,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
     for (key, slot) in [
         ("startup", &mut limits.startup),
         ("stall", &mut limits.stall),
+        ("gpu_free", &mut limits.gpu_free),
         ("trial", &mut limits.trial),
         ("daemon", &mut limits.daemon),
     ] {

@@ -250,3 +250,20 @@ fn absent_bind_sources_are_all_named_at_once() {
     assert!(error.message.contains("/no/such/models") && error.message.contains("/no/such/cache"), "{error}");
     assert!(!error.message.contains("/host"));
 }
+
+#[test]
+fn a_mounted_model_whose_folder_is_empty_is_refused_before_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = json!({ "type": "bind", "source": folder.path(), "target": "/models" });
+    let service = json!({ "image": "vllm/vllm-openai", "command": ["--model", "/models/m"], "volumes": [mount] });
+    let check = || super::super::mounts::check_bind_sources(&spec(service.clone()));
+    let refused = check().unwrap_err().to_string();
+    assert!(
+        refused.contains("the model /models/m is mounted from") && refused.contains("empty or not there"),
+        "{refused}"
+    );
+    std::fs::create_dir(folder.path().join("m")).unwrap();
+    assert!(check().is_err(), "an empty folder is no model");
+    std::fs::write(folder.path().join("m/config.json"), "{}").unwrap();
+    check().unwrap();
+}

@@ -18,7 +18,7 @@ use crate::domain::ExitFacts;
 
 use super::connect::{self, Connection};
 use super::create::{CreateContext, create_plan};
-use super::docker_tasks::{follow_log, watch_for_death, watch_for_oom};
+use super::docker_tasks::{follow_log, watch_events, watch_for_death};
 use super::endpoints::base_urls;
 use super::error::{LaunchError, LaunchStep};
 use super::mounts::check_bind_sources;
@@ -163,7 +163,7 @@ impl DockerLauncher {
         let (tell, death) = watch::channel(None);
         let streams = &self.connection.streams;
         tasks.spawn(follow_log(streams.clone(), id.clone(), writer, tasks.cancel.clone()));
-        tasks.spawn(watch_for_oom(streams.clone(), id.clone(), Arc::clone(&marks), tasks.cancel.clone()));
+        tasks.spawn(watch_events(streams.clone(), id.clone(), Arc::clone(&marks), tasks.cancel.clone()));
         tasks.spawn(watch_for_death(self.clone(), id.clone(), tell, Arc::clone(&marks), tasks.cancel.clone()));
         Running {
             name: name_of(inspect),
@@ -254,6 +254,11 @@ impl DockerLauncher {
         } else {
             None
         })
+    }
+
+    /// The name of a container that this daemon runs.
+    pub async fn container_name(&self, id: &str) -> Option<String> {
+        self.inspect(id).await.ok().map(|inspect| name_of(&inspect))
     }
 
     /// `docker inspect` of the container, with the values of environment variables and flags masked that are secret by name.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::models::EventMessage;
 use bollard::query_parameters::{EventsOptions, LogsOptions, WaitContainerOptions};
 use futures_util::StreamExt;
 use tokio::sync::watch;
@@ -105,11 +106,14 @@ fn has_ended(facts: &ExitFacts) -> bool {
     facts.status.as_deref().is_some_and(|status| ["exited", "dead", "removing", "removed"].contains(&status))
 }
 
-/// Notes the event that the kernel killed a process of the container for memory: a worker's death does not always end the container.
-pub(super) async fn watch_for_oom(docker: Docker, id: String, marks: Arc<Marks>, cancel: CancellationToken) {
+/// Notes what Docker says happened to the container and we did not ask for: the kernel's kills for memory (a worker's death does not
+/// always end the container), and the deeds of strangers. Docker does not tell who they are.
+pub(super) async fn watch_events(docker: Docker, id: String, marks: Arc<Marks>, cancel: CancellationToken) {
     loop {
-        let filters =
-            HashMap::from([("container".to_owned(), vec![id.clone()]), ("event".to_owned(), vec!["oom".to_owned()])]);
+        let filters = HashMap::from([
+            ("container".to_owned(), vec![id.clone()]),
+            ("type".to_owned(), vec!["container".to_owned()]),
+        ]);
         let mut events =
             Box::pin(docker.events(Some(EventsOptions { filters: Some(filters), ..EventsOptions::default() })));
         loop {
@@ -118,7 +122,7 @@ pub(super) async fn watch_for_oom(docker: Docker, id: String, marks: Arc<Marks>,
                 event = events.next() => event,
             };
             match event {
-                Some(Ok(_)) => marks.oom_seen.store(true, Ordering::Relaxed),
+                Some(Ok(event)) => note(&event, &marks),
                 Some(Err(_)) | None => break,
             }
         }
@@ -127,4 +131,40 @@ pub(super) async fn watch_for_oom(docker: Docker, id: String, marks: Arc<Marks>,
             () = tokio::time::sleep(AGAIN) => {}
         }
     }
+}
+
+fn note(event: &EventMessage, marks: &Marks) {
+    let action = event.action.as_deref().unwrap_or_default();
+    if action == "oom" {
+        marks.oom_seen.store(true, Ordering::Relaxed);
+        return;
+    }
+    // From our own stop on, a kill is ours.
+    if marks.asked_to_stop.load(Ordering::Relaxed) {
+        return;
+    }
+    let attributes = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
+    let signal = attributes.and_then(|all| all.get("signal")).map(String::as_str).unwrap_or_default();
+    let Some(deed) = deed(action, signal) else { return };
+    let at =
+        event.time.and_then(|s| jiff::Timestamp::from_second(s).ok()).map(|t| format!(" at {t}")).unwrap_or_default();
+    if let Ok(mut deeds) = marks.deeds.lock() {
+        deeds.push(format!("{deed}{at}"));
+    }
+}
+
+/// What somebody did to the container, by the event's name; None for what it does by itself and for health checks.
+fn deed(action: &str, signal: &str) -> Option<String> {
+    Some(match action {
+        "kill" => format!("sent it signal {signal}"),
+        "stop" => "stopped it".to_owned(),
+        "restart" => "restarted it".to_owned(),
+        "start" => "started it again".to_owned(),
+        "pause" => "paused it".to_owned(),
+        "unpause" => "let it go on".to_owned(),
+        "destroy" => "removed it".to_owned(),
+        "rename" => "renamed it".to_owned(),
+        "update" => "changed its limits".to_owned(),
+        _ => return None,
+    })
 }

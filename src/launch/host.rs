@@ -50,6 +50,17 @@ pub fn stop_grace(service: &Service) -> Option<Duration> {
 }
 
 impl DockerLauncher {
+    /// Where this daemon keeps images, containers and logs, when it runs on this machine.
+    pub async fn local_data_root(&self) -> Option<std::path::PathBuf> {
+        if !self.connection.address.is_local() {
+            return None;
+        }
+        let root = self.connection.docker.info().await.ok()?.docker_root_dir?;
+        let root = std::path::PathBuf::from(root);
+        // A daemon in a machine of its own (Docker Desktop) names a folder that is not here.
+        root.is_dir().then_some(root)
+    }
+
     /// Whether the daemon can give this service the GPUs that it asks for. Touches nothing.
     ///
     /// # Errors

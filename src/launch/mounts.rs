@@ -140,11 +140,18 @@ fn base(volume: &Volume, typ: MountType) -> Mount {
 /// All absent sources at once.
 pub(super) fn check_bind_sources(spec: &LaunchSpec) -> Result<(), LaunchError> {
     let mut absent = Vec::new();
+    let model = crate::compose::settings_of(&spec.service).model.unwrap_or_default();
     for volume in spec.service.volumes.iter().filter(|v| v.kind == "bind") {
         let source = source_of(volume)?;
         // What this user may not see is for Docker to judge; it refuses an absent source of a mount as well.
         if matches!(Path::new(source).try_exists(), Ok(false)) {
             absent.push(format!("{source} (for {})", volume.target));
+        } else if let Some(place) = model_in(&model, source, &volume.target).filter(|place| is_missing_or_empty(place))
+        {
+            let message = format!("the model {model} is mounted from {}, which is empty or not there", place.display());
+            return Err(LaunchError::new(LaunchStep::Prepare, message).help(
+                "put the model's files there, or correct the volume: an engine that finds nothing begins to download",
+            ));
         }
     }
     if absent.is_empty() {
@@ -153,4 +160,43 @@ pub(super) fn check_bind_sources(spec: &LaunchSpec) -> Result<(), LaunchError> {
     let message = format!("bind mount sources that do not exist on this host: {}", absent.join(", "));
     Err(LaunchError::new(LaunchStep::Prepare, message)
         .help("correct the path in the compose file or its variables, or create it"))
+}
+
+/// Where on the host the model's files lie when `target` holds them.
+fn model_in(model: &str, source: &str, target: &str) -> Option<std::path::PathBuf> {
+    let inside = Path::new(model).strip_prefix(target).ok().filter(|_| model.starts_with('/'))?;
+    Some(Path::new(source).join(inside))
+}
+
+/// What this user may not see is neither.
+fn is_missing_or_empty(place: &Path) -> bool {
+    match std::fs::read_dir(place) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_s_place_on_the_host_follows_from_the_mount_that_holds_it() {
+        let place = |model, target| model_in(model, "/srv/models", target).map(|p| p.display().to_string());
+        assert_eq!(place("/models/a/b", "/models").as_deref(), Some("/srv/models/a/b"));
+        assert_eq!(place("/models", "/models").as_deref(), Some("/srv/models/"));
+        assert_eq!(place("/modelsx/a", "/models"), None);
+        assert_eq!(place("Qwen/Qwen3-32B", "/models"), None);
+    }
+
+    #[test]
+    fn an_empty_folder_is_no_model_and_a_file_or_a_full_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_missing_or_empty(folder.path()));
+        assert!(is_missing_or_empty(&folder.path().join("nothing")));
+        let file = folder.path().join("m.gguf");
+        std::fs::write(&file, "x").unwrap();
+        assert!(!is_missing_or_empty(folder.path()));
+        assert!(!is_missing_or_empty(&file));
+    }
 }

@@ -1,8 +1,8 @@
 //! A server that was started: who it is, where it answers, its log, and the news of its death.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -62,6 +62,8 @@ pub(super) struct Marks {
     pub asked_to_stop: AtomicBool,
     /// The kernel killed something in it for memory.
     pub oom_seen: AtomicBool,
+    /// What strangers did to it, in the order of Docker's events.
+    pub deeds: Mutex<Vec<String>>,
 }
 
 /// The tasks that belong to one server, and the one way to end them.
@@ -101,6 +103,12 @@ impl Running {
     #[must_use]
     pub fn lines(&self) -> LogReader {
         self.log.reader()
+    }
+
+    /// What somebody else did to it since its start, as Docker's events tell it: `restarted it at 2026-...`. Docker does not say who.
+    #[must_use]
+    pub fn deeds_of_strangers(&self) -> Vec<String> {
+        self.marks.deeds.lock().map(|deeds| deeds.clone()).unwrap_or_default()
     }
 
     /// How it ended, when it has ended.

@@ -19,6 +19,7 @@ mod nvml_tests;
 
 pub use host::HostReader;
 pub use judgement::judge;
+pub use nvml::{NvmlProblem, NvmlReader};
 pub use owner::Trial;
 pub use readers::{ContainerReader, EngineReader, Fetch, GpuReader, GpuWays, Usage};
 pub use sampler::Sampler;

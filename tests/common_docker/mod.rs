@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use daemon::Daemon;
 pub use http::{Answer, complete, request};
-pub use scene::{MODEL, Production, Scene, Service, Stranger, inspected, rows, try_rows};
+pub use scene::{MODEL, Production, SIM_IMAGE, Scene, Service, Stranger, inspected, rows, try_rows};
 pub use vgrid::{Ended, Vgrid};
 
 /// On a loaded machine everything takes long; a wait that is over after this has failed.

@@ -11,7 +11,7 @@ use super::{Vgrid, at_our_daemon, await_that, complete, docker, engine_answers, 
 
 /// The simulated engine's image under a name of these tests: `vgrid-sim:local` is made anew whenever another vgrid runs on this
 /// engine, and an image that changes is another sweep.
-const SIM_IMAGE: &str = "tests-docker-sim:local";
+pub const SIM_IMAGE: &str = "tests-docker-sim:local";
 
 /// The model that the scenes serve.
 pub const MODEL: &str = "tiny";
@@ -40,6 +40,10 @@ impl Service {
     }
 
     /// With this restart policy.
+    pub fn with_image(self, image: &str) -> Self {
+        Self { image: image.to_owned(), ..self }
+    }
+
     pub fn with_restart(self, restart: &'static str) -> Self {
         Self { restart, ..self }
     }

@@ -54,8 +54,37 @@ fn a_library_that_refuses_is_said_once_and_stops_nothing() {
     let telemetry = format!("telemetry: {{ interval: 100ms, nvml_library: {} }}\n", library.display());
     scene.grid(&[], &format!("{telemetry}suite: [smoke]\n"));
     let done = scene.sweep(&[]).ok().says(&["telemetry: NVML cannot be used", "driver/library version mismatch"]);
-    assert_eq!(done.stderr.matches("NVML cannot be used").count(), 1, "{}", done.stderr);
+    for sentence in
+        ["telemetry: NVML cannot be used", "memory is free before a start is not checked: NVML cannot be used"]
+    {
+        assert_eq!(done.stderr.matches(sentence).count(), 1, "{}", done.stderr);
+    }
     assert_eq!(scene.count("SELECT count(*) FROM telemetry_sample WHERE source LIKE 'gpu%'"), 0);
+}
+
+#[test]
+fn a_trial_whose_gpu_memory_is_taken_fails_by_the_holder_s_name_and_one_whose_memory_comes_back_runs() {
+    let scene = Scene::new();
+    let gpu = |mib: u64| format!("count 1\n0.uuid GPU-aa\n0.used {}\n0.total 25769803776\n", mib << 20);
+    let mut holder = Command::new("sleep").arg("600").spawn().unwrap();
+    let held = format!("{}0.process {} 9663676416 5\n", gpu(9_516), holder.id());
+    let library = stand_in(&scene, &gpu(300));
+    let telemetry = format!("telemetry: {{ interval: 100ms, nvml_library: {} }}\n", library.display());
+    scene.grid(
+        &["--sim-boot-seconds=1"],
+        &format!("{telemetry}{}limits: {{ gpu_free: 3s, retries: 0 }}\nsuite: [smoke]\n", super::configs(2)),
+    );
+    // While the first trial starts somebody takes the memory, and keeps it for as long as the second one waits.
+    let live = scene.start(&["run", "grid.yaml"]);
+    live.wait_for("starting the server");
+    scene.write("script", &held);
+    live.wait_for("failed (gpu_memory_busy)");
+    scene.write("script", &gpu(300));
+    let done = live.finish().code(2);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let sleeper = format!("sleep (pid {}) holds 9216 MiB", holder.id());
+    done.says(&[": waits up to 3 s for the GPUs' memory: GPU 0: 9.3 of 24.0 GiB are in use, 0.3 before", &sleeper]);
 }
 
 #[test]
