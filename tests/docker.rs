@@ -10,6 +10,8 @@
 
 mod common_docker;
 
+#[path = "docker/restorable.rs"]
+mod restorable;
 #[path = "docker/telemetry.rs"]
 mod telemetry;
 

@@ -114,13 +114,24 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
         Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
         Ok(serving) => {
             for s in serving {
-                ready.ok("restore", format!("{} is taken aside and put back at the end", s.describe()));
+                restorable(&mut ready, planner, &docker, &s).await;
             }
         }
         Err(error) => ready.failed("restore", &error),
     }
     ready.launcher = Some(Launcher::Docker(docker));
     ready
+}
+
+/// What is taken aside must be such that it can come back.
+async fn restorable(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, serving: &Serving) {
+    match docker.obstacles_to_restoring(serving, &launch::secrets_of(&planner.service)).await {
+        Ok(obstacles) if obstacles.is_empty() => {
+            ready.ok("restore", format!("{} is taken aside and put back at the end", serving.describe()));
+        }
+        Ok(obstacles) => obstacles.iter().for_each(|obstacle| ready.failed("restore", obstacle)),
+        Err(error) => ready.failed("restore", &error),
+    }
 }
 
 /// What shall serve when the sweep is over.

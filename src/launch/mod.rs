@@ -27,6 +27,7 @@ mod promotion;
 mod ready;
 mod recreate;
 mod resources;
+mod restorable;
 mod restore;
 mod running;
 mod secrets;
