@@ -25,6 +25,8 @@ mod machine;
 mod plan;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "cli/units.rs"]
+mod units;
 
 use common::{Done, Scene, run};
 

@@ -29,6 +29,10 @@ impl Sweep {
         if todos.is_empty() && pruning::sample(self)?.is_empty() {
             return Ok(Ended::Complete);
         }
+        if self.options.limit == Some(0) {
+            // It is registered; nothing is to be started, so nothing is taken aside.
+            return Ok(Ended::Incomplete);
+        }
         restore::take_aside(self).await?;
         let mut night = Night {
             breaker: Breaker::new(self.planner.grid.limits.identical_failures),
