@@ -9,6 +9,8 @@
 
 mod common;
 
+#[path = "sweep_process/clock.rs"]
+mod clock;
 #[path = "sweep_process/database.rs"]
 mod database;
 #[path = "sweep_process/disk.rs"]
@@ -19,6 +21,8 @@ mod events;
 mod fit;
 #[path = "sweep_process/kills.rs"]
 mod kills;
+#[path = "sweep_process/memory.rs"]
+mod memory;
 #[path = "sweep_process/neighbours.rs"]
 mod neighbours;
 #[path = "sweep_process/notify.rs"]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
-use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher};
+use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher, Serving};
 
 use super::plan::Planner;
 use super::restore;
