@@ -9,6 +9,8 @@
 
 mod common;
 
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/compose.rs"]
 mod compose;
 #[path = "cli/diagnose.rs"]

@@ -28,6 +28,8 @@ mod visits;
 mod window;
 
 #[cfg(test)]
+mod assembly_tests;
+#[cfg(test)]
 mod over_time_tests;
 #[cfg(test)]
 mod profile_tests;

@@ -11,6 +11,7 @@ use super::selfcheck::{SelfCheck, SelfReport};
 
 mod documented;
 mod load;
+mod open_loop;
 mod over_time;
 mod shaped;
 mod shapes;

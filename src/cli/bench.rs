@@ -25,29 +25,57 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
     let work = async {
         let observation = Observation::of_server(&client, &args.url);
-        let mut results = Vec::new();
+        let (mut results, mut error) = (Vec::new(), None);
         for spec in &suite.scenarios {
             print::err(format!("{} ...", spec.kind()));
-            results.push(observed(&observation, &client, &suite, spec, cancel.child_token()).await?);
+            match observed(&observation, &client, &suite, spec, cancel.child_token()).await {
+                Ok(result) => results.push(result),
+                Err(early) => {
+                    error = Some(early);
+                    break;
+                }
+            }
         }
         let (_, problems) = observation.end().await;
         for problem in problems {
             print::err(format!("telemetry: {problem}"));
         }
-        Ok::<Vec<ScenarioResult>, BenchError>(results)
+        (results, error)
     };
-    let results = match drive::drive(work, events, &cancel).await? {
-        Ok(results) => results,
-        Err(BenchError::Cancelled { .. }) => return Ok(Exit::Interrupted),
-        Err(error) => return Err(Stop::Said(Exit::NothingMeasured, error.to_string())),
-    };
+    let (mut results, error) = drive::drive(work, events, &cancel).await?;
+    let ended = error.map(|error| ended_by(error, &mut results));
     if args.json {
-        print::json(&serde_json::json!({ "model": client.model(), "suite": suite, "results": results }))?;
-    } else {
+        let error = ended.as_ref().map(|(_, sentence)| sentence);
+        print::json(
+            &serde_json::json!({ "model": client.model(), "suite": suite, "results": results, "error": error }),
+        )?;
+    } else if !results.is_empty() {
         print::out(results.iter().map(render).collect::<Vec<_>>().join("\n\n"));
     }
-    let invalid = results.iter().any(|r| r.validity.verdict == Verdict::Invalid);
-    Ok(if invalid { Exit::SomeFailed } else { Exit::Ok })
+    match ended {
+        Some((exit, sentence)) => Err(Stop::Said(exit, sentence)),
+        None if results.iter().any(|r| r.validity.verdict == Verdict::Invalid) => Ok(Exit::SomeFailed),
+        None => Ok(Exit::Ok),
+    }
+}
+
+/// The exit code and the sentence of an early end; what the broken-off scenario had measured is kept, as invalid.
+fn ended_by(error: BenchError, results: &mut Vec<ScenarioResult>) -> (Exit, String) {
+    let sentence = error.to_string();
+    let exit = match error {
+        BenchError::Cancelled { partial } => {
+            results.extend((!partial.requests.is_empty()).then_some(*partial));
+            Exit::Interrupted
+        }
+        BenchError::ServerUnusable { partial, .. } => {
+            let exit = if results.is_empty() { Exit::NothingMeasured } else { Exit::SomeFailed };
+            results.push(*partial);
+            exit
+        }
+        BenchError::Setup { .. } => Exit::Usage,
+        BenchError::Internal(_) => Exit::Internal,
+    };
+    (exit, sentence)
 }
 
 /// One scenario, with what the machine and the engine did meanwhile.

@@ -175,3 +175,38 @@ async fn a_trace_with_arrivals_is_sent_when_they_come() {
     assert!(value(&result, "load.trace.ttft_from_intended_ms.p50").is_some());
     assert_eq!(value(&result, "load.ttft_ms.p50"), value(&result, "load.trace.ttft_ms.p50"));
 }
+
+/// Keeps the only thread of a test's runtime busy for `busy_ms` at a time.
+fn starve(busy_ms: u64) -> tokio_util::task::AbortOnDropHandle<()> {
+    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(busy_ms));
+            tokio::task::yield_now().await;
+        }
+    }))
+}
+
+#[tokio::test]
+async fn a_client_that_gets_no_time_says_so_in_a_closed_loop() {
+    let server = server().await;
+    let _starved = starve(30);
+    let result = run(&server, LoadSpec { concurrency: vec![4], requests_per_user: 4, ..spec() }).await;
+    let text = sentence(&result, ValidityReason::ClientSaturated).unwrap_or_else(|| panic!("{:?}", result.validity));
+    assert!(text.starts_with("c4: the client's tasks ran") && text.contains("late"), "{text}");
+    assert_eq!(result.validity.verdict, Verdict::Suspect);
+    assert!(value(&result, "load.c4.client_lag_ms").unwrap() > 10.0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_late_is_no_open_loop_and_says_so() {
+    let server = server().await;
+    let _starved = starve(40);
+    let result = run(&server, LoadSpec { rates: vec![30.0], duration_s: 1.0, ..spec() }).await;
+    let saturated = result.validity.reasons.iter().filter(|(r, _)| *r == ValidityReason::ClientSaturated);
+    let texts: Vec<&str> = saturated.map(|(_, text)| text.as_str()).collect();
+    assert!(texts.iter().any(|t| t.contains("ms after their arrival")), "{:?}", result.validity);
+    assert!(
+        value(&result, "load.r30.queue_ms.p95").unwrap_or_else(|| value(&result, "load.r30.queue_ms.p90").unwrap())
+            > 10.0
+    );
+}

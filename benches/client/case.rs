@@ -1,0 +1,53 @@
+//! What is measured, and what the answers hold.
+
+use serde::{Deserialize, Serialize};
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Case {
+    pub name: String,
+    /// Streams at once.
+    pub streams: u32,
+    /// Token-bearing events of each.
+    pub chunks: u32,
+    pub tokens_per_chunk: u32,
+    /// Time between two events, us; 0: as fast as the server can.
+    pub gap_us: u64,
+    /// Whether the server cuts its bytes at random places, also inside events, strings and characters.
+    pub split: bool,
+}
+
+impl Case {
+    /// All cases of the benchmark.
+    pub fn all() -> Vec<Self> {
+        let case = |name: &str, streams, chunks, gap_us| Self {
+            name: format!("{name}, {streams} streams"),
+            streams,
+            chunks,
+            tokens_per_chunk: 1,
+            gap_us,
+            split: false,
+        };
+        let mut cases = Vec::new();
+        for (streams, chunks) in [(1, 400_000), (32, 12_500), (256, 1_600), (1_000, 400)] {
+            cases.push(case("flood", streams, chunks, 0));
+        }
+        cases.push(Self { split: true, ..case("flood, cut", 32, 12_500, 0) });
+        cases.push(Self { tokens_per_chunk: 4, ..case("flood, 4 tokens a chunk", 32, 12_500, 0) });
+        for (streams, chunks) in [(1, 100), (32, 100), (256, 100), (1_000, 100)] {
+            cases.push(case("paced 50 ms", streams, chunks, 50_000));
+        }
+        cases.push(Self { split: true, ..case("paced 50 ms, cut", 256, 100, 50_000) });
+        cases.push(Self { tokens_per_chunk: 4, ..case("paced 50 ms, 4 tokens a chunk", 256, 100, 50_000) });
+        cases
+    }
+}
+
+/// Texts of tokens, one after the other: spaces, escapes and characters of up to four bytes are where readers go wrong.
+pub const TOKENS: [&str; 8] = ["token ", " na\u{ef}ve", "\n", "\"quoted\" ", "\u{1f600}", "{\"a\": [", "\\", "data: "];
+
+/// The text of the chunk with this number.
+pub fn text_of(chunk: u32, tokens_per_chunk: u32) -> String {
+    let first = chunk * tokens_per_chunk;
+    (first..first + tokens_per_chunk).map(|i| TOKENS[i as usize % TOKENS.len()]).collect()
+}

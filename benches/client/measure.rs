@@ -1,0 +1,154 @@
+//! One case: streams, the server's truth, and what differs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use vgrid::bench_support::{
+    AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
+};
+
+use crate::case::{Case, text_of};
+use crate::server::{Truth, unix_us};
+
+/// Over how long the streams of a paced case begin.
+const STARTS: Duration = Duration::from_secs(1);
+
+/// What a case gave.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    name: String,
+    /// Streams that were complete, and all.
+    complete: usize,
+    streams: u32,
+    chunks_sent: u64,
+    chunks_lost: u64,
+    /// Streams whose text is not what the server wrote.
+    texts_wrong: usize,
+    cpu_us_per_chunk: f64,
+    /// 50th and 99th percentile of TTFT - the server's (first token written - request read), ms.
+    ttft_error_ms: [f64; 2],
+    /// The same of how late chunks were stamped, ms.
+    late_ms: [f64; 2],
+    tokens_per_chunk: u32,
+}
+
+impl Row {
+    pub const HEAD: &str = "case                                       CPU us/chunk   chunks/s/core   tokens/s/core     TTFT error ms p50, p99     stamps late ms p50, p99   lost chunks   wrong texts";
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_core = 1e6 / self.cpu_us_per_chunk;
+        let pair = |[p50, p99]: [f64; 2]| format!("{p50:.3}, {p99:.3}");
+        write!(
+            f,
+            "{:<42} {:>12.2} {per_core:>15.0} {:>15.0} {:>26} {:>27} {:>13} {:>13}",
+            self.name,
+            self.cpu_us_per_chunk,
+            per_core * f64::from(self.tokens_per_chunk),
+            pair(self.ttft_error_ms),
+            pair(self.late_ms),
+            self.chunks_lost,
+            self.texts_wrong
+        )
+    }
+}
+
+/// Runs a case against the server at `address`.
+pub fn measure(case: &Case, address: &str) -> Row {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::new(&Target::new(format!("http://{address}"), "m")).await.expect("a client");
+        // opens the connections and settles the allocator
+        streams(&client, &Case { chunks: 20, gap_us: 1_000, ..case.clone() }, RunClock::start()).await;
+        truth(&client).await;
+        let (zero_us, clock, cpu_before) = (unix_us(), RunClock::start(), cpu_us());
+        let replies = streams(&client, case, clock).await;
+        let cpu = cpu_us() - cpu_before;
+        row(case, &replies, &truth(&client).await, zero_us, cpu)
+    })
+}
+
+async fn truth(client: &Client) -> HashMap<String, Truth> {
+    let text = client.get("truth").await.expect("the server tells");
+    serde_json::from_str(&text).expect("its truth is JSON")
+}
+
+async fn streams(client: &Client, case: &Case, clock: RunClock) -> Vec<Reply> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..case.streams {
+        let (client, request) = (client.clone(), request(case, index));
+        let start = if case.gap_us > 0 { STARTS * index / case.streams } else { Duration::ZERO };
+        tasks.spawn(async move {
+            tokio::time::sleep(start).await;
+            let slot = Slot { index, point: None, role: "load", measured: true, intended_ms: None };
+            client.chat(&request, &slot, &clock, &Timeouts::default(), &CancellationToken::new()).await
+        });
+    }
+    tasks.join_all().await
+}
+
+fn request(case: &Case, index: u32) -> ChatRequest {
+    let play = serde_json::json!({
+        "id": index.to_string(), "chunks": case.chunks, "tokens_per_chunk": case.tokens_per_chunk,
+        "gap_us": case.gap_us, "split": case.split,
+    });
+    ChatRequest::build(ChatParts {
+        model: "m",
+        messages: serde_json::json!([{"role": "user", "content": "hi"}]),
+        length: AnswerLength::UpTo(case.chunks * case.tokens_per_chunk),
+        delivery: Delivery::Streamed,
+        keep: Keep::Answer,
+        extra: serde_json::json!({ "play": play }).as_object().cloned().expect("an object"),
+    })
+    .expect("a body")
+}
+
+fn row(case: &Case, replies: &[Reply], truths: &HashMap<String, Truth>, zero_us: f64, cpu: f64) -> Row {
+    let expected: String = (0..case.chunks).map(|i| text_of(i, case.tokens_per_chunk)).collect();
+    let received: u64 = replies.iter().map(|r| r.record.chunks.len() as u64).sum();
+    let (mut ttft_errors, mut late) = (Vec::new(), Vec::new());
+    for record in replies.iter().map(|r| &r.record) {
+        let Some(truth) = truths.get(&record.index.to_string()) else { continue };
+        if let (Some(ttft_ms), Some(first_us)) = (record.ttft_ms(), truth.written_us.first()) {
+            ttft_errors.push(ttft_ms - (first_us - truth.read_us) / 1e3);
+        }
+        let stamps = record.chunks.iter().map(|(at_ms, _)| zero_us + at_ms * 1e3);
+        late.extend(stamps.zip(&truth.written_us).map(|(stamp, written)| (stamp - written) / 1e3));
+    }
+    let sent = u64::from(case.streams) * u64::from(case.chunks);
+    let is_right = |r: &&Reply| r.answer.as_ref().is_some_and(|a| a.content == expected);
+    Row {
+        name: case.name.clone(),
+        complete: replies.iter().filter(|r| r.record.end.is_complete()).count(),
+        streams: case.streams,
+        chunks_sent: sent,
+        chunks_lost: sent.saturating_sub(received),
+        texts_wrong: replies.len() - replies.iter().filter(is_right).count(),
+        cpu_us_per_chunk: cpu / received as f64,
+        ttft_error_ms: percentiles(ttft_errors),
+        late_ms: percentiles(late),
+        tokens_per_chunk: case.tokens_per_chunk,
+    }
+}
+
+/// 50th and 99th percentile.
+fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99]
+        .map(|q| values.get((values.len().saturating_sub(1) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN))
+}
+
+/// CPU time of all threads of this process, us.
+fn cpu_us() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>()
+        / 1_000.0
+}

@@ -1,0 +1,200 @@
+//! A server that plays what a request asks for and remembers when it wrote what.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::case::text_of;
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// Between a request and its first token in a paced case: a prefill, so that sending does not disturb what is read.
+const PREFILL: Duration = Duration::from_millis(300);
+
+/// Between two pieces of a cut event in a paced case.
+const BETWEEN_PIECES: Duration = Duration::from_millis(1);
+
+/// A flood is written in pieces of about so many bytes.
+const FLOOD_BYTES: usize = 8_192;
+
+/// The part of a request's body that the server plays.
+#[derive(Debug, Deserialize)]
+struct Play {
+    id: String,
+    chunks: u32,
+    tokens_per_chunk: u32,
+    gap_us: u64,
+    split: bool,
+}
+
+/// What happened to one request, us since 1970. A chunk counts as written when its last byte is about to be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Truth {
+    pub read_us: f64,
+    /// One per chunk; in a flood only the first.
+    pub written_us: Vec<f64>,
+}
+
+type Truths = Arc<Mutex<HashMap<String, Truth>>>;
+
+pub fn unix_us() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1e6
+}
+
+#[tokio::main(flavor = "current_thread")]
+pub async fn serve() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    println!("{}", listener.local_addr().expect("an address"));
+    let truths = Truths::default();
+    loop {
+        let (socket, _) = listener.accept().await.expect("a connection");
+        let truths = Arc::clone(&truths);
+        tokio::spawn(async move {
+            let _ = connection(socket, truths).await; // the client's end of a connection is no failure
+        });
+    }
+}
+
+/// Answers the requests of one connection: `GET /truth` tells and forgets, everything else is a chat completion.
+async fn connection(mut socket: TcpStream, truths: Truths) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut random = 0x2545_F491_4F6C_DD1D;
+    loop {
+        let (path, body) = read_request(&mut socket).await?;
+        let read_us = unix_us();
+        if path == "/truth" {
+            let all = std::mem::take(&mut *truths.lock().expect("nobody panics"));
+            let json = serde_json::to_string(&all)?;
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", json.len());
+            socket.write_all(format!("{head}{json}").as_bytes()).await?;
+            continue;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&body)?;
+        let play: Play = serde_json::from_value(body["play"].clone())?;
+        let mut truth = Truth { read_us, written_us: Vec::with_capacity(play.chunks as usize) };
+        socket.write_all(HEAD.as_bytes()).await?;
+        if play.gap_us == 0 {
+            flood(&mut socket, &play, &mut truth, &mut random).await?;
+        } else {
+            pace(&mut socket, &play, &mut truth, &mut random).await?;
+        }
+        truths.lock().expect("nobody panics").insert(play.id, truth);
+    }
+}
+
+async fn flood(socket: &mut TcpStream, play: &Play, truth: &mut Truth, random: &mut u64) -> std::io::Result<()> {
+    let mut buffer = String::new();
+    for number in 0..play.chunks {
+        push_chunk(&mut buffer, play, number);
+        if number == 0 || buffer.len() > FLOOD_BYTES {
+            if number == 0 {
+                truth.written_us.push(unix_us());
+            }
+            write_cut(socket, buffer.as_bytes(), play.split, random).await?;
+            buffer.clear();
+        }
+    }
+    push_end(&mut buffer, play);
+    write_cut(socket, buffer.as_bytes(), play.split, random).await
+}
+
+/// Writes in one piece, or in pieces of 1 to 2,000 bytes.
+async fn write_cut(socket: &mut TcpStream, mut bytes: &[u8], cut: bool, random: &mut u64) -> std::io::Result<()> {
+    while cut && !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at((1 + next(random) as usize % 2_000).min(bytes.len()));
+        socket.write_all(piece).await?;
+        tokio::task::yield_now().await;
+        bytes = rest;
+    }
+    socket.write_all(bytes).await
+}
+
+async fn pace(socket: &mut TcpStream, play: &Play, truth: &mut Truth, random: &mut u64) -> std::io::Result<()> {
+    let mut due = Instant::now() + PREFILL;
+    let mut buffer = String::new();
+    for number in 0..play.chunks {
+        tokio::time::sleep_until(due.into()).await;
+        due += Duration::from_micros(play.gap_us);
+        buffer.clear();
+        push_chunk(&mut buffer, play, number);
+        let mut bytes = buffer.as_bytes();
+        for _ in 0..if play.split { 2 } else { 0 } {
+            let (piece, rest) = bytes.split_at(next(random) as usize % bytes.len());
+            socket.write_all(piece).await?;
+            tokio::time::sleep(BETWEEN_PIECES).await;
+            bytes = rest;
+        }
+        truth.written_us.push(unix_us());
+        socket.write_all(bytes).await?;
+    }
+    buffer.clear();
+    push_end(&mut buffer, play);
+    socket.write_all(buffer.as_bytes()).await
+}
+
+/// One event as one HTTP chunk, with the members and the length that vLLM's have.
+fn push_chunk(buffer: &mut String, play: &Play, number: u32) {
+    let text = serde_json::to_string(&text_of(number, play.tokens_per_chunk)).expect("a text");
+    let tokens = (number + 1) * play.tokens_per_chunk;
+    let finish = if number + 1 == play.chunks { "\"length\"" } else { "null" };
+    push_event(
+        buffer,
+        &format!(
+            "data: {{\"id\":\"chatcmpl-0123456789abcdef0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\
+             \"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{text}}},\"logprobs\":null,\"finish_reason\":{finish}}}],\
+             \"usage\":{{\"prompt_tokens\":9,\"total_tokens\":{},\"completion_tokens\":{tokens}}}}}\n\n",
+            9 + tokens
+        ),
+    );
+}
+
+fn push_end(buffer: &mut String, play: &Play) {
+    let tokens = play.chunks * play.tokens_per_chunk;
+    push_event(
+        buffer,
+        &format!(
+            "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":9,\"total_tokens\":{},\"completion_tokens\":{tokens}}}}}\n\ndata: [DONE]\n\n",
+            9 + tokens
+        ),
+    );
+    buffer.push_str("0\r\n\r\n");
+}
+
+fn push_event(buffer: &mut String, event: &str) {
+    write!(buffer, "{:x}\r\n{event}\r\n", event.len()).expect("a String takes everything");
+}
+
+/// Xorshift (Marsaglia 2003).
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+async fn read_request(socket: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    loop {
+        if socket.read_buf(&mut bytes).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length: usize = head
+            .lines()
+            .filter_map(|l| l.split_once(':'))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .and_then(|(_, value)| value.trim().parse().ok())
+            .unwrap_or(0);
+        if body.len() >= length {
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            return Ok((path, body.as_bytes()[..length].to_vec()));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Compares vgrid's streaming client with the one of `vllm bench serve`, on the same server with the same requests.
+
+    python3 benches/peers.py
+
+Builds the benchmark of the client (release), fetches the vLLM wheel (320 MB, once; only one file of it is used: the module that
+sends requests and takes their times) and what that module imports, with pip as you have configured it. Everything goes to
+$VGRID_PEERS_WORK (default: ~/.cache/vgrid/peers). The server runs on the first core, each client alone on the second. Prints a table.
+docs/client.md explains it.
+"""
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+
+VLLM = "0.32.0"
+NEEDED = ["aiohttp==3.14.5", "regex==2026.11.15", "tqdm==4.70.1"]
+MODULE = "vllm/benchmarks/lib/endpoint_request_func.py"
+WORK = pathlib.Path(os.environ.get("VGRID_PEERS_WORK", "~/.cache/vgrid/peers")).expanduser()
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# As in benches/client/case.rs.
+TOKENS = ["token ", " na\u00efve", "\n", '"quoted" ', "\U0001f600", '{"a": [', "\\", "data: "]
+
+
+def cases():
+    def case(name, streams, chunks, gap_us, tokens_per_chunk=1, split=False):
+        return {
+            "name": f"{name}, {streams} streams", "streams": streams, "chunks": chunks,
+            "tokens_per_chunk": tokens_per_chunk, "gap_us": gap_us, "split": split,
+        }
+
+    for streams in (128, 512, 1024):
+        yield case("paced 50 ms", streams, 100, 50_000)
+    yield case("paced 50 ms, cut", 128, 100, 50_000, split=True)
+    yield case("paced 50 ms, 4 tokens a chunk", 128, 100, 50_000, tokens_per_chunk=4)
+    yield case("flood", 1, 60_000, 0)
+    yield case("flood", 32, 2_000, 0)
+    yield case("flood, cut", 32, 2_000, 0, split=True)
+
+
+# --- the peer, in a process of its own -------------------------------------------------------------------------------------
+
+
+def request_module():
+    spec = importlib.util.spec_from_file_location("endpoint_request_func", WORK / MODULE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+async def streams(module, session, address, case):
+    """The requests as `vllm bench serve` sends them, begun as vgrid's benchmark begins its own."""
+
+    async def one(index):
+        if case["gap_us"]:
+            await asyncio.sleep(index / case["streams"])
+        play = {"id": str(index)} | {key: case[key] for key in ("chunks", "tokens_per_chunk", "gap_us", "split")}
+        return await module.async_request_openai_chat_completions(
+            module.RequestFuncInput(
+                prompt="hi", api_url=f"http://{address}/v1/chat/completions", prompt_len=1,
+                output_len=case["chunks"] * case["tokens_per_chunk"], model="m", extra_body={"play": play},
+            ),
+            session,
+        )
+
+    return await asyncio.gather(*(one(index) for index in range(case["streams"])))
+
+
+async def peer(address, case):
+    import aiohttp
+
+    module = request_module()
+    # as vllm/benchmarks/serve.py makes it
+    connector = aiohttp.TCPConnector(
+        limit=0, limit_per_host=0, ttl_dns_cache=300, use_dns_cache=True, keepalive_timeout=60,
+        force_close=False, ssl=False,
+    )
+    timeout = aiohttp.ClientTimeout(total=6 * 60 * 60)
+    async with aiohttp.ClientSession(connector=connector, trust_env=True, timeout=timeout) as session:
+
+        async def truth():
+            async with session.get(f"http://{address}/truth") as response:
+                return await response.json()
+
+        await streams(module, session, address, case | {"chunks": 20, "gap_us": 1_000})
+        await truth()
+        zero_s = time.time() - time.perf_counter()
+        cpu_before = time.process_time()
+        outputs = await streams(module, session, address, case)
+        cpu_s = time.process_time() - cpu_before
+        return row(case, outputs, await truth(), zero_s, cpu_s)
+
+
+def row(case, outputs, truths, zero_s, cpu_s):
+    tokens = case["chunks"] * case["tokens_per_chunk"]
+    expected = "".join(TOKENS[i % len(TOKENS)] for i in range(tokens))
+    received, ttft_errors, late = 0, [], []
+    for index, output in enumerate(outputs):
+        truth = truths.get(str(index))
+        if not output.ttft or not truth:
+            continue
+        received += 1 + len(output.itl)
+        ttft_errors.append(output.ttft * 1e3 - (truth["written_us"][0] - truth["read_us"]) / 1e3)
+        at = zero_s + output.start_time + output.ttft
+        for gap, written_us in zip([0.0, *output.itl], truth["written_us"]):
+            at += gap
+            late.append(at * 1e3 - written_us / 1e3)
+    sent = case["streams"] * case["chunks"]
+    return {
+        "name": case["name"], "streams": case["streams"], "complete": sum(output.success for output in outputs),
+        "chunks_sent": sent, "chunks_lost": max(0, sent - received),
+        "texts_wrong": sum(output.generated_text != expected for output in outputs),
+        "cpu_us_per_chunk": cpu_s * 1e6 / max(1, received),
+        "ttft_error_ms": percentiles(ttft_errors), "late_ms": percentiles(late),
+        "error": next((output.error.strip().splitlines()[-1] for output in outputs if output.error), ""),
+    }
+
+
+def percentiles(values):
+    values.sort()
+    return [values[round((len(values) - 1) * q)] if values else float("nan") for q in (0.5, 0.99)]
+
+
+# --- both, side by side ----------------------------------------------------------------------------------------------------
+
+
+def build_client():
+    command = [os.environ.get("CARGO", "cargo"), "bench", "--locked", "--bench", "client", "--no-run", "--message-format=json"]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    found = [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "client"]
+    return found[-1]
+
+
+def fetch_peer():
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    packages = WORK / "packages"
+    if not packages.is_dir():
+        part = WORK / "packages.part"
+        subprocess.run([*pip, "install", "--target", str(part), *NEEDED], check=True)
+        part.rename(packages)
+    if not (WORK / MODULE).is_file():
+        wheels = WORK / "wheel"
+        subprocess.run(
+            [*pip, "download", "--no-deps", "--only-binary=:all:", "--dest", str(wheels), f"vllm=={VLLM}"], check=True
+        )
+        wheel = next(wheels.glob(f"vllm-{VLLM}*.whl"))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(MODULE, WORK)
+        wheel.unlink()
+    return packages
+
+
+def on_core(number):
+    cores = sorted(os.sched_getaffinity(0))
+
+    def pin():
+        os.sched_setaffinity(0, {cores[min(number, len(cores) - 1)]})
+
+    return pin
+
+
+def main():
+    WORK.mkdir(parents=True, exist_ok=True)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    packages = fetch_peer()
+    client = build_client()
+    # a proxy of the environment would stand between the peer and 127.0.0.1; vgrid's client knows none
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment["PYTHONPATH"] = str(packages)
+    ours = [client]
+    theirs = [sys.executable, str(pathlib.Path(__file__).resolve())]
+    server = subprocess.Popen([client, "--serve"], stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0))
+    try:
+        address = server.stdout.readline().strip()
+        version = next(p.metadata["Version"] for p in importlib.metadata.distributions(path=[str(packages)])
+                       if p.metadata["Name"] == "aiohttp")
+        print(f"vLLM {VLLM}, aiohttp {version}, Python {platform.python_version()}; {os.cpu_count()} cores, "
+              f"load average {os.getloadavg()[0]:.1f}\n")
+        print("| case | client | CPU us/chunk | chunks/s/core | TTFT error ms, p50 / p99 | stamps late ms, p50 / p99 "
+              "| chunks lost | failed streams | wrong texts |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for case in cases():
+            for name, command in (("vgrid", ours), ("vllm bench", theirs)):
+                done = subprocess.run(
+                    [*command, "--connect", address, json.dumps(case)], check=True, stdout=subprocess.PIPE, text=True,
+                    env=environment, preexec_fn=on_core(1),
+                )
+                show(name, json.loads(done.stdout.splitlines()[-1]))
+    finally:
+        server.kill()
+        server.wait()
+
+
+def show(name, row):
+    def pair(values):
+        return " / ".join("-" if value is None or value != value else f"{value:.2f}" for value in values)
+
+    def of(part, whole):
+        return f"{part} of {whole}" if part else "0"
+
+    failed = of(row["streams"] - row["complete"], row["streams"])
+    print(f"| {row['name']} | {name} | {row['cpu_us_per_chunk']:.2f} | {1e6 / row['cpu_us_per_chunk']:.0f} "
+          f"| {pair(row['ttft_error_ms'])} | {pair(row['late_ms'])} | {of(row['chunks_lost'], row['chunks_sent'])} "
+          f"| {failed} | {of(row['texts_wrong'], row['streams'])} |", flush=True)
+    if row.get("error"):
+        print(f"  (its first error: {row['error']})", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case "--connect", address, text:
+            print(json.dumps(asyncio.run(peer(address, json.loads(text)))))
+        case []:
+            main()
+        case _:
+            sys.exit(__doc__)

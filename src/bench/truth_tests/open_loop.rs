@@ -1,0 +1,204 @@
+//! The figures of the open loop against the simulated engine's truth: rates, queues, backlog, what a user waits for.
+
+use crate::domain::{Lengths, LoadSpec, ScenarioResult, ScenarioSpec, ValidityReason};
+
+use super::super::run_scenario;
+use super::truth::{Off, Request, compare, compare_samples, join, metric};
+use super::{Lateness, client_of, context, engine, with_lateness};
+
+/// The limit on TTFT that goodput counts, ms.
+const SLO_MS: f64 = 300.0;
+
+const OUTPUT_TOKENS: u32 = 6;
+
+/// Four requests at once, at least 14 ms a step: at most some 45 requests of 6 tokens a second.
+async fn measure(rates: &[f64], max_concurrency: Option<u32>) -> (ScenarioResult, Vec<Request>, Lateness) {
+    let engine = engine("--max-num-seqs 4").await;
+    let client = client_of(&engine).await;
+    let spec = LoadSpec {
+        concurrency: vec![],
+        rates: rates.to_vec(),
+        duration_s: 1.5,
+        max_concurrency,
+        prompt_tokens: Lengths(vec![48]),
+        output_tokens: OUTPUT_TOKENS,
+        slo_ttft_ms: Some(SLO_MS),
+        ..LoadSpec::default()
+    };
+    let run = async { run_scenario(&client, &ScenarioSpec::Load(spec), &context()).await.unwrap() };
+    let (result, late) = with_lateness(run).await;
+    let requests = join(&result, &engine.truth());
+    (result, requests, late)
+}
+
+/// One point: what the engine did, on vgrid's clock.
+struct Point<'r> {
+    result: &'r ScenarioResult,
+    name: String,
+    /// In order of arrival.
+    requests: Vec<&'r Request>,
+    /// The engine's clock - vgrid's, ms. No request is read before it was sent, so the smallest difference is nearest.
+    shift: f64,
+    /// The steady window by the documented rule, ms.
+    start: f64,
+    end: f64,
+    late: Lateness,
+}
+
+impl<'r> Point<'r> {
+    fn of(result: &'r ScenarioResult, requests: &'r [Request], name: &str, late: Lateness) -> Self {
+        let mut of_it: Vec<&Request> = requests.iter().filter(|r| r.record.point.as_deref() == Some(name)).collect();
+        of_it.sort_by(|a, b| a.record.intended_ms.total_cmp(&b.record.intended_ms));
+        let shift = requests.iter().map(|r| r.truth.arrival_ms - r.record.sent_ms).fold(f64::MAX, f64::min);
+        let ramp_ends = of_it.iter().filter(|r| !r.record.measured).map(|r| r.last() - shift).fold(f64::MIN, f64::max);
+        let end = of_it.iter().map(|r| r.record.intended_ms).fold(f64::MIN, f64::max);
+        Self { result, name: name.to_owned(), requests: of_it, shift, start: ramp_ends, end, late }
+    }
+
+    fn measured(&self) -> impl Iterator<Item = &&'r Request> {
+        self.requests.iter().filter(|r| r.record.measured)
+    }
+
+    fn ended(&self, request: &Request) -> f64 {
+        request.last() - self.shift
+    }
+
+    fn first_token(&self, request: &Request) -> f64 {
+        request.truth.written_ms[0] - self.shift
+    }
+
+    /// Moments that vgrid may have seen inside the window: all of them that are inside, less those so near an edge that a late stamp
+    /// may have put them outside, and the other way round. The window's end is the client's own wish, so no stamp moves it.
+    fn inside(&self, moments: impl Iterator<Item = f64>) -> (f64, f64) {
+        let late = self.late.any_ms;
+        let (mut surely, mut perhaps) = (0.0, 0.0);
+        for at in moments {
+            surely += f64::from(u8::from(at >= self.start + late && at <= self.end - late));
+            perhaps += f64::from(u8::from(at > self.start - late && at <= self.end));
+        }
+        (surely, perhaps)
+    }
+
+    fn said(&self, name: &str) -> f64 {
+        metric(self.result, &format!("load.{}.{name}", self.name)).value
+    }
+
+    /// A count per second of a window that may have begun late.
+    fn compare_rate(&self, name: &str, (least, most): (f64, f64)) {
+        let seconds = (self.end - self.start) / 1e3;
+        let (least, most) = (least / seconds, most / (seconds - self.late.any_ms / 1e3));
+        let said = self.said(name);
+        assert!((least..=most).contains(&said), "{name}: vgrid says {said:.3}, the truth is {least:.3} to {most:.3}");
+    }
+
+    fn compare_rates(&self) {
+        assert!(
+            self.end - self.start > 4.0 * self.late.any_ms,
+            "the window is too short to say anything: {:?}",
+            self.late
+        );
+        let ends = || self.measured().map(|r| self.ended(r));
+        self.compare_rate("requests_per_s", self.inside(ends()));
+        let prompt = f64::from(self.requests[0].record.prompt_tokens.unwrap());
+        let (least, most) = self.inside(ends());
+        self.compare_rate("input_tokens_per_s", (least * prompt, most * prompt));
+        let tokens = self.measured().flat_map(|r| r.truth.written_ms.iter().map(|at| at - self.shift));
+        self.compare_rate("output_tokens_per_s", self.inside(tokens));
+        let intended = self.requests.iter().map(|r| r.record.intended_ms);
+        let (least, _) = self.inside(intended.clone().map(|at| at - self.late.any_ms));
+        self.compare_rate("offered_requests_per_s", (least, self.inside(intended).1));
+        // a good one is surely good when even a late stamp leaves it below the limit
+        let good = |slack: f64| {
+            self.measured()
+                .filter(move |r| self.first_token(r) - r.record.intended_ms <= SLO_MS - slack)
+                .map(|r| self.ended(r))
+        };
+        let surely = self.inside(good(self.late.any_ms)).0;
+        self.compare_rate("goodput_requests_per_s", (surely, self.inside(good(0.0)).1));
+        let in_flight = |start: f64, late: f64| {
+            let overlap = |r: &&&Request| {
+                let (from, to) = (r.truth.arrival_ms - self.shift - late, self.ended(r) + late);
+                (to.min(self.end) - from.max(start)).max(0.0)
+            };
+            self.measured().map(|r| overlap(&r)).sum::<f64>() / 1e3
+        };
+        let (least, most) = (in_flight(self.start + self.late.any_ms, 0.0), in_flight(self.start, self.late.any_ms));
+        self.compare_rate("achieved_concurrency", (least, most));
+    }
+
+    /// Requests that had come and not ended.
+    fn compare_backlog(&self) {
+        let late = self.late.any_ms;
+        let waiting = |come_by: f64, not_ended_at: f64| {
+            let waits = |r: &&&Request| r.record.intended_ms <= come_by && self.ended(r) > not_ended_at;
+            self.requests.iter().filter(waits).count() as f64
+        };
+        let at_end = (waiting(self.end, self.end), waiting(self.end, self.end - late));
+        let at_start = (waiting(self.start, self.start + late), waiting(self.start + late, self.start - late));
+        let said = self.said("backlog_growth");
+        let (least, most) = (at_end.0 - at_start.1, at_end.1 - at_start.0);
+        assert!((least..=most).contains(&said), "backlog: vgrid says {said}, the truth is {least} to {most}");
+    }
+
+    fn compare_latencies(&self) {
+        let path = |name: &str| format!("load.{}.{name}", self.name);
+        let of = |figure: &dyn Fn(&Request) -> f64| -> Vec<f64> { self.measured().map(|r| figure(r)).collect() };
+        compare_samples(self.result, &path("ttft_ms"), &of(&Request::ttft), Off::longer(self.late));
+        compare_samples(self.result, &path("e2e_ms"), &of(&Request::e2e), Off::longer(self.late));
+        let first = of(&|r| self.first_token(r) - r.record.intended_ms);
+        compare_samples(self.result, &path("ttft_from_intended_ms"), &first, Off::longer(self.late));
+        let whole = of(&|r| self.ended(r) - r.record.intended_ms);
+        compare_samples(self.result, &path("e2e_from_intended_ms"), &whole, Off::longer(self.late));
+    }
+
+    /// Without a limit at the client, a request leaves when it comes.
+    fn compare_queue(&self, truth: &[f64]) {
+        let off = Off { below: 2.0 * self.late.any_ms, above: 2.0 * self.late.any_ms };
+        compare_samples(self.result, &format!("load.{}.queue_ms", self.name), truth, off);
+    }
+}
+
+#[tokio::test]
+async fn rates_latencies_and_backlog_of_an_open_loop_are_those_of_the_engine_below_and_above_its_capacity() {
+    let (result, requests, late) = measure(&[15.0, 120.0], None).await;
+    for name in ["r15", "r120"] {
+        let point = Point::of(&result, &requests, name, late);
+        point.compare_rates();
+        point.compare_backlog();
+        point.compare_latencies();
+        point.compare_queue(&vec![0.0; point.measured().count()]);
+    }
+    let over = Point::of(&result, &requests, "r120", late);
+    assert!(over.said("backlog_growth") > 30.0, "the engine's own queue grows");
+    assert!(over.said("goodput_requests_per_s") < 0.7 * over.said("requests_per_s"), "which the SLO sees");
+    let reasons = |name: &str| {
+        let of_it = |(reason, text): &&(ValidityReason, String)| {
+            *reason == ValidityReason::RateNotReached && text.starts_with(name)
+        };
+        result.validity.reasons.iter().filter(of_it).count()
+    };
+    assert_eq!((reasons("r15:"), reasons("r120:")), (0, 1), "{:?}", result.validity);
+    compare("sustained", metric(&result, "load.sustained_requests_per_s").value, 15.0, Off::either(1e-9));
+}
+
+#[tokio::test]
+async fn waiting_for_a_place_at_the_client_is_told_from_waiting_in_the_engine() {
+    let places = 2;
+    let (result, requests, late) = measure(&[60.0], Some(places)).await;
+    let point = Point::of(&result, &requests, "r60", late);
+    point.compare_rates();
+    point.compare_backlog();
+    point.compare_latencies();
+    // a place is free when all but `places` - 1 of those before have ended: the ends are the engine's, the rule is that of a queue
+    let mut ends: Vec<f64> = Vec::new();
+    let mut queued = Vec::new();
+    for request in &point.requests {
+        ends.sort_by(f64::total_cmp);
+        let free = if ends.len() < places as usize { f64::MIN } else { ends[ends.len() - places as usize] };
+        queued.push((free - request.record.intended_ms).max(0.0));
+        ends.push(point.ended(request));
+    }
+    let ramp = point.requests.len() - point.measured().count();
+    point.compare_queue(&queued[ramp..]);
+    assert!(point.said("queue_ms.max") > 400.0 && point.said("ttft_ms.max") < 200.0, "the queue is at the client");
+}
