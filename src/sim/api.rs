@@ -233,7 +233,9 @@ async fn generate(api: &Api, endpoint: Endpoint, headers: &HeaderMap, body: &[u8
     }
     let tokens_details = api.args.prompt_tokens_details;
     let truth = Arc::clone(&api.truth);
-    let stream = Stream { generation, answer, identity, events, claim, record, truth, tokens_details, fault, number };
+    let interval = api.args.stream_interval;
+    let stream =
+        Stream { generation, answer, identity, events, claim, record, truth, tokens_details, interval, fault, number };
     if stream.generation.stream {
         let kind = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")];
         return Ok((kind, stream.into_body()).into_response());

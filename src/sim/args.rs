@@ -64,6 +64,7 @@ pub(super) struct SimArgs {
     pub(super) prompt_tokens_details: bool,
     pub(super) access_log: bool,
     pub(super) log_stats: bool,
+    pub(super) stream_interval: usize,
     pub(super) seed: i64,
     pub(super) sim: SimOptions,
 }
@@ -186,6 +187,7 @@ impl SimArgs {
             prompt_tokens_details: read.on("enable-prompt-tokens-details", false),
             access_log: !read.on("disable-uvicorn-access-log", false),
             log_stats: !read.on("disable-log-stats", false),
+            stream_interval: read.count("stream-interval")?.unwrap_or(1),
             seed: read.int("seed").unwrap_or(0),
             sim,
             parsed: parsed.clone(),

@@ -58,6 +58,65 @@ async fn a_key_is_asked_for_under_v1_only() {
     assert_eq!(post_with(at, "/v1/completions", &body, "Authorization: Bearer secret\r\n").await.status, 200);
 }
 
+/// Everything that a chat's stream says: reasoning, content, and each call's name and arguments.
+fn told(events: &[Json]) -> (String, String, Vec<(String, String)>) {
+    let (mut reasoning, mut content, mut calls) = (String::new(), String::new(), Vec::new());
+    for delta in events.iter().map(|event| &event["choices"][0]["delta"]) {
+        reasoning.push_str(delta["reasoning"].as_str().unwrap_or_default());
+        content.push_str(delta["content"].as_str().unwrap_or_default());
+        for call in delta["tool_calls"].as_array().into_iter().flatten() {
+            let at = call["index"].as_u64().unwrap() as usize;
+            calls.resize(calls.len().max(at + 1), (String::new(), String::new()));
+            calls[at].0.push_str(call["function"]["name"].as_str().unwrap_or_default());
+            calls[at].1.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
+        }
+    }
+    (reasoning, content, calls)
+}
+
+#[tokio::test]
+async fn a_stream_interval_sends_the_first_token_at_once_then_so_many_at_a_time_and_the_rest_at_the_end() {
+    let server = server("m --stream-interval 4 --sim-speed 50").await;
+    let usage = json!({"include_usage": true, "continuous_usage_stats": true});
+    for (tokens, expected) in [(11, vec![1, 5, 9, 11]), (9, vec![1, 5, 9]), (3, vec![1, 3]), (1, vec![1])] {
+        let body = json!({"model": "m", "messages": user("Tell me"), "max_tokens": tokens, "ignore_eos": true,
+            "stream": true, "stream_options": usage});
+        let events = post(server.address(), "/v1/chat/completions", &body).await.events();
+        let counts: Vec<u64> = events[1..events.len() - 1]
+            .iter()
+            .map(|event| event["usage"]["completion_tokens"].as_u64().unwrap())
+            .collect();
+        assert_eq!(counts, expected);
+        let truth = server.truth().pop().unwrap();
+        assert_eq!((truth.token_ms.len(), truth.written_ms.len()), (tokens, expected.len()));
+        // an event is written with the last of its tokens, not before
+        for (written, upto) in truth.written_ms.iter().zip(&expected) {
+            assert!(*written >= truth.token_ms[*upto as usize - 1]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_the_same_at_every_stream_interval() {
+    let mut answers = Vec::new();
+    for interval in ["1", "2", "3", "7", "1000"] {
+        let flags = "m --reasoning-parser qwen3 --enable-auto-tool-choice --tool-call-parser hermes --sim-speed 50";
+        let server = server(&format!("{flags} --stream-interval {interval}")).await;
+        let tool = json!({"type": "function", "function": {"name": "weather", "description": "the weather of a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}});
+        let mut asked = Vec::new();
+        for tools in [json!(null), json!([tool])] {
+            let body = json!({"model": "m", "messages": user("What is the weather of the city of Lyon?"),
+                "tools": tools, "max_tokens": 120, "stream": true});
+            asked.push(told(&post(server.address(), "/v1/chat/completions", &body).await.events()));
+        }
+        answers.push(asked);
+    }
+    assert!(answers[0].iter().all(|(reasoning, ..)| !reasoning.is_empty()), "{:?}", answers[0]);
+    assert!(!answers[0][0].1.is_empty() && answers[0][1].2[0].0 == "weather", "{:?}", answers[0]);
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:#?}");
+}
+
 #[tokio::test]
 async fn a_stream_has_role_tokens_finish_usage_and_done() {
     let server = server("m --sim-speed 50").await;

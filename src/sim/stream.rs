@@ -1,6 +1,7 @@
 //! A streamed answer: the engine's events as server-sent events in vLLM's shape, with the faults that were asked for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,6 +87,8 @@ pub(super) struct Stream {
     pub(super) record: Record,
     pub(super) truth: Arc<Truth>,
     pub(super) tokens_details: bool,
+    /// Tokens of an event, from the second event on (`--stream-interval`); at least 1.
+    pub(super) interval: usize,
     pub(super) fault: Option<Fault>,
     /// Number of the request, from 0: which ones a fault strikes.
     pub(super) number: u64,
@@ -98,8 +101,8 @@ const ROLE: &str = r#"{"index":0,"delta":{"role":"assistant","content":""},"logp
 enum EventKind {
     /// The chat's first event, which says who speaks.
     Role,
-    /// A token's choice.
-    Token(String),
+    /// The choice of one token or several.
+    Tokens(String),
     /// The last event before `[DONE]`, without a choice.
     Usage,
 }
@@ -148,7 +151,7 @@ impl Stream {
         let Identity { id, created, model } = &self.identity;
         let (choice, with_usage, tail) = match kind {
             EventKind::Role => (ROLE.to_owned(), false, ",\"prompt_token_ids\":null,\"prompt_text\":null".to_owned()),
-            EventKind::Token(choice) => (choice, false, String::new()),
+            EventKind::Tokens(choice) => (choice, false, String::new()),
             EventKind::Usage => (String::new(), true, format!(",\"system_fingerprint\":\"{FINGERPRINT}\"")),
         };
         let mut text = format!(
@@ -168,37 +171,75 @@ impl Stream {
         text
     }
 
-    /// The choice that carries the token at `index`; `None` when the client sees nothing of it.
-    fn choice(&self, index: usize) -> Option<String> {
-        let last = index + 1 == self.answer.deltas.len();
+    /// The end of the event that begins at token `from`, once `emitted` tokens are there; `None`: more must come first. As vLLM's
+    /// output processor has it: the first token goes out at once, then `--stream-interval` tokens at a time, and what is left at the end.
+    fn event_end(&self, from: usize, emitted: usize) -> Option<usize> {
+        let all = self.answer.deltas.len();
+        let end = if from == 0 { 1 } else { from + self.interval };
+        (end <= emitted || emitted == all).then_some(end.min(all))
+    }
+
+    /// The choice that carries these tokens; `None` when the client sees nothing of them.
+    fn choice(&self, tokens: Range<usize>) -> Option<String> {
+        let last = tokens.end == self.answer.deltas.len();
         let finish = if last { json!(self.answer.finish_reason) } else { Json::Null };
-        let delta = &self.answer.deltas[index];
+        let deltas = &self.answer.deltas[tokens];
         if self.generation.endpoint == Endpoint::Completions {
-            let text = match delta {
-                Delta::Content(text) | Delta::Reasoning(text) => text.as_str(),
-                Delta::Silent | Delta::ToolStart { .. } | Delta::ToolArguments { .. } => "",
-            };
+            let text: String = deltas
+                .iter()
+                .map(|delta| match delta {
+                    Delta::Content(text) | Delta::Reasoning(text) => text.as_str(),
+                    Delta::Silent | Delta::ToolStart { .. } | Delta::ToolArguments { .. } => "",
+                })
+                .collect();
             return Some(format!(
                 "{{\"index\":0,\"text\":{},\"logprobs\":null,\"finish_reason\":{finish},\"stop_reason\":null,\"prompt_token_ids\":null,\"token_ids\":null}}",
                 json!(text)
             ));
         }
-        let delta = match delta {
-            Delta::Silent if last => json!({}),
-            Delta::Silent => return None,
-            Delta::Reasoning(text) => json!({"reasoning": text}),
-            Delta::Content(text) => json!({"content": text}),
-            Delta::ToolStart { index, id, name } => json!({"content": null, "tool_calls": [
-                {"id": id, "type": "function", "index": index, "function": {"name": name}}]}),
-            Delta::ToolArguments { index, text } => {
-                json!({"content": null, "tool_calls": [{"index": index, "function": {"arguments": text}}]})
-            }
-        };
+        let delta = joined(deltas);
+        if delta.as_object().is_some_and(serde_json::Map::is_empty) && !last {
+            return None;
+        }
         let stop = if last { ",\"stop_reason\":null" } else { "" };
         Some(format!(
             "{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}{stop},\"token_ids\":null}}"
         ))
     }
+}
+
+/// What several tokens add to a chat's message, as one delta: texts one after the other, pieces of one call joined.
+fn joined(deltas: &[Delta]) -> Json {
+    let (mut reasoning, mut content) = (None::<String>, None::<String>);
+    let mut calls: Vec<Json> = Vec::new();
+    for delta in deltas {
+        match delta {
+            Delta::Silent => {}
+            Delta::Reasoning(text) => reasoning.get_or_insert_default().push_str(text),
+            Delta::Content(text) => content.get_or_insert_default().push_str(text),
+            Delta::ToolStart { index, id, name } => {
+                calls.push(json!({"id": id, "type": "function", "index": index, "function": {"name": name}}));
+            }
+            Delta::ToolArguments { index, text } => match calls.last_mut().filter(|call| call["index"] == *index) {
+                Some(call) => {
+                    let before = call["function"]["arguments"].as_str().unwrap_or_default();
+                    call["function"]["arguments"] = json!(format!("{before}{text}"));
+                }
+                None => calls.push(json!({"index": index, "function": {"arguments": text}})),
+            },
+        }
+    }
+    let mut delta = json!({});
+    if let Some(reasoning) = reasoning {
+        delta["reasoning"] = json!(reasoning);
+    }
+    if content.is_some() || !calls.is_empty() {
+        delta["content"] = json!(content); // null beside calls
+    }
+    if !calls.is_empty() {
+        delta["tool_calls"] = json!(calls);
+    }
+    delta
 }
 
 impl State {
@@ -232,22 +273,24 @@ impl State {
     fn tokens(&mut self, emitted: usize, cached: usize) {
         let half = self.stream.answer.deltas.len().div_ceil(2);
         while self.sent < emitted && !self.over {
-            let index = self.sent;
+            let from = self.sent;
+            let Some(end) = self.stream.event_end(from, emitted) else { return };
             let mut text = String::new();
-            if index == 0 && self.stream.generation.endpoint == Endpoint::Chat {
+            if from == 0 && self.stream.generation.endpoint == Endpoint::Chat {
                 text.push_str(&self.stream.event(EventKind::Role, 0, cached));
             }
-            let choice = self.stream.choice(index);
+            let choice = self.stream.choice(from..end);
             let bears_token = choice.is_some();
             if let Some(choice) = choice {
-                text.push_str(&self.stream.event(EventKind::Token(choice), index + 1, cached));
+                text.push_str(&self.stream.event(EventKind::Tokens(choice), end, cached));
             }
-            self.sent += 1;
+            self.sent = end;
             self.put(text, bears_token);
-            if self.sent == half && self.stream.strikes(FaultKind::ErrorEvent) {
+            let is_half_way = from < half && half <= end;
+            if is_half_way && self.stream.strikes(FaultKind::ErrorEvent) {
                 self.error(&ApiError::engine_dead());
                 self.done();
-            } else if self.sent == half && self.stream.strikes(FaultKind::StreamCut) {
+            } else if is_half_way && self.stream.strikes(FaultKind::StreamCut) {
                 self.out.push_back(Piece::Flush);
                 self.out.push_back(Piece::Cut);
                 self.over = true;

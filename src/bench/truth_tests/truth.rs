@@ -9,6 +9,8 @@ use super::{Lateness, TruthEntry};
 pub(super) struct Request {
     pub(super) record: RequestRecord,
     pub(super) truth: TruthEntry,
+    /// The engine's `--stream-interval`.
+    interval: usize,
 }
 
 impl Request {
@@ -21,7 +23,18 @@ impl Request {
     }
 
     pub(super) fn tokens(&self) -> f64 {
-        self.truth.written_ms.len() as f64
+        self.truth.token_ms.len() as f64
+    }
+
+    /// When each token-bearing event was written, and its tokens: one in the first, then as many as the interval, then the rest.
+    pub(super) fn events(&self) -> Vec<(f64, usize)> {
+        let mut left = self.truth.token_ms.len();
+        let mut event = |(number, at): (usize, &f64)| {
+            let tokens = if number == 0 { 1 } else { self.interval.min(left) };
+            left -= tokens;
+            (*at, tokens)
+        };
+        self.truth.written_ms.iter().enumerate().map(|each| event(each)).collect()
     }
 
     pub(super) fn ttft(&self) -> f64 {
@@ -45,8 +58,10 @@ impl Request {
         1_000.0 / self.tpot()
     }
 
+    /// One gap per token after the first event: an event of k tokens after a gap g gives k times g / k.
     pub(super) fn gaps(&self) -> Vec<f64> {
-        self.truth.written_ms.windows(2).map(|pair| pair[1] - pair[0]).collect()
+        let of = |pair: &[(f64, usize)]| std::iter::repeat_n((pair[1].0 - pair[0].0) / pair[1].1 as f64, pair[1].1);
+        self.events().windows(2).flat_map(of).collect()
     }
 
     /// Time inside the window from `start` to `end`, ms.
@@ -61,13 +76,18 @@ impl Request {
 
 /// Lays the records over the engine's entries: by the hash of what was sent, a repeated body in its order.
 pub(super) fn join(result: &ScenarioResult, entries: &[TruthEntry]) -> Vec<Request> {
+    join_at(result, entries, 1)
+}
+
+/// [`join`], of an engine with a stream interval.
+pub(super) fn join_at(result: &ScenarioResult, entries: &[TruthEntry], interval: usize) -> Vec<Request> {
     let mut left = entries.to_vec();
     let joined: Vec<Request> = result
         .requests
         .iter()
         .map(|record| {
             let at = left.iter().position(|e| e.body_sha256 == record.body_sha256).unwrap();
-            Request { record: record.clone(), truth: left.remove(at) }
+            Request { record: record.clone(), truth: left.remove(at), interval }
         })
         .collect();
     assert!(left.is_empty(), "the engine saw {} requests that are in no record", left.len());
