@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Compares vgrid's streaming client with the one of `vllm bench serve`, on the same server with the same requests.
 
-    python3 benches/peers.py
+    python3 benches/peers.py [ROUNDS]        # 3
 
 Builds the benchmark of the client (release), fetches the vLLM wheel (320 MB, once; only one file of it is used: the module that
 sends requests and takes their times) and what that module imports, with pip as you have configured it. Everything goes to
-$VGRID_PEERS_WORK (default: ~/.cache/vgrid/peers). The server runs on the first core, each client alone on the second. Prints a table.
-docs/client.md explains it.
+$VGRID_PEERS_WORK (default: ~/.cache/vgrid/peers). The server runs on the first core, each client alone on the second. The clients take
+turns, case by case; the table has the medians of all rounds. docs/client.md explains it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import os
 import pathlib
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -30,22 +31,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # As in benches/client/case.rs.
 TOKENS = ["token ", " na\u00efve", "\n", '"quoted" ', "\U0001f600", '{"a": [', "\\", "data: "]
-
-
-def cases():
-    def case(name, streams, chunks, gap_us, tokens_per_chunk=1, split=False):
-        return {
-            "name": f"{name}, {streams} streams", "streams": streams, "chunks": chunks,
-            "tokens_per_chunk": tokens_per_chunk, "gap_us": gap_us, "split": split,
-        }
-
-    for streams in (128, 512, 1024):
-        yield case("paced 50 ms", streams, 100, 50_000)
-    yield case("paced 50 ms, cut", 128, 100, 50_000, split=True)
-    yield case("paced 50 ms, 4 tokens a chunk", 128, 100, 50_000, tokens_per_chunk=4)
-    yield case("flood", 1, 60_000, 0)
-    yield case("flood", 32, 2_000, 0)
-    yield case("flood, cut", 32, 2_000, 0, split=True)
 
 
 # --- the peer, in a process of its own -------------------------------------------------------------------------------------
@@ -94,24 +79,33 @@ async def peer(address, case):
                 return await response.json()
 
         await streams(module, session, address, case | {"chunks": 20, "gap_us": 1_000})
-        await truth()
+        server_before = (await truth())["waited_us"]
         zero_s = time.time() - time.perf_counter()
-        cpu_before = time.process_time()
+        cpu_before, waited_before = time.process_time(), waited_us()
         outputs = await streams(module, session, address, case)
-        cpu_s = time.process_time() - cpu_before
-        return row(case, outputs, await truth(), zero_s, cpu_s)
+        cpu_s, waited = time.process_time() - cpu_before, waited_us() - waited_before
+        told = await truth()
+        waited_ms = [waited / 1e3, (told["waited_us"] - server_before) / 1e3]
+        return row(case, outputs, told["requests"], zero_s, cpu_s) | {"waited_ms": waited_ms}
+
+
+def waited_us():
+    """How long this process was ready to run while others had the processor."""
+    threads = pathlib.Path("/proc/self/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[1]) for thread in threads) / 1e3
 
 
 def row(case, outputs, truths, zero_s, cpu_s):
     tokens = case["chunks"] * case["tokens_per_chunk"]
     expected = "".join(TOKENS[i % len(TOKENS)] for i in range(tokens))
-    received, ttft_errors, late = 0, [], []
+    received, ttft_errors, asking, late = 0, [], [], []
     for index, output in enumerate(outputs):
         truth = truths.get(str(index))
         if not output.ttft or not truth:
             continue
         received += 1 + len(output.itl)
         ttft_errors.append(output.ttft * 1e3 - (truth["written_us"][0] - truth["read_us"]) / 1e3)
+        asking.append(truth["read_us"] / 1e3 - (zero_s + output.start_time) * 1e3)
         at = zero_s + output.start_time + output.ttft
         for gap, written_us in zip([0.0, *output.itl], truth["written_us"]):
             at += gap
@@ -122,7 +116,8 @@ def row(case, outputs, truths, zero_s, cpu_s):
         "chunks_sent": sent, "chunks_lost": max(0, sent - received),
         "texts_wrong": sum(output.generated_text != expected for output in outputs),
         "cpu_us_per_chunk": cpu_s * 1e6 / max(1, received),
-        "ttft_error_ms": percentiles(ttft_errors), "late_ms": percentiles(late),
+        "ttft_error_ms": percentiles(ttft_errors), "asking_ms": percentiles(asking), "late_ms": percentiles(late),
+        "tokens_per_chunk": case["tokens_per_chunk"],
         "error": next((output.error.strip().splitlines()[-1] for output in outputs if output.error), ""),
     }
 
@@ -171,52 +166,67 @@ def on_core(number):
     return pin
 
 
-def main():
+def main(rounds):
     WORK.mkdir(parents=True, exist_ok=True)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     packages = fetch_peer()
-    client = build_client()
+    client = os.environ.get("VGRID_PEERS_CLIENT") or build_client()
     # a proxy of the environment would stand between the peer and 127.0.0.1; vgrid's client knows none
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment["PYTHONPATH"] = str(packages)
-    ours = [client]
-    theirs = [sys.executable, str(pathlib.Path(__file__).resolve())]
+    cases = [json.loads(line) for line in subprocess.check_output([client, "--cases"], text=True).splitlines()]
+    clients = [("vgrid", [client]), ("vllm bench", [sys.executable, str(pathlib.Path(__file__).resolve())])]
     server = subprocess.Popen([client, "--serve"], stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0))
     try:
         address = server.stdout.readline().strip()
         version = next(p.metadata["Version"] for p in importlib.metadata.distributions(path=[str(packages)])
                        if p.metadata["Name"] == "aiohttp")
         print(f"vLLM {VLLM}, aiohttp {version}, Python {platform.python_version()}; {os.cpu_count()} cores, "
-              f"load average {os.getloadavg()[0]:.1f}\n")
-        print("| case | client | CPU us/chunk | chunks/s/core | TTFT error ms, p50 / p99 | stamps late ms, p50 / p99 "
-              "| chunks lost | failed streams | wrong texts |")
-        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-        for case in cases():
-            for name, command in (("vgrid", ours), ("vllm bench", theirs)):
-                done = subprocess.run(
-                    [*command, "--connect", address, json.dumps(case)], check=True, stdout=subprocess.PIPE, text=True,
-                    env=environment, preexec_fn=on_core(1),
-                )
-                show(name, json.loads(done.stdout.splitlines()[-1]))
+              f"{rounds} rounds, load average {os.getloadavg()[0]:.1f} at the start\n")
+        print("| case | client | CPU us/chunk | of it reading | tokens/s/core | TTFT error ms, p50 / p99 | of it asking "
+              "| stamps late ms, p50 / p99 | chunks lost | failed streams | wrong texts | waited for a core ms, client / server |")
+        print("| --- " * 12 + "|")
+        for case in cases:
+            rows = {name: [] for name, _ in clients}
+            for _ in range(rounds):
+                for name, command in clients:
+                    done = subprocess.run(
+                        [*command, "--connect", address, json.dumps(case)], check=True, stdout=subprocess.PIPE, text=True,
+                        env=environment, preexec_fn=on_core(1),
+                    )
+                    rows[name].append(json.loads(done.stdout.splitlines()[-1]))
+            for name, of_client in rows.items():
+                show(name, of_client)
+        print(f"\nload average {os.getloadavg()[0]:.1f} at the end")
     finally:
         server.kill()
         server.wait()
 
 
-def show(name, row):
-    def pair(values):
+def show(name, rows):
+    def median(key, at=None):
+        values = [row.get(key) if at is None else row[key][at] for row in rows]
+        return statistics.median(values) if None not in values else None
+
+    def pair(key):
+        values = (median(key, 0), median(key, 1))
         return " / ".join("-" if value is None or value != value else f"{value:.2f}" for value in values)
 
-    def of(part, whole):
-        return f"{part} of {whole}" if part else "0"
+    def total(key, of):
+        part = sum(row[key] for row in rows)
+        return f"{part} of {sum(row[of] for row in rows)}" if part else "0"
 
-    failed = of(row["streams"] - row["complete"], row["streams"])
-    print(f"| {row['name']} | {name} | {row['cpu_us_per_chunk']:.2f} | {1e6 / row['cpu_us_per_chunk']:.0f} "
-          f"| {pair(row['ttft_error_ms'])} | {pair(row['late_ms'])} | {of(row['chunks_lost'], row['chunks_sent'])} "
-          f"| {failed} | {of(row['texts_wrong'], row['streams'])} |", flush=True)
-    if row.get("error"):
-        print(f"  (its first error: {row['error']})", file=sys.stderr)
+    one = rows[0]
+    cpu, bare = [row["cpu_us_per_chunk"] for row in rows], median("bare_us_per_chunk")
+    failed = sum(row["streams"] - row["complete"] for row in rows)
+    print(f"| {one['name']} | {name} | {statistics.median(cpu):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) "
+          f"| {'' if bare is None else f'{bare:.2f}'} "
+          f"| {1e6 / statistics.median(cpu) * one['tokens_per_chunk']:,.0f} | {pair('ttft_error_ms')} | {pair('asking_ms')} "
+          f"| {pair('late_ms')} | {total('chunks_lost', 'chunks_sent')} | {failed or 0} | {total('texts_wrong', 'streams')} "
+          f"| {median('waited_ms', 0):.0f} / {median('waited_ms', 1):.0f} |", flush=True)
+    for error in {row["error"] for row in rows if row.get("error")}:
+        print(f"  (the first error of a round: {error})", file=sys.stderr)
 
 
 if __name__ == "__main__":
@@ -224,6 +234,8 @@ if __name__ == "__main__":
         case "--connect", address, text:
             print(json.dumps(asyncio.run(peer(address, json.loads(text)))))
         case []:
-            main()
+            main(3)
+        case [rounds] if rounds.isdigit() and int(rounds) > 0:
+            main(int(rounds))
         case _:
             sys.exit(__doc__)

@@ -1,6 +1,11 @@
 //! What is measured, and what the answers hold.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+/// Over how long the streams of a paced case begin.
+const STARTS: Duration = Duration::from_secs(1);
 
 /// One measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,17 +34,30 @@ impl Case {
             split: false,
         };
         let mut cases = Vec::new();
-        for (streams, chunks) in [(1, 400_000), (32, 12_500), (256, 1_600), (1_000, 400)] {
+        for (streams, chunks) in [(1, 100_000), (32, 3_125), (256, 400), (1_000, 100)] {
             cases.push(case("flood", streams, chunks, 0));
         }
-        cases.push(Self { split: true, ..case("flood, cut", 32, 12_500, 0) });
-        cases.push(Self { tokens_per_chunk: 4, ..case("flood, 4 tokens a chunk", 32, 12_500, 0) });
+        cases.push(Self { split: true, ..case("flood, cut", 32, 3_125, 0) });
+        cases.push(Self { tokens_per_chunk: 4, ..case("flood, 4 tokens a chunk", 32, 3_125, 0) });
         for (streams, chunks) in [(1, 100), (32, 100), (256, 100), (1_000, 100)] {
             cases.push(case("paced 50 ms", streams, chunks, 50_000));
         }
         cases.push(Self { split: true, ..case("paced 50 ms, cut", 256, 100, 50_000) });
         cases.push(Self { tokens_per_chunk: 4, ..case("paced 50 ms, 4 tokens a chunk", 256, 100, 50_000) });
         cases
+    }
+
+    /// When a stream begins, from the case's beginning.
+    pub fn start(&self, index: u32) -> Duration {
+        if self.gap_us > 0 { STARTS * index / self.streams } else { Duration::ZERO }
+    }
+
+    /// What the server is asked to play for a stream.
+    pub fn play(&self, index: u32) -> serde_json::Value {
+        serde_json::json!({
+            "id": index.to_string(), "chunks": self.chunks, "tokens_per_chunk": self.tokens_per_chunk,
+            "gap_us": self.gap_us, "split": self.split,
+        })
     }
 }
 

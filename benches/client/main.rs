@@ -12,8 +12,10 @@
     reason = "a benchmark is a program for developers: it prints, and a failure is a bug to see"
 )]
 
+mod bare;
 mod case;
 mod measure;
+mod process;
 mod server;
 
 use std::io::{BufRead, BufReader};
@@ -29,8 +31,9 @@ fn main() {
             let case = serde_json::from_str(case).expect("the case is JSON");
             println!("{}", serde_json::to_string(&measure::measure(&case, address)).expect("a row"));
         }
+        ["--cases"] => Case::all().iter().for_each(|case| println!("{}", serde_json::to_string(case).expect("a case"))),
         [] => all(),
-        other => panic!("unknown arguments {other:?}: write nothing, --serve, or --connect ADDRESS CASE"),
+        other => panic!("unknown arguments {other:?}: write nothing, --cases, --serve, or --connect ADDRESS CASE"),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -11,11 +10,10 @@ use vgrid::bench_support::{
     AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
 };
 
+use crate::bare;
 use crate::case::{Case, text_of};
-use crate::server::{Truth, unix_us};
-
-/// Over how long the streams of a paced case begin.
-const STARTS: Duration = Duration::from_secs(1);
+use crate::process;
+use crate::server::{Told, Truth, unix_us};
 
 /// What a case gave.
 #[derive(Debug, Serialize)]
@@ -29,31 +27,42 @@ pub struct Row {
     /// Streams whose text is not what the server wrote.
     texts_wrong: usize,
     cpu_us_per_chunk: f64,
+    /// The same of a program that only reads the bytes.
+    bare_us_per_chunk: f64,
     /// 50th and 99th percentile of TTFT - the server's (first token written - request read), ms.
     ttft_error_ms: [f64; 2],
-    /// The same of how late chunks were stamped, ms.
+    /// The part of it before the server had read the request, ms.
+    asking_ms: [f64; 2],
+    /// How late chunks were stamped, ms.
     late_ms: [f64; 2],
     tokens_per_chunk: u32,
+    /// How long client and server were ready to run while others had the processor, ms.
+    waited_ms: [f64; 2],
 }
 
 impl Row {
-    pub const HEAD: &str = "case                                       CPU us/chunk   chunks/s/core   tokens/s/core     TTFT error ms p50, p99     stamps late ms p50, p99   lost chunks   wrong texts";
+    pub const HEAD: &str = "case                                       CPU us/chunk  bare reader   tokens/s/core   TTFT error ms   of it asking   \
+        stamps late ms   lost   wrong texts   waited for a core ms: client, server\n\
+                                                                                                  p50, p99       p50, p99         p50, p99";
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_core = 1e6 / self.cpu_us_per_chunk;
-        let pair = |[p50, p99]: [f64; 2]| format!("{p50:.3}, {p99:.3}");
+        let pair = |[p50, p99]: [f64; 2]| format!("{p50:.2}, {p99:.2}");
         write!(
             f,
-            "{:<42} {:>12.2} {per_core:>15.0} {:>15.0} {:>26} {:>27} {:>13} {:>13}",
+            "{:<42} {:>12.2} {:>12.2} {:>15.0} {:>15} {:>14} {:>16} {:>6} {:>13}   {:.0}, {:.0}",
             self.name,
             self.cpu_us_per_chunk,
-            per_core * f64::from(self.tokens_per_chunk),
+            self.bare_us_per_chunk,
+            1e6 / self.cpu_us_per_chunk * f64::from(self.tokens_per_chunk),
             pair(self.ttft_error_ms),
+            pair(self.asking_ms),
             pair(self.late_ms),
             self.chunks_lost,
-            self.texts_wrong
+            self.texts_wrong,
+            self.waited_ms[0],
+            self.waited_ms[1],
         )
     }
 }
@@ -65,15 +74,18 @@ pub fn measure(case: &Case, address: &str) -> Row {
         let client = Client::new(&Target::new(format!("http://{address}"), "m")).await.expect("a client");
         // opens the connections and settles the allocator
         streams(&client, &Case { chunks: 20, gap_us: 1_000, ..case.clone() }, RunClock::start()).await;
-        truth(&client).await;
-        let (zero_us, clock, cpu_before) = (unix_us(), RunClock::start(), cpu_us());
+        let server_before = truth(&client).await.waited_us;
+        let (zero_us, clock, before) = (unix_us(), RunClock::start(), process::times());
         let replies = streams(&client, case, clock).await;
-        let cpu = cpu_us() - cpu_before;
-        row(case, &replies, &truth(&client).await, zero_us, cpu)
+        let after = process::times();
+        let told = truth(&client).await;
+        let waited_ms = [after.waited_us - before.waited_us, told.waited_us - server_before].map(|us| us / 1e3);
+        let row = row(case, &replies, &told.requests, zero_us, after.cpu_us - before.cpu_us);
+        Row { waited_ms, bare_us_per_chunk: bare::cpu_us_per_chunk(case, address).await, ..row }
     })
 }
 
-async fn truth(client: &Client) -> HashMap<String, Truth> {
+async fn truth(client: &Client) -> Told {
     let text = client.get("truth").await.expect("the server tells");
     serde_json::from_str(&text).expect("its truth is JSON")
 }
@@ -82,7 +94,7 @@ async fn streams(client: &Client, case: &Case, clock: RunClock) -> Vec<Reply> {
     let mut tasks = tokio::task::JoinSet::new();
     for index in 0..case.streams {
         let (client, request) = (client.clone(), request(case, index));
-        let start = if case.gap_us > 0 { STARTS * index / case.streams } else { Duration::ZERO };
+        let start = case.start(index);
         tasks.spawn(async move {
             tokio::time::sleep(start).await;
             let slot = Slot { index, point: None, role: "load", measured: true, intended_ms: None };
@@ -93,17 +105,13 @@ async fn streams(client: &Client, case: &Case, clock: RunClock) -> Vec<Reply> {
 }
 
 fn request(case: &Case, index: u32) -> ChatRequest {
-    let play = serde_json::json!({
-        "id": index.to_string(), "chunks": case.chunks, "tokens_per_chunk": case.tokens_per_chunk,
-        "gap_us": case.gap_us, "split": case.split,
-    });
     ChatRequest::build(ChatParts {
         model: "m",
         messages: serde_json::json!([{"role": "user", "content": "hi"}]),
         length: AnswerLength::UpTo(case.chunks * case.tokens_per_chunk),
         delivery: Delivery::Streamed,
         keep: Keep::Answer,
-        extra: serde_json::json!({ "play": play }).as_object().cloned().expect("an object"),
+        extra: serde_json::json!({ "play": case.play(index) }).as_object().cloned().expect("an object"),
     })
     .expect("a body")
 }
@@ -111,12 +119,13 @@ fn request(case: &Case, index: u32) -> ChatRequest {
 fn row(case: &Case, replies: &[Reply], truths: &HashMap<String, Truth>, zero_us: f64, cpu: f64) -> Row {
     let expected: String = (0..case.chunks).map(|i| text_of(i, case.tokens_per_chunk)).collect();
     let received: u64 = replies.iter().map(|r| r.record.chunks.len() as u64).sum();
-    let (mut ttft_errors, mut late) = (Vec::new(), Vec::new());
+    let (mut ttft_errors, mut asking, mut late) = (Vec::new(), Vec::new(), Vec::new());
     for record in replies.iter().map(|r| &r.record) {
         let Some(truth) = truths.get(&record.index.to_string()) else { continue };
         if let (Some(ttft_ms), Some(first_us)) = (record.ttft_ms(), truth.written_us.first()) {
             ttft_errors.push(ttft_ms - (first_us - truth.read_us) / 1e3);
         }
+        asking.push((truth.read_us - zero_us) / 1e3 - record.sent_ms);
         let stamps = record.chunks.iter().map(|(at_ms, _)| zero_us + at_ms * 1e3);
         late.extend(stamps.zip(&truth.written_us).map(|(stamp, written)| (stamp - written) / 1e3));
     }
@@ -130,9 +139,12 @@ fn row(case: &Case, replies: &[Reply], truths: &HashMap<String, Truth>, zero_us:
         chunks_lost: sent.saturating_sub(received),
         texts_wrong: replies.len() - replies.iter().filter(is_right).count(),
         cpu_us_per_chunk: cpu / received as f64,
+        bare_us_per_chunk: f64::NAN,
         ttft_error_ms: percentiles(ttft_errors),
+        asking_ms: percentiles(asking),
         late_ms: percentiles(late),
         tokens_per_chunk: case.tokens_per_chunk,
+        waited_ms: [f64::NAN; 2],
     }
 }
 
@@ -141,14 +153,4 @@ fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
     values.sort_by(f64::total_cmp);
     [0.5, 0.99]
         .map(|q| values.get((values.len().saturating_sub(1) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN))
-}
-
-/// CPU time of all threads of this process, us.
-fn cpu_us() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
-        .sum::<f64>()
-        / 1_000.0
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::case::text_of;
+use crate::process;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
@@ -40,6 +41,15 @@ pub struct Truth {
     pub written_us: Vec<f64>,
 }
 
+/// What `GET /truth` tells.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// Per request, by its `id`.
+    pub requests: HashMap<String, Truth>,
+    /// How long this process was ready to run and did not, since it began, us.
+    pub waited_us: f64,
+}
+
 type Truths = Arc<Mutex<HashMap<String, Truth>>>;
 
 pub fn unix_us() -> f64 {
@@ -68,8 +78,8 @@ async fn connection(mut socket: TcpStream, truths: Truths) -> std::io::Result<()
         let (path, body) = read_request(&mut socket).await?;
         let read_us = unix_us();
         if path == "/truth" {
-            let all = std::mem::take(&mut *truths.lock().expect("nobody panics"));
-            let json = serde_json::to_string(&all)?;
+            let requests = std::mem::take(&mut *truths.lock().expect("nobody panics"));
+            let json = serde_json::to_string(&Told { requests, waited_us: process::times().waited_us })?;
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", json.len());
             socket.write_all(format!("{head}{json}").as_bytes()).await?;

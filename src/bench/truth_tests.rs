@@ -1,13 +1,14 @@
 //! What vgrid reports against what really happened: stamps of the server, taken in the same process on the same clock.
 //!
-//! A client sees nothing before it was written, so its stamps are never early: that bound is exact. How late they may be
-//! is measured while a test runs: the self-check says how late a punctual task of the same runtime was.
+//! A client sees nothing before it was written, so its stamps are never early: that bound is exact. How late they may be is measured
+//! while a test runs, by a task of the same runtime that wants to run all the time.
+
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::sim::{Running, TruthEntry, spawn};
-
-use super::selfcheck::{SelfCheck, SelfReport};
 
 mod documented;
 mod load;
@@ -26,21 +27,40 @@ struct Lateness {
     usual_ms: f64,
 }
 
+/// Between two looks of the probe: the timer's grain. No pause that is longer can hide between two of them.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Turns of the runtime between a server's stamp and the client's: the server's writer, the connection's reader, the request's own task.
+const TURNS: f64 = 3.0;
+
 impl Lateness {
-    /// From the lags of a punctual task. The constants: the timer's grain is 1 ms and the probe looks every 10 ms, so that a
-    /// shorter pause of the machine can hide between two looks.
-    fn of(report: &SelfReport) -> Self {
-        let worst = report.lags_ms.iter().copied().fold(0.0, f64::max);
-        let p95 = crate::stats::quantile(&report.lags_ms, 0.95).unwrap_or(worst);
-        Self { any_ms: 3.0f64.mul_add(worst, 25.0), usual_ms: 3.0f64.mul_add(p95, 5.0) }
+    /// From the lags of the probe. A turn is as long as the probe was late, less the timer's grain; the machine itself may take the
+    /// process off its core between two stamps and let the probe off, for which there are some ms more.
+    fn of(lags_ms: &[f64]) -> Self {
+        let worst = lags_ms.iter().copied().fold(0.0, f64::max);
+        let p95 = crate::stats::quantile(lags_ms, 0.95).unwrap_or(worst);
+        Self { any_ms: TURNS.mul_add(worst, 10.0), usual_ms: TURNS.mul_add(p95, 2.0) }
     }
+}
+
+/// Sleeps for [`LOOK`] again and again, and notes how much later than that it ran, ms.
+async fn probe(stop: CancellationToken) -> Vec<f64> {
+    let mut lags = Vec::new();
+    while !stop.is_cancelled() {
+        let due = Instant::now() + LOOK;
+        tokio::time::sleep_until(due.into()).await;
+        lags.push(Instant::now().saturating_duration_since(due).as_secs_f64() * 1e3);
+    }
+    lags
 }
 
 /// Runs something and measures how late it may have been.
 async fn with_lateness<T>(work: impl Future<Output = T>) -> (T, Lateness) {
-    let check = SelfCheck::start();
+    let stop = CancellationToken::new();
+    let probe = AbortOnDropHandle::new(tokio::spawn(probe(stop.clone())));
     let done = work.await;
-    (done, Lateness::of(&check.finish().await))
+    stop.cancel();
+    (done, Lateness::of(&probe.await.unwrap()))
 }
 
 /// A simulated engine that is slow enough for its times to stand out: 15 ms and more between two tokens.

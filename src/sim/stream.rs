@@ -114,9 +114,22 @@ enum Piece {
     Cut,
     /// Lets the writer send what it has before more comes.
     Flush,
-    /// What follows makes a token-bearing event whole: its moment is kept.
-    Written,
+    /// What follows makes an event whole whose moment is kept.
+    Written(Kept),
 }
+
+/// Events whose moment is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// One that bears tokens.
+    Token,
+    /// `[DONE]`.
+    Done,
+}
+
+/// How often the writer lets others run between two pieces: a reader on the same runtime needs two turns for a piece (its connection
+/// reads it, its request takes it), and would fall behind, piece by piece, with fewer.
+const TURNS_BETWEEN_PIECES: u32 = 3;
 
 /// A stream on its way.
 struct State {
@@ -249,11 +262,13 @@ impl State {
                 Some(Piece::Data(bytes)) => return Some(Ok(bytes)),
                 Some(Piece::Cut) => return Some(Err(std::io::Error::other("the stream is cut on request"))),
                 Some(Piece::Flush) => {
-                    tokio::task::yield_now().await;
+                    for _ in 0..TURNS_BETWEEN_PIECES {
+                        tokio::task::yield_now().await;
+                    }
                     continue;
                 }
-                Some(Piece::Written) => {
-                    self.written();
+                Some(Piece::Written(event)) => {
+                    self.written(event);
                     continue;
                 }
                 None if self.over => return None,
@@ -285,7 +300,7 @@ impl State {
                 text.push_str(&self.stream.event(EventKind::Tokens(choice), end, cached));
             }
             self.sent = end;
-            self.put(text, bears_token);
+            self.put(text, bears_token.then_some(Kept::Token));
             let is_half_way = from < half && half <= end;
             if is_half_way && self.stream.strikes(FaultKind::ErrorEvent) {
                 self.error(&ApiError::engine_dead());
@@ -300,7 +315,7 @@ impl State {
             self.stream.claim.done = true;
             if self.stream.generation.include_usage && !self.stream.strikes(FaultKind::NoUsage) {
                 let usage = self.stream.event(EventKind::Usage, self.sent, cached);
-                self.put(usage, false);
+                self.put(usage, None);
             }
             self.done();
         }
@@ -308,30 +323,34 @@ impl State {
 
     fn error(&mut self, error: &ApiError) {
         let text = format!("data: {}\n\n", error.body());
-        self.put(text, false);
+        self.put(text, None);
     }
 
     fn done(&mut self) {
         if !self.stream.strikes(FaultKind::MissingDone) {
-            self.put("data: [DONE]\n\n".to_owned(), false);
+            self.put("data: [DONE]\n\n".to_owned(), Some(Kept::Done));
         }
         self.over = true;
     }
 
-    /// A token-bearing event is handed to the socket's writer.
-    fn written(&self) {
+    /// An event is handed to the socket's writer.
+    fn written(&self, event: Kept) {
         let now = self.stream.truth.offset_ms(Instant::now());
-        self.stream.record.edit().written_ms.push(now);
+        let mut entry = self.stream.record.edit();
+        match event {
+            Kept::Token => entry.written_ms.push(now),
+            Kept::Done => entry.done_ms = Some(now),
+        }
     }
 
     /// Puts text out, whole or in random pieces. Neighbours are joined: one write serves them.
-    fn put(&mut self, text: String, bears_token: bool) {
+    fn put(&mut self, text: String, event: Option<Kept>) {
         if text.is_empty() {
             return;
         }
         if !self.stream.strikes(FaultKind::Fragment) {
-            if bears_token {
-                self.written();
+            if let Some(event) = event {
+                self.written(event);
             }
             if let Some(Piece::Data(last)) = self.out.back_mut() {
                 let mut joined = Vec::with_capacity(last.len() + text.len());
@@ -349,8 +368,8 @@ impl State {
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
             let length = (self.random % 23 + 1).min(bytes.len() as u64) as usize;
-            if bears_token && length == bytes.len() {
-                self.out.push_back(Piece::Written);
+            if let Some(event) = event.filter(|_| length == bytes.len()) {
+                self.out.push_back(Piece::Written(event));
             }
             self.out.push_back(Piece::Data(bytes.split_to(length)));
             self.out.push_back(Piece::Flush);

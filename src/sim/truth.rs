@@ -24,6 +24,8 @@ pub struct TruthEntry {
     pub token_ms: Vec<f64>,
     /// Each token-bearing event of a stream was handed to the socket's writer.
     pub written_ms: Vec<f64>,
+    /// So was a stream's `[DONE]`.
+    pub done_ms: Option<f64>,
     /// The answer ended.
     pub end_ms: Option<f64>,
     /// `stop`, `length`, `tool_calls`, `abort` or `error`.

@@ -18,7 +18,7 @@ impl Request {
         self.truth.written_ms[0]
     }
 
-    pub(super) fn last(&self) -> f64 {
+    fn last(&self) -> f64 {
         *self.truth.written_ms.last().unwrap()
     }
 
@@ -29,21 +29,25 @@ impl Request {
     /// When each token-bearing event was written, and its tokens: one in the first, then as many as the interval, then the rest.
     pub(super) fn events(&self) -> Vec<(f64, usize)> {
         let mut left = self.truth.token_ms.len();
-        let mut event = |(number, at): (usize, &f64)| {
+        let event = |(number, at): (usize, &f64)| {
             let tokens = if number == 0 { 1 } else { self.interval.min(left) };
             left -= tokens;
             (*at, tokens)
         };
-        self.truth.written_ms.iter().enumerate().map(|each| event(each)).collect()
+        self.truth.written_ms.iter().enumerate().map(event).collect()
     }
 
     pub(super) fn ttft(&self) -> f64 {
         self.first() - self.truth.arrival_ms
     }
 
-    /// `[DONE]` follows the last token at once.
+    /// The end of a complete answer.
+    pub(super) fn done(&self) -> f64 {
+        self.truth.done_ms.unwrap()
+    }
+
     pub(super) fn e2e(&self) -> f64 {
-        self.last() - self.truth.arrival_ms
+        self.done() - self.truth.arrival_ms
     }
 
     pub(super) fn first_to_last(&self) -> f64 {
@@ -66,7 +70,7 @@ impl Request {
 
     /// Time inside the window from `start` to `end`, ms.
     pub(super) fn overlap(&self, start: f64, end: f64) -> f64 {
-        (self.last().min(end) - self.truth.arrival_ms.max(start)).max(0.0)
+        (self.done().min(end) - self.truth.arrival_ms.max(start)).max(0.0)
     }
 
     pub(super) fn share(&self, start: f64, end: f64) -> f64 {
