@@ -125,6 +125,15 @@ impl Client {
         Ok((ids, ours.and_then(|m| m["max_model_len"].as_u64()).and_then(|n| u32::try_from(n).ok())))
     }
 
+    /// Whether the target's model gives a chat completion, of one token.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn answers(&self) -> Result<(), CallError> {
+        let body = json!({"model": self.model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1});
+        self.call(Method::POST, "v1/chat/completions", Some(body.to_string().into()), CONTROL_TIMEOUT).await.map(drop)
+    }
+
     /// Tokens of a conversation with the model's chat template around it: what `usage.prompt_tokens` will say.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ mod testserver;
 mod truth_tests;
 
 pub use chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts};
-pub use client::Client;
+pub use client::{CallError, Client};
 pub use clock::RunClock;
 pub use context::{Activity, Context, Progress};
 pub use error::{BenchError, Unusable};

@@ -151,6 +151,37 @@ async fn a_server_that_slows_down_has_a_positive_drift_of_times_and_a_negative_o
 }
 
 #[tokio::test]
+async fn what_a_server_keeps_after_each_cycle_is_a_slope_and_what_it_threw_out_is_counted() {
+    let (kv, bytes) = (0.01, 5e6);
+    let leaky = Engine { leaks: Some((kv, bytes)), preemptions: 2, ..engine() };
+    let server = TestServer::start(script(leaky)).await;
+    let result = run(&server, ScenarioSpec::Stability(stability(6))).await;
+    // after the warm-up and each cycle of four, when the last answer had ended
+    let levels: Vec<(f64, f64)> = result
+        .requests
+        .iter()
+        .step_by(4)
+        .zip((1..).step_by(4))
+        .map(|(r, n)| (r.end_ms / 3.6e6, f64::from(n)))
+        .collect();
+    assert_eq!(levels.len(), 7);
+    // Theil and Sen: the middle of the slopes of all pairs
+    let mut slopes: Vec<f64> = Vec::new();
+    for (at, (x, y)) in levels.iter().enumerate() {
+        slopes.extend(levels[..at].iter().map(|(earlier, fewer)| (y - fewer) / (x - earlier)));
+    }
+    slopes.sort_by(f64::total_cmp);
+    let requests_per_h = slopes[slopes.len() / 2];
+    assert_eq!(slopes.len() % 2, 1);
+    for (name, of_one) in [("kv_usage_slope_ratio_per_h", kv), ("server_memory_slope_bytes_per_h", bytes)] {
+        let slope = metric(&result, &format!("stability.{name}")).unwrap();
+        assert!((slope.value / (of_one * requests_per_h) - 1.0).abs() < 1e-6, "{name}: {}", slope.value);
+        assert!(slope.n == 7 && slope.ci_low.unwrap() > 0.0, "{slope:?}");
+    }
+    assert_eq!(value(&result, "stability.preemptions"), Some(2.0 * 24.0));
+}
+
+#[tokio::test]
 async fn cycles_go_on_until_the_minutes_are_over() {
     let server = TestServer::start(script(engine())).await;
     let spec = StabilitySpec { minutes: Some(0.01), ..stability(2) };

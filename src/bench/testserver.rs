@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub(super) refuses_min_tokens: bool,
     /// Preemptions per chat request.
     pub(super) preemptions: u32,
+    /// What each chat request leaves behind: share of the KV cache, and bytes of the server's process.
+    pub(super) leaks: Option<(f64, f64)>,
 }
 
 /// How the small engine's cache behaves.
@@ -92,6 +94,7 @@ impl Default for Script {
             die_at: None,
             refuses_min_tokens: false,
             preemptions: 0,
+            leaks: None,
         };
         Self { tokenize: true, metrics: true, health: 200, max_model_len: None, chat: None, engine }
     }
@@ -301,11 +304,17 @@ fn tokens_of(text: &str) -> u32 {
 impl Shared {
     fn metrics(&self) -> String {
         let s = self.state.lock().unwrap();
-        format!(
-            "# TYPE x counter\nvllm:prefix_cache_queries_total{{engine=\"0\"}} {}\nvllm:prefix_cache_hits_total{{engine=\"0\"}} {}\n\
+        let chats = f64::from(self.chats.load(Ordering::SeqCst));
+        let leaks = self.script.engine.leaks.map(|(kv, bytes)| {
+            let (kv, bytes) = (kv * chats, bytes * chats);
+            format!("vllm:kv_cache_usage_perc{{engine=\"0\"}} {kv}\nprocess_resident_memory_bytes {bytes}\n")
+        });
+        leaks.unwrap_or_default()
+            + &format!(
+                "# TYPE x counter\nvllm:prefix_cache_queries_total{{engine=\"0\"}} {}\nvllm:prefix_cache_hits_total{{engine=\"0\"}} {}\n\
              vllm:generation_tokens_total{{engine=\"0\"}} {}\nvllm:num_preemptions_total{{engine=\"0\"}} {}\n",
-            s.queries, s.hits, s.generated, s.preemptions
-        )
+                s.queries, s.hits, s.generated, s.preemptions
+            )
     }
 
     /// Looks the prompt up; gives the time of its prefill and its cached tokens.

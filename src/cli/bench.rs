@@ -1,6 +1,7 @@
 //! `vgrid bench`: the suite against a server that is already up; no container is touched.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +9,7 @@ use crate::bench::{self, BenchError, Client, Target};
 use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
 use crate::engine::Observation;
 use crate::grid;
-use crate::ui::format::duration;
+use crate::ui::format::{duration, number};
 
 use super::args::BenchArgs;
 use super::exit::{Exit, Stop};
@@ -16,6 +17,9 @@ use super::{drive, figures, print};
 
 /// Variables that may hold the server's API key.
 const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
+
+/// How often a long scenario says where it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the suite and prints its figures.
 pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
@@ -42,7 +46,7 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
         }
         (results, error)
     };
-    let (mut results, error) = drive::drive(work, events, &cancel).await?;
+    let (mut results, error) = drive::drive(work, events, &cancel, drive::Farewell::BENCH).await?;
     let ended = error.map(|error| ended_by(error, &mut results));
     if args.json {
         let error = ended.as_ref().map(|(_, sentence)| sentence);
@@ -91,15 +95,29 @@ async fn observed(
     let mut progress = context.progress.subscribe();
     let mut run = std::pin::pin!(bench::run_scenario(client, spec, &context));
     let _ = observation.samples(); // what came before the scenario is not its own
+    let mut told = Instant::now();
     let mut result = loop {
         tokio::select! {
             biased;
             ended = &mut run => break ended?,
-            Ok(()) = progress.changed() => observation.doing(spec.kind(), progress.borrow_and_update().activity),
+            Ok(()) = progress.changed() => {
+                let now = *progress.borrow_and_update();
+                observation.doing(spec.kind(), now.activity);
+                if told.elapsed() >= TELL_EVERY {
+                    told = Instant::now();
+                    print::err(format!("{}: {}", spec.kind(), position(now)));
+                }
+            }
         }
     };
     let _ = observation.judge(&mut result);
     Ok(result)
+}
+
+fn position(now: bench::Progress) -> String {
+    let total = now.requests_total.map(|total| format!(" of {total}")).unwrap_or_default();
+    let rate = now.output_tokens_per_s.map(|rate| format!(", {} tokens/s", number(rate))).unwrap_or_default();
+    format!("{}{total} requests{rate}", now.requests_done)
 }
 
 fn suite_of(name: &str) -> Result<Suite, Stop> {
@@ -125,10 +143,25 @@ async fn client_of(args: &BenchArgs) -> Result<Client, Stop> {
     target.api_key = key.map(bench::ApiKey::new);
     let setup = |e: BenchError| Stop::usage(e.to_string());
     let client = Client::new(&target).await.map_err(setup)?;
-    if args.model.is_some() {
-        return Ok(client);
+    let listed = client.models().await;
+    if let Some(model) = &args.model {
+        return match listed {
+            // a gateway may serve what it does not list: the server's own answer decides
+            Ok((models, _)) if !models.contains(model) => match client.answers().await {
+                Ok(()) => Ok(client),
+                Err(why) => Err(Stop::usage(format!(
+                    "{} does not serve `{model}`: {why}; it lists {}",
+                    args.url,
+                    models.join(", ")
+                ))),
+            },
+            Err(bench::CallError::NoConnection(why)) => {
+                Err(Stop::usage(format!("{} cannot be reached: {why}", args.url)))
+            }
+            Ok(_) | Err(_) => Ok(client),
+        };
     }
-    let (models, _) = client.models().await.map_err(|e| {
+    let (models, _) = listed.map_err(|e| {
         Stop::usage(format!("{} does not list its models: {e}; is it an OpenAI-compatible server?", args.url))
     })?;
     let Some(first) = models.into_iter().next() else {
@@ -149,6 +182,8 @@ fn render(result: &ScenarioResult) -> String {
     for (reason, why) in &result.validity.reasons {
         out.push(format!("  {reason}: {why}"));
     }
-    out.extend(figures::table(&result.metrics));
+    if !result.metrics.is_empty() {
+        out.extend(figures::table(&result.metrics));
+    }
     out.join("\n")
 }

@@ -37,6 +37,29 @@ impl Signals {
     }
 }
 
+/// What is said when a signal comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Farewell {
+    /// At the first: what ends now.
+    first: &'static str,
+    /// At the second: what was left undone.
+    second: &'static str,
+}
+
+impl Farewell {
+    /// Of a command that has displaced what served.
+    pub(crate) const SWEEP: Self = Self {
+        first: "ending the trial and putting back what served before",
+        second: "stopped at once; the same command again, or `vgrid restore`, puts things right",
+    };
+
+    /// Of one that only asks a server.
+    pub(crate) const BENCH: Self = Self {
+        first: "ending the scenario; what was measured follows",
+        second: "stopped at once; nothing is left behind",
+    };
+}
+
 /// Awaits `work`, shows its events, and cancels it on the first signal. A second signal gives up at once.
 ///
 /// # Errors
@@ -45,6 +68,7 @@ pub(crate) async fn drive<T>(
     work: impl Future<Output = T>,
     mut events: UnboundedReceiver<Event>,
     cancel: &CancellationToken,
+    farewell: Farewell,
 ) -> Result<T, Stop> {
     let mut screen = Screen::for_this_terminal();
     let mut signals = Signals::listen()?;
@@ -57,15 +81,12 @@ pub(crate) async fn drive<T>(
             done = &mut work => break done,
             name = signals.next() => {
                 if asked {
-                    return Err(Stop::Said(
-                        Exit::Interrupted,
-                        "stopped at once; the same command again, or `vgrid restore`, puts things right".to_owned(),
-                    ));
+                    return Err(Stop::Said(Exit::Interrupted, farewell.second.to_owned()));
                 }
                 asked = true;
                 cancel.cancel();
                 screen.tell(&Event::Warning {
-                    text: format!("{name}: ending the trial and putting back what served before; once more stops at once"),
+                    text: format!("{name}: {}; once more stops at once", farewell.first),
                 });
             }
         }

@@ -66,7 +66,7 @@ pub(crate) async fn promote(args: PromoteArgs, db: &Path) -> Result<Exit, Stop> 
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     let (teller, cancel) = (Teller::new(sender), CancellationToken::new());
     let work = promote::apply(&prepared, env_file, &docker, &mut store, None, (&teller, &cancel));
-    let applied = drive::drive(work, events, &cancel).await?.map_err(engine_stop)?;
+    let applied = drive::drive(work, events, &cancel, drive::Farewell::SWEEP).await?.map_err(engine_stop)?;
     if args.json {
         print::json(&described(&prepared, &applied))?;
     } else {
@@ -96,7 +96,8 @@ pub(crate) async fn rollback(args: RollbackArgs, db: &Path) -> Result<Exit, Stop
     let teller = Teller::new(sender);
     let planner = planner_of(&store, &promotion);
     let work = promote::roll_back(docker.as_ref(), &mut store, &promotion, planner.as_ref(), "asked for", &teller);
-    let done = drive::drive(work, events, &CancellationToken::new()).await?.map_err(engine_stop)?;
+    let done =
+        drive::drive(work, events, &CancellationToken::new(), drive::Farewell::SWEEP).await?.map_err(engine_stop)?;
     if args.json {
         print::json(&done)?;
     } else {

@@ -35,7 +35,8 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
         }
         engine::recover(&launchers, db, planner_of, &teller).await
     };
-    let recovered = drive::drive(work, events, &CancellationToken::new()).await?.map_err(engine_stop)?;
+    let recovered =
+        drive::drive(work, events, &CancellationToken::new(), drive::Farewell::SWEEP).await?.map_err(engine_stop)?;
     if args.json {
         print::json(&recovered)?;
     } else if recovered.restored.is_empty() && promotions.is_empty() {

@@ -105,7 +105,7 @@ async fn sweep(
     let cancel = CancellationToken::new();
     let control = (Teller::new(sender), cancel.clone());
     let prepared = Sweep::prepare(planner, launcher, db, ready.image_ids, options, control).map_err(engine_stop)?;
-    let summary = drive::drive(prepared.run(), events, &cancel).await?.map_err(engine_stop)?;
+    let summary = drive::drive(prepared.run(), events, &cancel, drive::Farewell::SWEEP).await?.map_err(engine_stop)?;
     if let Err(error) = keep_answers(db, summary.sweep) {
         print::err(format!("the views `effects` and `ranking` are not refreshed: {error}"));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::gpu::MIB;
 use super::series::{Moment, Series, Source, Tag};
-use super::summary::{by_series, counter_ratios, metrics};
+use super::summary::{by_series, counter_ratios, memory_slopes, metrics};
 use crate::domain::{ProfileSpec, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict};
 
 /// NVML's reasons for lowered clocks that are a fault of cooling or supply; `nvml.h`, `nvmlClocksThrottleReason*`. Not among them: the
@@ -42,6 +42,9 @@ pub fn judge(result: &mut ScenarioResult, moments: &[Moment]) {
         alerts(&mut result.validity, &spec, &idle, &during);
     } else {
         result.metrics.extend(metrics(kind, None, &during));
+    }
+    if let ScenarioSpec::Stability(_) = result.spec {
+        result.metrics.extend(memory_slopes(kind, &during));
     }
     throttled(&mut result.validity, &during);
     foreign(&mut result.validity, &during);

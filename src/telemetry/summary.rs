@@ -78,6 +78,43 @@ pub fn metrics(kind: ScenarioKind, window: Option<&str>, moments: &[&Moment]) ->
     out
 }
 
+/// Points in time that a slope is taken over: more make it no better, and their pairs grow with the square.
+const SLOPE_POINTS: usize = 240;
+
+/// How fast memory grew over these moments: Theil and Sen's slope of what the container and the host used. Of many samples, neighbours are
+/// represented by their medians. Samples in time depend on each other: there is no interval.
+#[must_use]
+pub fn memory_slopes(kind: ScenarioKind, moments: &[&Moment]) -> Vec<Metric> {
+    let of = |source: Source, series: Series| {
+        let reading = |m: &&Moment| {
+            let reading = m.readings.iter().find(|r| r.source == source && r.series == series)?;
+            Some((m.at_ms / MS_PER_H, reading.value))
+        };
+        let samples: Vec<(f64, f64)> = moments.iter().filter_map(reading).collect();
+        let middle = |of: &[(f64, f64)]| {
+            let axis = |at: fn(&(f64, f64)) -> f64| stats::median(&of.iter().map(at).collect::<Vec<f64>>());
+            Some((axis(|p| p.0)?, axis(|p| p.1)?))
+        };
+        let size = samples.len().div_ceil(SLOPE_POINTS).max(1);
+        let points: Vec<(f64, f64)> = samples.chunks(size).filter_map(middle).collect();
+        let value = stats::matched_slope(&[points])?.value;
+        let path = MetricPath {
+            scenario: kind,
+            point: Some(source.to_string()),
+            name: "memory_slope_bytes_per_h".to_owned(),
+            statistic: None,
+        };
+        let (unit, n) = ("bytes_per_h".to_owned(), samples.len() as u64);
+        Some(Metric { path, value, unit, n, failed_n: 0, ci_low: None, ci_high: None })
+    };
+    [of(Source::Container, Series::ContainerMemory), of(Source::Host, Series::HostMemoryUsed)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+const MS_PER_H: f64 = 3_600_000.0;
+
 /// Ratios of the engine's counters over the scenario, where their denominators moved; exact, not sampled.
 #[must_use]
 pub fn counter_ratios(kind: ScenarioKind, counters: &[CounterDelta]) -> Vec<Metric> {
@@ -166,5 +203,30 @@ pub(super) mod tests {
         let ratios = counter_ratios(ScenarioKind::Load, &counters);
         assert_eq!(ratios.len(), 1);
         assert_eq!((ratios[0].path.to_string().as_str(), ratios[0].value), ("load.engine.prefix_hit_ratio", 0.25));
+    }
+
+    #[test]
+    fn memory_that_grows_beside_a_scenario_is_a_slope_of_the_container_and_of_the_host() {
+        // one sample a second for an hour: 2 GiB/h in the container under noise of 100 MiB that comes back, and a host that keeps its level
+        let tag = Tag::Scenario(ScenarioKind::Stability);
+        let moments: Vec<Moment> = (0..3_600)
+            .map(|second| {
+                let noise = f64::from(second % 7) * 100.0 * 1_048_576.0;
+                let container = 5e9 + 2.0 * 1_073_741_824.0 * f64::from(second) / 3_600.0 + noise;
+                let readings = [
+                    (Source::Container, Series::ContainerMemory, container),
+                    (Source::Host, Series::HostMemoryUsed, 7e9 + noise),
+                ];
+                Moment { at_ms: f64::from(second) * 1e3, ..moment(tag, &readings) }
+            })
+            .collect();
+        let moments: Vec<&Moment> = moments.iter().collect();
+        let slopes = memory_slopes(ScenarioKind::Stability, &moments);
+        let paths: Vec<String> = slopes.iter().map(|m| m.path.to_string()).collect();
+        assert_eq!(paths, ["stability.container.memory_slope_bytes_per_h", "stability.host.memory_slope_bytes_per_h"]);
+        assert!((slopes[0].value / (2.0 * 1_073_741_824.0) - 1.0).abs() < 0.05, "{}", slopes[0].value);
+        assert!(slopes[1].value.abs() < 0.05 * 1_073_741_824.0, "{}", slopes[1].value);
+        assert_eq!(slopes[0].n, 3_600);
+        assert_eq!(memory_slopes(ScenarioKind::Stability, &moments[..4]), [], "too few for a slope");
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::{RequestEnd, ScenarioKind, ScenarioResult, ScenarioSpec, Vali
 use super::super::run_scenario;
 use super::{client_of, context};
 
-const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
+pub(super) const DOCUMENT: &str = include_str!("../../../docs/metrics.md");
 
 /// Every scenario that this version measures: small where a default would take long, so that a new one runs as it is.
 fn specs() -> Vec<ScenarioSpec> {
@@ -61,7 +61,7 @@ async fn results() -> Vec<ScenarioResult> {
 }
 
 /// `(scenario, name, unit)` of every row of the table of figures.
-fn rows() -> BTreeSet<(String, String, String)> {
+pub(super) fn rows() -> BTreeSet<(String, String, String)> {
     let cell = |text: &str| text.trim().trim_matches('`').to_owned();
     let row = |line: &str| {
         let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').collect();
@@ -88,8 +88,8 @@ async fn every_figure_of_every_scenario_has_a_row_with_its_unit_and_every_row_a_
     assert!(orphans.is_empty(), "docs/metrics.md has rows for figures that nothing gives: {orphans:?}");
 }
 
-/// The code of the scenarios.
-fn sources() -> String {
+/// The code of the library.
+pub(super) fn sources() -> String {
     let mut text = String::new();
     let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {

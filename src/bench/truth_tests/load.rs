@@ -1,9 +1,11 @@
 //! The figures of the load scenario, and of the short ones, against the simulated engine's truth.
 
-use crate::domain::{KvCacheSpec, Lengths, LoadSpec, RequestRecord, ScenarioResult, ScenarioSpec, SmokeSpec, Verdict};
+use crate::domain::{
+    KvCacheSpec, Lengths, LoadSpec, ProfileSpec, RequestRecord, ScenarioResult, ScenarioSpec, SmokeSpec, Verdict,
+};
 use crate::stats;
 
-use super::super::run_scenario;
+use super::super::{Context, run_scenario};
 use super::truth::{Off, Request, compare, compare_samples, join, join_at, metric, usual_difference};
 use super::{Lateness, client_of, context, engine, with_lateness};
 
@@ -180,6 +182,83 @@ async fn a_late_first_byte_belongs_to_ttft() {
 }
 
 #[tokio::test]
+async fn the_first_and_the_later_turns_of_a_conversation_are_told_apart_as_the_engine_saw_them() {
+    let engine = engine("--sim-prefill-tokens-per-s 2000").await;
+    let spec = LoadSpec {
+        concurrency: vec![3],
+        requests_per_user: 9,
+        turns_per_user: Some(3),
+        prompt_tokens: Lengths(vec![256]),
+        turn_tokens: 16,
+        output_tokens: 4,
+        ..LoadSpec::default()
+    };
+    let client = client_of(&engine).await;
+    let (result, late) =
+        with_lateness(async { run_scenario(&client, &ScenarioSpec::Load(spec), &context()).await.unwrap() }).await;
+    let requests = join(&result, &engine.truth());
+    let of = |role: &str| -> Vec<f64> {
+        let at = |r: &&Request| r.record.point.as_deref() == Some("u3") && r.record.role == role;
+        requests.iter().filter(at).map(Request::ttft).collect()
+    };
+    let (first, later) = (of("first_turn"), of("later_turn"));
+    compare_samples(&result, "load.u3.ttft_first_turn_ms", &first, Off::longer(late));
+    compare_samples(&result, "load.u3.ttft_later_turns_ms", &later, Off::longer(late));
+    let (first, later) = (stats::median(&first).unwrap(), stats::median(&later).unwrap());
+    assert!(first > later + 50.0, "a history is in the cache: {first:.0} and {later:.0} ms");
+}
+
+#[tokio::test]
+async fn the_knee_is_at_as_many_users_as_the_engine_serves_at_once() {
+    let engine = engine("--max-num-seqs 4").await;
+    let spec = LoadSpec {
+        concurrency: vec![1, 2, 4, 8, 16],
+        requests_per_user: 4,
+        prompt_tokens: Lengths(vec![32]),
+        output_tokens: 8,
+        ..LoadSpec::default()
+    };
+    let client = client_of(&engine).await;
+    let result = run_scenario(&client, &ScenarioSpec::Load(spec), &context()).await.unwrap();
+    let requests = join(&result, &engine.truth());
+    // power by the engine's stamps: tokens of the level over its time, over the mean time of its requests
+    let power = |point: &str| {
+        let level: Vec<&Request> = requests.iter().filter(|r| r.record.point.as_deref() == Some(point)).collect();
+        let end = level.iter().map(|r| r.done()).fold(f64::MIN, f64::max);
+        let start = level.iter().map(|r| r.truth.arrival_ms).fold(f64::MAX, f64::min);
+        let tokens: f64 = level.iter().map(|r| r.tokens()).sum();
+        tokens / (end - start) / (level.iter().map(|r| r.e2e()).sum::<f64>() / level.len() as f64)
+    };
+    let best =
+        [1_u32, 2, 4, 8, 16].into_iter().max_by(|a, b| power(&format!("c{a}")).total_cmp(&power(&format!("c{b}"))));
+    assert_eq!(best, Some(4), "what the engine was made for");
+    assert_eq!(metric(&result, "load.knee_concurrency").value, 4.0);
+}
+
+#[tokio::test]
+async fn the_throughput_of_a_busy_window_is_that_of_the_engine() {
+    let engine = engine("").await;
+    let client = client_of(&engine).await;
+    let spec = ProfileSpec {
+        idle_s: 1,
+        busy_s: 1,
+        concurrency: 4,
+        prompt_tokens: 32,
+        output_tokens: 8,
+        ..ProfileSpec::default()
+    };
+    let (result, late) =
+        with_lateness(async { run_scenario(&client, &ScenarioSpec::Profile(spec), &context()).await.unwrap() }).await;
+    let mut busy = join(&result, &engine.truth());
+    busy.retain(|r| r.record.role == "profile");
+    let whole = busy.iter().map(Request::done).fold(f64::MIN, f64::max)
+        - busy.iter().map(|r| r.truth.arrival_ms).fold(f64::MAX, f64::min);
+    let rate = busy.iter().map(Request::tokens).sum::<f64>() / whole * 1e3;
+    let said = metric(&result, "profile.busy.whole_run_output_tokens_per_s").value;
+    compare("profile", said, rate, Off { below: rate * 2.0 * late.any_ms / whole, above: 1e-6 });
+}
+
+#[tokio::test]
 async fn missing_usage_leaves_the_times_that_need_no_count_as_they_were() {
     let engine = engine("--sim-fail=no_usage").await;
     let spec = LoadSpec {
@@ -248,6 +327,9 @@ async fn misses_hits_and_their_acceleration_are_those_of_the_engine() {
     let cached = requests.iter().filter(|r| r.record.role == "hit").map(|r| r.truth.cached_tokens as f64).sum::<f64>();
     let said = metric(&result, "kv_cache.cached_tokens_ratio").value;
     compare("cached_tokens_ratio", said, cached / (4.0 * 1_024.0), Off::either(1e-9));
+    // the engine's counters say the same, though nobody else's requests are among them
+    let said = metric(&result, "kv_cache.prefix_hit_ratio").value;
+    compare("prefix_hit_ratio", said, cached / (4.0 * 1_024.0), Off::either(1e-9));
 }
 
 #[tokio::test]
@@ -259,6 +341,23 @@ async fn the_first_token_of_the_smoke_test_is_the_engine_s() {
     let requests = join(&result, &engine.truth());
     let streamed = requests.iter().find(|r| r.record.role == "stream").unwrap();
     compare("smoke.ttft_ms", metric(&result, "smoke.ttft_ms").value, streamed.ttft(), Off::longer(late));
+    assert_eq!(metric(&result, "smoke.passed").value, 1.0, "the engine serves");
     let whole: &RequestRecord = &requests.iter().find(|r| r.record.role == "plain").unwrap().record;
     assert_eq!(whole.ttft_ms(), None, "an answer in one piece has no first token");
+}
+
+#[tokio::test]
+async fn the_fit_check_sends_as_many_requests_of_such_a_length_as_it_says() {
+    let engine = engine("--max-num-seqs 3").await;
+    let client = client_of(&engine).await;
+    let context = Context { kv_cache_tokens: Some(40_000), max_num_seqs: Some(3), ..context() };
+    let spec = ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() });
+    let result = run_scenario(&client, &spec, &context).await.unwrap();
+    let mut sent = join(&result, &engine.truth());
+    sent.retain(|r| r.record.role == "fit");
+    assert_eq!(metric(&result, "smoke.fit_requests").value, sent.len() as f64);
+    let tokens = metric(&result, "smoke.fit_prompt_tokens").value;
+    assert!(sent.len() == 3 && sent.iter().all(|r| r.truth.prompt_tokens as f64 == tokens), "{tokens}");
+    let admitted = sent.iter().map(|r| r.truth.admitted_ms.unwrap()).fold(f64::MIN, f64::max);
+    assert!(sent.iter().all(|r| r.done() >= admitted), "all were at it at once");
 }

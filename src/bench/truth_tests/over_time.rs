@@ -104,6 +104,20 @@ async fn turns_bands_and_drifts_of_a_conversation_are_those_of_the_engine() {
 }
 
 #[tokio::test]
+async fn the_cached_share_of_a_conversation_is_what_the_engine_found() {
+    let spec =
+        ConversationSpec { turns: 4, iterations: 2, user_tokens: 100, output_tokens: 8, ..ConversationSpec::default() };
+    let (result, truth, _) = run("", ScenarioSpec::Conversation(spec)).await;
+    let mut requests = join(&result, &truth);
+    requests.retain(|r| r.record.measured);
+    let sum = |of: fn(&Request) -> usize| requests.iter().map(of).sum::<usize>() as f64;
+    let share = sum(|r| r.truth.cached_tokens) / sum(|r| r.truth.prompt_tokens);
+    assert!((0.2..0.8).contains(&share), "a later turn is found in part: {share}");
+    compare("cached", metric(&result, "conversation.cached_tokens_ratio").value, share, Off::either(1e-9));
+    compare("success", metric(&result, "conversation.success_ratio").value, 1.0, Off::either(1e-9));
+}
+
+#[tokio::test]
 async fn cycles_and_their_drift_are_those_of_the_engine() {
     let spec = StabilitySpec { cycles: 4, minutes: None, prompt_tokens: 100, output_tokens: vec![6, 20] };
     let (result, truth, late) = run("", ScenarioSpec::Stability(spec)).await;
@@ -159,4 +173,5 @@ async fn the_prefill_rate_is_the_prompt_over_the_true_time_to_the_first_token() 
         );
     }
     assert_eq!(metric(&result, "long_context.survived_ratio").value, 1.0);
+    assert_eq!(metric(&result, "long_context.longest_prompt_tokens").value, 2_000.0);
 }
