@@ -111,7 +111,9 @@ fn a_sweep_killed_at_twenty_random_moments_measures_everything_once_and_brings_p
     const CONFIGS: usize = 12;
     let Some(scene) = Scene::new("kill") else { return };
     scene.deploy(&Service::sim().with_restart("always"));
-    scene.grid(&format!("{}{SUITE}", numbered_configs(CONFIGS)));
+    // A kill is no fault of the config, however often it hits the same one.
+    let suite = SUITE.replace("limits: {", "limits: { deaths: 1000,");
+    scene.grid(&format!("{}{suite}", numbered_configs(CONFIGS)));
     let production = scene.production();
     let seed = std::env::var("VGRID_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_124);
     println!("VGRID_TEST_SEED={seed}");
