@@ -208,17 +208,9 @@ fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>) -> String {
 
 /// What the starts of the night say, a sentence a line.
 fn confidence(ranking: &Ranking) -> String {
-    let mut lines = Vec::new();
-    match &ranking.drift {
-        Some(drift) if ranking.noise.moved => lines.push(drift.yellow().to_string()),
-        Some(drift) => lines.push(drift.clone()),
-        None => {}
-    }
-    let measured = ranking.rows.iter().any(|row| row.value.is_some());
-    if measured {
-        lines.push(ranking.noise.start_sentence());
-    }
-    lines.into_iter().map(|line| format!("  {line}\n")).collect()
+    let moved = |line: &String| ranking.noise.moved && ranking.drift.as_ref() == Some(line);
+    let told = |line: String| if moved(&line) { line.yellow().to_string() } else { line };
+    ranking.confidence().into_iter().map(|line| format!("  {}\n", told(line))).collect()
 }
 
 fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {

@@ -4,15 +4,17 @@
 //! the mean difference over all matched pairs: every pair weighs the same, and what else the configs set cancels out. Where four configs
 //! form a square of two axes, the interaction is how much the effect of the one changes with the other.
 //!
-//! The interval is that of [`super::critical`]: variances of the figures under the mean add up, with Student's t and Welch's degrees of
-//! freedom, widened so that the whole table errs in at most 5 %. It covers the noise of the figures in the contexts that were
+//! The interval is that of the ranking ([`super::uncertainty`]): variances of the figures under the mean, noise between starts included, add
+//! up, with Student's t, widened so that the whole table errs in at most 5 %. It covers the noise of the figures in the contexts that were
 //! measured; how far the effect reaches from context to context is given apart, as the smallest and the largest pair.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::critical::{Spread, critical_factor};
+use super::Figure;
+use super::critical::critical_factor;
+use super::uncertainty::{Side, Uncertainty, joint_degrees};
 
 /// One measured config: its settings and the figure that is looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +23,18 @@ pub struct Point {
     pub settings: BTreeMap<String, String>,
     /// The figure.
     pub value: f64,
-    /// Samples that it stands on.
-    pub n: u64,
-    /// Lower end of its 95 % interval.
-    pub ci_low: Option<f64>,
-    /// Upper end of its 95 % interval.
-    pub ci_high: Option<f64>,
+    below: Option<Uncertainty>,
+    above: Option<Uncertainty>,
+}
+
+impl Point {
+    /// A config with these settings and this figure. In a night that drifted no figure says how far another config is from it: there no effect
+    /// is beyond the noise.
+    #[must_use]
+    pub fn new(settings: BTreeMap<String, String>, figure: &Figure) -> Self {
+        let toward = |side| figure.uncertainty(side).filter(|_| !figure.noise.moved);
+        Self { settings, value: figure.metric.value, below: toward(Side::Below), above: toward(Side::Above) }
+    }
 }
 
 /// A change of one setting.
@@ -216,16 +224,10 @@ fn shift(terms: &[(f64, &Point)], contexts: usize, base: f64, family: usize) -> 
     let weight = 1.0 / contexts as f64;
     let difference = weight * terms.iter().map(|(sign, p)| sign * p.value).sum::<f64>();
     let half = |downward: bool| {
-        let spreads = terms.iter().map(|(sign, p)| {
-            // A positive term pulls the sum down by its own lower side, a negative one by its upper side.
-            let half_width = if (*sign > 0.0) == downward {
-                p.ci_low.map(|low| p.value - low)
-            } else {
-                p.ci_high.map(|high| high - p.value)
-            };
-            Spread { half_width, samples: p.n }
-        });
-        joint_half_width(spreads, weight, family)
+        // A positive term pulls the sum down by its own lower side, a negative one by its upper side.
+        let toward = terms.iter().map(|(sign, p)| if (*sign > 0.0) == downward { p.below } else { p.above });
+        let weighted = toward.map(|u| u.map(|u| Uncertainty { joint: weight * weight * u.joint, ..u }));
+        joint_half_width(&weighted.collect::<Option<Vec<Uncertainty>>>()?, family)
     };
     let (ci_low, ci_high) = (half(true).map(|h| difference - h), half(false).map(|h| difference + h));
     let percent = 100.0 * difference / base.abs();
@@ -238,21 +240,12 @@ fn shift(terms: &[(f64, &Point)], contexts: usize, base: f64, family: usize) -> 
     }
 }
 
-/// Half-width of the interval of a sum of figures of one `weight`, in a table of `family` lines; `None` when one has no interval.
-fn joint_half_width(spreads: impl Iterator<Item = Spread>, weight: f64, family: usize) -> Option<f64> {
-    let (mut sum, mut by_degrees, mut fewest) = (0.0, 0.0, f64::INFINITY);
-    for spread in spreads {
-        let (variance, degrees) = spread.variance()?;
-        let part = weight * weight * variance;
-        sum += part;
-        by_degrees += part * part / degrees;
-        fewest = degrees.min(fewest);
-    }
-    let welch = sum * sum / by_degrees;
-    let degrees = if welch.is_finite() { welch } else { fewest };
+/// Half-width of the interval of a sum of such terms, in a table of `family` lines.
+fn joint_half_width(terms: &[Uncertainty], family: usize) -> Option<f64> {
+    let sum: f64 = terms.iter().map(|u| u.joint).sum();
     // k candidates have k(k-1)/2 pairs: the fewest candidates with as many pairs as the table has lines.
     let candidates = (2_u64..).find(|k| k * (k - 1) / 2 >= family as u64)?;
-    Some(critical_factor(degrees, candidates)? * sum.sqrt())
+    Some(critical_factor(joint_degrees(terms)?, candidates)? * sum.sqrt())
 }
 
 #[cfg(test)]

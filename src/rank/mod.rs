@@ -23,6 +23,7 @@ mod finalists;
 mod judge;
 mod night;
 mod pareto;
+mod uncertainty;
 
 #[cfg(test)]
 mod campaign_tests;
@@ -34,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
 pub use criteria::criteria;
-pub use critical::{Spread, critical_table, separated};
+pub use critical::critical_table;
 #[cfg(test)]
 pub use effects::Change;
 pub(crate) use effects::by_number;
@@ -43,6 +44,7 @@ pub use finalists::finalists;
 pub use judge::{rank, rank_all};
 pub use night::{ConfigStarts, StartFigure, StartNoise, controls, figure_over_starts, start_noise};
 pub use pareto::pareto_front;
+pub use uncertainty::differ;
 
 text_enum! {
     /// What became of one gate for one config.
@@ -283,6 +285,14 @@ pub struct Ranking {
 }
 
 impl Ranking {
+    /// What the starts of the night say about the answer, a sentence each: whether the baseline moved, and how much starts of one config
+    /// differ. Empty where nothing was measured.
+    #[must_use]
+    pub fn confidence(&self) -> Vec<String> {
+        let measured = self.rows.iter().any(|row| row.value.is_some());
+        self.drift.clone().into_iter().chain(measured.then(|| self.noise.start_sentence())).collect()
+    }
+
     /// The row with the best value of those that may rank, champion or not.
     #[must_use]
     pub fn leader(&self) -> Option<&Row> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::{Direction, MetricPath, ResolvedConfig, Verdict};
-use crate::rank::{Figure, Spread, separated};
+use crate::rank::{Figure, differ};
 use crate::resolve::{diff, same_value, speaks_of_the_engine};
 use crate::store::{TrialReport, TrialState};
 
@@ -82,9 +82,11 @@ pub struct FigureLine {
 pub struct ComparedFigure {
     /// The figure.
     pub value: f64,
-    /// Samples.
+    /// Samples, over all its starts.
     pub n: u64,
-    /// Lower end of the 95 % interval.
+    /// Starts that it is the mean of.
+    pub starts: u64,
+    /// Lower end of the 95 % interval, the noise between starts included where it was measured.
     pub ci_low: Option<f64>,
     /// Upper end of the 95 % interval.
     pub ci_high: Option<f64>,
@@ -101,7 +103,7 @@ pub struct Difference {
     pub difference: f64,
     /// In percent of the first config's; absent where that is 0.
     pub percent: Option<f64>,
-    /// Whether it is beyond the noise, by the rule of the ranking; absent when a figure is invalid or has no interval.
+    /// Whether it is beyond the noise, by the rule of the ranking; absent when a figure is invalid or its noise is not known.
     pub real: Option<bool>,
     /// Whether it is better; absent where it is within the noise, or where neither way is better.
     pub better: Option<bool>,
@@ -234,12 +236,14 @@ fn figure_lines(figures: &[Vec<Figure>]) -> Vec<FigureLine> {
             let values = own.iter().enumerate().map(|(index, figure)| {
                 let figure = (*figure)?;
                 let m = &figure.metric;
+                let (ci_low, ci_high) = figure.interval();
                 let against = first.filter(|_| index > 0).map(|first| difference(first, figure, candidates));
                 Some(ComparedFigure {
                     value: m.value,
                     n: m.n,
-                    ci_low: m.ci_low,
-                    ci_high: m.ci_high,
+                    starts: figure.starts,
+                    ci_low,
+                    ci_high,
                     verdict: figure.verdict,
                     against_first: against,
                 })
@@ -254,12 +258,7 @@ fn difference(first: &Figure, other: &Figure, candidates: u64) -> Difference {
     let (a, b) = (&first.metric, &other.metric);
     let difference = b.value - a.value;
     let percent = 100.0 * difference / a.value.abs();
-    let below = |m: &crate::domain::Metric| Spread { half_width: m.ci_low.map(|low| m.value - low), samples: m.n };
-    let above = |m: &crate::domain::Metric| Spread { half_width: m.ci_high.map(|high| high - m.value), samples: m.n };
-    let (one, two) = if difference >= 0.0 { (above(a), below(b)) } else { (below(a), above(b)) };
-    let usable = first.verdict != Verdict::Invalid && other.verdict != Verdict::Invalid;
-    let has_intervals = one.half_width.is_some() && two.half_width.is_some();
-    let real = (usable && has_intervals).then(|| separated(difference, one, two, candidates));
+    let real = differ(first, other, candidates);
     let neutral = NEUTRAL.contains(&b.path.name.as_str()) || b.path.statistic.as_deref() == Some("stddev");
     let better = (real == Some(true) && !neutral).then(|| match Direction::usual_for(&b.path) {
         Direction::Minimize => difference < 0.0,

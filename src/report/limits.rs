@@ -69,7 +69,7 @@ fn one_start(source: &Source) -> Option<String> {
     let once = measured.iter().filter(|t| starts(t) < 2).count();
     (once > 0).then(|| {
         let which = if once == measured.len() { "Every measured config ran".to_owned() } else { format!("{once} of {} measured configs ran", measured.len()) };
-        format!("{which} on one start of its server: the intervals cover the noise between requests, not what changes from start to start (compilation, memory layout, clocks).")
+        format!("{which} on one start of its server: what changes from start to start (compilation, memory layout, clocks) is taken from the configs that were started again, and assumed where none was.")
     })
 }
 

@@ -30,6 +30,9 @@ pub fn markdown(model: &ReportModel) -> String {
             line.metric,
             text(&line.sentence)
         );
+        for sentence in &line.confidence {
+            let _ = writeln!(out, "  - {}", text(sentence));
+        }
     }
     configs(&mut out, model);
     effects(&mut out, model);

@@ -91,6 +91,8 @@ pub struct VerdictLine {
     pub sentence: String,
     /// How good it is.
     pub tone: Tone,
+    /// What the starts of the night say about it, a sentence each.
+    pub confidence: Vec<String>,
     /// The best configs, best first, at most five, the baseline always among them where it has a figure.
     pub best: Vec<BestLine>,
 }

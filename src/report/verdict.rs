@@ -23,8 +23,8 @@ pub(super) fn verdict(sweep: &SweepRow, rankings: &[Ranking]) -> VerdictText {
 
 fn tone(ranking: &Ranking) -> Tone {
     match &ranking.answer {
-        Answer::Champion { suspect: false, .. } => Tone::Good,
-        Answer::Champion { suspect: true, .. } | Answer::Tied { .. } => Tone::Mixed,
+        Answer::Champion { suspect: false, confirmed: true, .. } => Tone::Good,
+        Answer::Champion { .. } | Answer::Tied { .. } => Tone::Mixed,
         Answer::NoneMeetsGates { .. } | Answer::NotMeasured => Tone::Bad,
     }
 }
@@ -62,6 +62,9 @@ fn headline(first: &Ranking, all: &[Ranking]) -> String {
     };
     if let Answer::Champion { suspect: true, .. } = &first.answer {
         text.push_str(" Its figure is suspect; see its section.");
+    }
+    if let Answer::Champion { confirmed: false, .. } = &first.answer {
+        text.push_str(" It was measured on a single start and is not confirmed.");
     }
     text
 }
@@ -115,6 +118,7 @@ fn line(ranking: &Ranking) -> VerdictLine {
         metric: o.metric.clone(),
         sentence,
         tone: tone(ranking),
+        confidence: ranking.confidence(),
         best: best(ranking),
     }
 }

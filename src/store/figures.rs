@@ -16,6 +16,15 @@ use crate::rank::{ConfigStarts, Figure, StartFigure, StartNoise, controls, figur
 type ByPath = BTreeMap<MetricPath, Vec<StartFigure>>;
 
 impl Store {
+    /// The figures of a trial over its starts, as the ranking takes them; without a measured start those of its newest results.
+    ///
+    /// # Errors
+    /// There is no such trial, or the database cannot be read.
+    pub fn figures_over_starts(&self, trial: TrialId) -> Result<Vec<Figure>, StoreError> {
+        let sweep = self.trial(trial)?.sweep;
+        self.trial_figures(sweep)?.remove(&trial.0).map_or_else(|| self.figures(trial), Ok)
+    }
+
     /// The figures of every trial of a sweep, over their starts.
     ///
     /// # Errors
