@@ -373,16 +373,18 @@ fn items(count: usize) -> Vec<PlanItem> {
 #[test]
 fn two_configs_alternate_the_baseline_first_and_last() {
     let items = items(2);
-    let plan = Plan { repeats: Repeats::default(), ..once(&items) };
+    assert_eq!(further_starts(Repeats::default(), 2, true), 5, "two fresh starts of both, and the last control");
+    let repeats = Repeats { finalist_starts: 1, ..Repeats::default() };
+    let plan = Plan { repeats, ..once(&items) };
     assert_eq!(order_of(&plan), ["0", "1"]);
-    assert_eq!((plan.starts_to_come(), further_starts(Repeats::default(), 2, true)), (3, 3));
+    assert_eq!((plan.starts_to_come(), further_starts(repeats, 2, true)), (3, 3));
     let plan = Plan { finalists: Some(&[1, 0]), ..plan };
     assert_eq!(order_of(&plan), ["0", "1", "0 final", "1 final", "control 1"]);
 }
 
 #[test]
 fn controls_come_after_every_so_many_starts_and_not_just_before_the_last_one() {
-    let repeats = Repeats { controls_every: 3, finalists: 1, ..Repeats::default() };
+    let repeats = Repeats { controls_every: 3, finalists: 1, finalist_starts: 1, ..Repeats::default() };
     for (count, wanted) in [
         (4, "0 1 2 3 |2 final control 1"),
         (5, "0 1 2 3 control 1 4 |2 final control 2"),

@@ -27,7 +27,7 @@ use rand::{Rng, SeedableRng};
 /// A suite of a second: a smoke test, then a little load.
 const SUITE: &str = "suite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
                      load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n\
-                     objectives: { throughput: maximize load.output_tokens_per_s }\n\
+                     objectives: { throughput: maximize load.output_tokens_per_s }\nrepeats: off\n\
                      limits: { startup: 90s, trial: 3m }\n";
 
 /// A load that lasts until somebody ends it.

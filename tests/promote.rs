@@ -19,7 +19,7 @@ const GRID: &str = "configs:\n  - name: as_deployed\n  - name: better\n    flags
                     env: { NOTE: 'a $5 \"note\", kept' }\nbaseline: as_deployed\n\
                     suite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
                     load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n\
-                    objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 90s, trial: 3m }\n";
+                    objectives: { throughput: maximize load.output_tokens_per_s }\nrepeats: off\nlimits: { startup: 90s, trial: 3m }\n";
 
 /// A scene whose grid was swept, and what serves in it.
 fn swept(name: &str, service: &Service) -> Option<(Scene, Production)> {
@@ -230,7 +230,7 @@ fn without_a_champion_the_night_ends_with_what_served_before_and_says_why() {
     let production = scene.production();
     // What one start of each would show is never enough.
     let text = std::fs::read_to_string(scene.path("grid.yaml")).unwrap();
-    scene.write("grid.yaml", &text.replace("repeats: {}\n", ""));
+    scene.write("grid.yaml", &text.replace("repeats: {}\n", "repeats: off\n"));
     let ended = scene.run().end().expect_code(4);
     assert!(ended.says(&["after: champion", "confirmed on a second start"]), "{}", ended.stderr());
     scene.write("grid.yaml", &text);

@@ -44,7 +44,13 @@ suite:
   - smoke
   - load: { concurrency: [2], requests_per_user: 3, prompt_tokens: 64, output_tokens: 8 }
 objectives: { speed: maximize load.output_tokens_per_s }
+repeats: off
 ";
+
+/// The same suite with other `repeats`.
+fn repeated(repeats: &str) -> String {
+    SUITE.replace("repeats: off", &format!("repeats: {repeats}"))
+}
 
 /// Configs that differ in one flag.
 fn configs(count: usize) -> String {
@@ -177,7 +183,7 @@ fn the_same_command_again_measures_nothing_anew_and_new_starts_afresh() {
 #[test]
 fn the_baseline_is_measured_again_and_finalists_are_confirmed_on_a_fresh_start() {
     let scene = Scene::new();
-    scene.grid(&[], &format!("{}{SUITE}repeats: {{ controls_every: 2, finalists: 1 }}\n", configs(4)));
+    scene.grid(&[], &format!("{}{}", configs(4), repeated("{ controls_every: 2, finalists: 1, finalist_starts: 1 }")));
     scene.run(["plan", "grid.yaml"]).ok().says(&["4 configs, 4 to run", "about 3 starts more"]);
     scene.sweep(&["--limit", "2"]).ok().says(&["4 trials, 3 further starts"]);
     scene.sweep(&[]).ok().says(&["measuring again on a fresh start", "c1, control 2: measured"]);

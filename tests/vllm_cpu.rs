@@ -22,7 +22,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The shipped suite with fewer and shorter requests: it takes minutes more, and shows no more of vgrid.
 const SUITE: &str = "suite:\n  smoke: { long_prompt_tokens: 200, output_tokens: 4 }\n  \
                      kv_cache: { prefix_tokens: [1024], repeats: 5, output_tokens: 4 }\n  \
-                     load: { concurrency: [1, 4], requests_per_user: 5, prompt_tokens: 64, output_tokens: 8 }\n";
+                     load: { concurrency: [1, 4], requests_per_user: 5, prompt_tokens: 64, output_tokens: 8 }\nrepeats: off\n";
 
 /// The shipped deployment and grid as a project of the test's own; `None` (said aloud) where the image is not.
 fn scene(name: &str) -> Option<(Scene, MutexGuard<'static, ()>)> {

@@ -70,6 +70,6 @@ impl Repeats {
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { starts: 1, controls_every: 8, finalists: 2, finalist_starts: 1 }
+        Self { starts: 1, controls_every: 8, finalists: 2, finalist_starts: 2 }
     }
 }

@@ -58,10 +58,11 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let use_cases = present(root, "use_cases").map(|node| use_case::read(reader, node)).unwrap_or_default();
     let gates = present(root, "gates").map(|node| gate::read_gates(reader, node)).unwrap_or_default();
     let objectives = present(root, "objectives").map(|node| gate::read_objectives(reader, node)).unwrap_or_default();
-    let (objectives, objective_spans) = objectives.into_iter().unzip();
+    let (objectives, objective_spans): (Vec<_>, Vec<_>) = objectives.into_iter().unzip();
     let limits = present(root, "limits").map_or_else(Limits::default, |node| limits::read(reader, node));
     let notify = present(root, "notify").map(|node| notify::read(reader, node)).unwrap_or_default();
-    let repeats = present(root, "repeats").map_or_else(repeats::default, |node| repeats::read(reader, node));
+    let repeats = present(root, "repeats")
+        .map_or_else(|| repeats::default(!objectives.is_empty()), |node| repeats::read(reader, node));
     let telemetry = present(root, "telemetry").map(|node| telemetry::read(reader, node, folder)).unwrap_or_default();
     check_size(reader, root, &axes)?;
     check_names(reader, &axes, &configs);

@@ -8,9 +8,9 @@ use crate::yaml::Node;
 /// Most starts of anything that a grid may ask for.
 const MOST: u64 = 1_000;
 
-/// What a grid without `repeats` has.
-pub(super) const fn default() -> Repeats {
-    Repeats::OFF
+/// What a grid without `repeats` has: enough for a verdict where it asks for one.
+pub(super) fn default(has_objectives: bool) -> Repeats {
+    if has_objectives { Repeats::default() } else { Repeats::OFF }
 }
 
 /// Reads `repeats`: `off`, or a mapping over the defaults.

@@ -33,6 +33,7 @@ fn grid(scene: &Scene) -> String {
     flags: {{ api-key: \"${{FLAG_KEY}}\", tool-call-parser: hermess, enable-auto-tool-choice: on }}
 suite: [smoke]
 objectives: {{ worth: maximize smoke.passed }}
+repeats: off
 ",
         scene.head(&[])
     )

@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::common::Scene;
-use super::{SUITE, configs};
+use super::{SUITE, configs, repeated};
 
 /// A kill comes after at most so many lines on standard error: the first config of the rest, and a part of the second.
 const LINES: usize = 16;
@@ -23,8 +23,8 @@ struct Ordeal {
     good: usize,
     /// Configs that fail, once each, after them.
     bad: usize,
-    /// More of the grid.
-    more: &'static str,
+    /// How often the configs are started.
+    repeats: &'static str,
     /// Results of a night that nothing disturbs.
     results_of_all: usize,
     /// Now and then: a signal before the kill, so that it comes while vgrid ends; and `vgrid restore` after it, killed too.
@@ -45,7 +45,7 @@ impl Ordeal {
         let bad: String = (1..=self.bad).map(bad).collect();
         // A kill is no fault of the config, however often it hits the same one.
         let limits = "limits: { deaths: 1000, identical_failures: 1000, retries: 0 }\n";
-        scene.grid(&[], &format!("{}{bad}{SUITE}{limits}{}", configs(self.good), self.more));
+        scene.grid(&[], &format!("{}{bad}{}{limits}", configs(self.good), repeated(self.repeats)));
         let mut known: Vec<String> = Vec::new();
         let mut hits = BTreeMap::new();
         for _ in 0..self.kills {
@@ -155,7 +155,7 @@ fn a_sweep_killed_at_random_moments_loses_and_repeats_nothing() {
         seed += 1;
         assert!(seed <= 15, "only {hit} kills came in the middle of a sweep");
         let ordeal =
-            Ordeal { seed, kills: 5, good: 4, bad: 0, more: "repeats: off\n", results_of_all: 8, every_way: false };
+            Ordeal { seed, kills: 5, good: 4, bad: 0, repeats: "off", results_of_all: 8, every_way: false };
         hit += hits(&ordeal.go_through());
     }
 }
@@ -163,12 +163,12 @@ fn a_sweep_killed_at_random_moments_loses_and_repeats_nothing() {
 #[test]
 fn a_sweep_of_several_starts_killed_at_random_moments_loses_and_repeats_none_of_them() {
     // Two passes over four configs and three controls, two results each.
-    let more = "repeats: { starts: 2, controls_every: 2, finalists: off }\n";
+    let repeats = "{ starts: 2, controls_every: 2, finalists: off }";
     let (mut hit, mut seed) = (0, 100);
     while hit < 6 {
         seed += 1;
         assert!(seed <= 106, "only {hit} kills came in the middle of a sweep");
-        let ordeal = Ordeal { seed, kills: 6, good: 4, bad: 0, more, results_of_all: 22, every_way: false };
+        let ordeal = Ordeal { seed, kills: 6, good: 4, bad: 0, repeats, results_of_all: 22, every_way: false };
         hit += hits(&ordeal.go_through());
     }
 }
@@ -193,7 +193,7 @@ fn soak_of_random_kill_points() {
             kills: 60,
             good: 20,
             bad: 4,
-            more: "repeats: off\n",
+            repeats: "off",
             results_of_all: 40,
             every_way: true,
         };

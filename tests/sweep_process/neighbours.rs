@@ -10,6 +10,7 @@ fn busy(scene: &Scene) -> Live {
   - smoke
   - load: {{ concurrency: [1], requests_per_user: 400, prompt_tokens: 64, output_tokens: 32 }}
 objectives: {{ speed: maximize load.output_tokens_per_s }}
+repeats: off
 ",
         configs(2)
     );

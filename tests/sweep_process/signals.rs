@@ -11,6 +11,7 @@ suite:
   - smoke
   - load: { concurrency: [1], requests_per_user: 8, prompt_tokens: 64, output_tokens: 32 }
 objectives: { speed: maximize load.output_tokens_per_s }
+repeats: off
 ";
 
 /// One signal ends the trial, not the results; the same command goes on.

@@ -119,7 +119,7 @@ pub(super) fn starts(report: &TrialReport) -> Finding {
         1 => finding(
             "starts",
             FindingKind::Warning,
-            "measured on a single start; `repeats: {}` in the grid confirms finalists",
+            "measured on a single start; without `repeats: off` in the grid finalists are confirmed",
         ),
         n => finding("starts", FindingKind::Ok, format!("measured on {n} starts")),
     }

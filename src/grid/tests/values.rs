@@ -100,8 +100,11 @@ fn variables_of_the_environment_hold_text_and_nothing_unclear() {
 }
 
 #[test]
-fn repeats_are_off_or_a_mapping_over_the_defaults() {
+fn repeats_are_off_or_a_mapping_over_the_defaults_and_a_grid_with_objectives_has_the_defaults() {
     let repeats = |text: &str| grid(text).repeats;
+    assert_eq!(repeats(""), Repeats::OFF);
+    assert_eq!(repeats("objectives: { o: maximize smoke.passed }\n"), Repeats::default());
+    assert_eq!(repeats("objectives: { o: maximize smoke.passed }\nrepeats: off\n"), Repeats::OFF);
     assert_eq!(repeats("repeats: off\n"), Repeats::OFF);
     assert_eq!(repeats("repeats: {}\n"), Repeats::default());
     let wanted = Repeats { starts: 3, controls_every: 0, finalists: 0, finalist_starts: 2 };
