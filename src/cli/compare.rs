@@ -41,7 +41,8 @@ pub(crate) fn compare(args: &CompareArgs, db: &Path) -> Result<Exit, Stop> {
     }
     let trials: Vec<TrialReport> =
         ids.iter().map(|id| store.show(*id)).collect::<Result<_, _>>().map_err(store_stop)?;
-    let figures: Vec<_> = ids.iter().map(|id| store.figures_over_starts(*id)).collect::<Result<_, _>>().map_err(store_stop)?;
+    let figures: Vec<_> =
+        ids.iter().map(|id| store.figures_over_starts(*id)).collect::<Result<_, _>>().map_err(store_stop)?;
     let comparison = side_by_side(&trials, &figures);
     if args.json {
         print::json(&comparison)?;

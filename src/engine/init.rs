@@ -186,8 +186,12 @@ impl Text<'_> {
         line("  throughput: maximize load.output_tokens_per_s");
         line("  conversational: minimize kv_cache.ttft_hit_ms.p50");
         line("");
-        line("# The baseline is measured again in the course of the night, and the two best on fresh starts before one is named. Fewer starts, and a");
-        line("# tie where they cannot tell: repeats: off. More, where starts differ by 2 % and many configs are near: repeats: { starts: 2 }.");
+        line(
+            "# The baseline is measured again in the course of the night, and the two best on fresh starts before one is named. Fewer starts, and a",
+        );
+        line(
+            "# tie where they cannot tell: repeats: off. More, where starts differ by 2 % and many configs are near: repeats: { starts: 2 }.",
+        );
         line("# repeats: { starts: 1, controls_every: 8, finalists: 2, finalist_starts: 2 }");
         line("");
         line("# startup: how long a boot may take. until: the local time by which what served before is back.");

@@ -4,16 +4,55 @@
 use std::collections::BTreeMap;
 
 use crate::bench::replayed::{hit_metrics, load_metrics};
-use crate::domain::{ConfigKey, Direction, MetricPath, Objective, Repeats, Start, Verdict};
+use crate::domain::{ConfigKey, Direction, MetricPath, Objective, Repeats, ScenarioSpec, Start, Suite, Verdict};
 use crate::rank::{
     self, Answer, Candidate, ConfigStarts, Ranking, StartFigure, controls, figure_over_starts, start_noise,
 };
 use crate::resume::{self, AttemptHistory, PastOutcome, PlanItem, ResultKey, RetryPolicy, TrialHistory};
 use crate::sim::virtual_start::VirtualStart;
 
+/// What is sent to one start: pairs of miss and hit, then users at once.
+#[derive(Clone, Copy)]
+struct Size {
+    pairs: usize,
+    prefix_tokens: usize,
+    users: usize,
+    requests_per_user: usize,
+    prompt_tokens: usize,
+    output_tokens: usize,
+}
+
+impl Size {
+    /// A part of the suite `quick`, for tests that have no minutes.
+    const SMALL: Self =
+        Self { pairs: 5, prefix_tokens: 1_024, users: 4, requests_per_user: 5, prompt_tokens: 256, output_tokens: 32 };
+
+    /// The suite `quick` as it is shipped, its highest load alone: the headline of the throughput.
+    fn quick() -> Self {
+        let mut size = Self::SMALL;
+        for spec in Suite::quick().scenarios {
+            match spec {
+                ScenarioSpec::KvCache(spec) => {
+                    (size.pairs, size.prefix_tokens) =
+                        (spec.repeats as usize, *spec.prefix_tokens.iter().max().unwrap() as usize);
+                }
+                ScenarioSpec::Load(spec) => {
+                    size.users = *spec.concurrency.iter().max().unwrap() as usize;
+                    size.requests_per_user = spec.requests_per_user as usize;
+                    size.prompt_tokens = spec.prompt_tokens.0[0] as usize;
+                    size.output_tokens = spec.output_tokens as usize;
+                }
+                _ => {}
+            }
+        }
+        size
+    }
+}
+
 /// What one simulated night is like.
 #[derive(Clone, Copy)]
 struct Setting {
+    size: Size,
     configs: usize,
     /// Relative standard deviation of a start's speed.
     start_noise: f64,
@@ -27,15 +66,21 @@ struct Setting {
 /// Minutes of virtual time from start to start.
 const MINUTES: f64 = 10.0;
 
-/// The figures of one start: a quick suite of hits and load.
-fn one_start(speed: f64, start_noise: f64, seed: u64) -> Vec<crate::domain::Metric> {
+/// The figures of one start.
+fn one_start(size: Size, speed: f64, start_noise: f64, seed: u64) -> Vec<crate::domain::Metric> {
     let flags = format!("m --max-model-len 4096 --sim-speed {speed}");
     let mut engine = VirtualStart::new(&flags, start_noise, seed);
-    let prefix = engine.prompt(1_024);
-    let again = vec![vec![prefix; 6]];
-    let hits: Vec<f64> = engine.closed_loop(again, 1)[0].iter().skip(1).map(|r| r.token_ms[0] - r.sent_ms).collect();
-    let prompts = (0..4).map(|_| (0..5).map(|_| engine.prompt(256)).collect()).collect();
-    let users = engine.closed_loop(prompts, 32);
+    let hit_ms = |engine: &mut VirtualStart| {
+        let prefix = engine.prompt(size.prefix_tokens);
+        let pair = engine.closed_loop(vec![vec![prefix; 2]], 1);
+        pair[0][1].token_ms[0] - pair[0][1].sent_ms
+    };
+    let hits: Vec<f64> = (0..size.pairs).map(|_| hit_ms(&mut engine)).collect();
+    let of_user = |engine: &mut VirtualStart| {
+        (0..size.requests_per_user).map(|_| engine.prompt(size.prompt_tokens)).collect::<Vec<_>>()
+    };
+    let prompts = (0..size.users).map(|_| of_user(&mut engine)).collect();
+    let users = engine.closed_loop(prompts, size.output_tokens);
     let users: Vec<Vec<_>> =
         users.into_iter().map(|u| u.into_iter().map(|r| (r.sent_ms, r.token_ms)).collect()).collect();
     let mut metrics = load_metrics(&users, 1);
@@ -55,9 +100,9 @@ fn objectives() -> Vec<Objective> {
     ]
 }
 
-/// Carries a night out as the sweep does, and ranks it.
-fn night(setting: Setting, seed: u64) -> Vec<Ranking> {
-    let Setting { configs, start_noise, better, drift, repeats } = setting;
+/// Carries a night out as the sweep does, and ranks it; with the number of its starts.
+fn night(setting: Setting, seed: u64) -> (Vec<Ranking>, u64) {
+    let Setting { size, configs, start_noise, better, drift, repeats } = setting;
     let item = |i: usize| PlanItem {
         name: format!("c{i:02}"),
         key: ConfigKey(format!("k{i}")),
@@ -76,7 +121,7 @@ fn night(setting: Setting, seed: u64) -> Vec<Ranking> {
         let todos = resume::outstanding(&plan, &history, &RetryPolicy::default());
         if todos.is_empty() {
             if finalists.is_some() || repeats.finalists == 0 {
-                return ranked(&starts);
+                return (ranked(&starts), made);
             }
             let chosen = rank::finalists(&ranked(&starts), repeats.finalists as usize);
             finalists = Some(chosen.into_iter().map(|trial| trial as usize).collect());
@@ -85,7 +130,7 @@ fn night(setting: Setting, seed: u64) -> Vec<Ranking> {
         for todo in todos {
             let slower = 1.0 - drift * made as f64 / whole as f64;
             let speed = slower * if todo.item + 1 == configs { 1.0 + better } else { 1.0 };
-            let metrics = one_start(speed, start_noise, seed.wrapping_mul(1_000).wrapping_add(made));
+            let metrics = one_start(size, speed, start_noise, seed.wrapping_mul(1_000).wrapping_add(made));
             starts[todo.item].push((todo.start, 60.0 * MINUTES * made as f64, metrics));
             let finished = vec![items[todo.item].scenarios[0].at(todo.start)];
             let outcome = Some(PastOutcome::Measured);
@@ -130,6 +175,8 @@ fn ranked(starts: &[Vec<(Start, f64, Vec<crate::domain::Metric>)>]) -> Vec<Ranki
 /// What came of many nights of one setting, by objective.
 struct Tally {
     nights: usize,
+    /// Starts of all nights.
+    starts: u64,
     /// Nights that named a champion.
     named: [usize; 2],
     /// Nights that named the last config, which is better where any is.
@@ -141,9 +188,11 @@ struct Tally {
 }
 
 fn nights(setting: Setting, nights: usize) -> Tally {
-    let mut tally = Tally { nights, named: [0; 2], found: [0; 2], behind: [0; 2], moved: [0; 2] };
+    let mut tally = Tally { nights, starts: 0, named: [0; 2], found: [0; 2], behind: [0; 2], moved: [0; 2] };
     for seed in 0..nights as u64 {
-        for (i, ranking) in night(setting, seed + 1).iter().enumerate() {
+        let (rankings, starts) = night(setting, seed + 1);
+        tally.starts += starts;
+        for (i, ranking) in rankings.iter().enumerate() {
             if let Answer::Champion { trial_id, .. } = ranking.answer {
                 tally.named[i] += 1;
                 tally.found[i] += usize::from(trial_id + 1 == setting.configs as i64);
@@ -156,7 +205,8 @@ fn nights(setting: Setting, nights: usize) -> Tally {
 }
 
 fn setting(configs: usize, start_noise: f64) -> Setting {
-    Setting { configs, start_noise, better: 0.0, drift: 0.0, repeats: Repeats::default() }
+    let repeats = Repeats { finalist_starts: 1, ..Repeats::default() };
+    Setting { size: Size::SMALL, configs, start_noise, better: 0.0, drift: 0.0, repeats }
 }
 
 #[test]
@@ -185,32 +235,37 @@ fn a_machine_that_slows_down_by_a_third_makes_no_winner_of_the_config_that_ran_f
 #[test]
 #[ignore = "minutes: benches/nights.sh runs it"]
 fn table_of_nights() {
-    let three = Repeats { starts: 3, ..Repeats::default() };
-    println!("configs  start s.d.  better  drift  starts  named         found         behind        moved");
     let count = std::env::var("VGRID_NIGHTS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
-    for configs in [2, 12] {
-        for start_noise in [0.0, 0.01, 0.02] {
-            for (better, drift, repeats) in [
-                (0.0, 0.0, Repeats::OFF),
-                (0.0, 0.0, Repeats::default()),
-                (0.1, 0.0, Repeats::default()),
-                (0.0, 0.3, Repeats::default()),
-                (0.1, 0.3, Repeats::default()),
-                (0.1, 0.0, three),
-            ] {
-                let setting = Setting { configs, start_noise, better, drift, repeats };
-                let t = nights(setting, count);
-                let percent =
-                    |n: [usize; 2]| n.map(|n| format!("{:5.1}", 100.0 * n as f64 / t.nights as f64)).join(" ");
-                let repeats = if repeats == Repeats::OFF { "off".to_owned() } else { repeats.starts.to_string() };
-                println!(
-                    "{configs:7}  {start_noise:10}  {better:6}  {drift:5}  {repeats:>6}  {}   {}   {}   {}",
-                    percent(t.named),
-                    percent(t.found),
-                    percent(t.behind),
-                    percent(t.moved)
-                );
-            }
+    println!(
+        "{count} nights a line; shares in percent, of throughput and of the time to the first token of a cache hit"
+    );
+    println!(
+        "configs  start s.d.  better  drift  repeats              starts  named         found         behind        moved"
+    );
+    let plain = Repeats::default();
+    let two = Repeats { starts: 2, ..plain };
+    let lines = [
+        ("default", plain, 0.0, 0.0),
+        ("default", plain, 0.1, 0.0),
+        ("starts: 2", two, 0.0, 0.0),
+        ("starts: 2", two, 0.1, 0.0),
+        ("off", Repeats::OFF, 0.0, 0.0),
+        ("off", Repeats::OFF, 0.1, 0.0),
+        ("default", plain, 0.0, 0.3),
+        ("default", plain, 0.1, 0.3),
+    ];
+    for (name, repeats, better, drift) in lines {
+        for (configs, start_noise) in [(2, 0.01), (12, 0.01), (2, 0.02), (12, 0.02)] {
+            let t = nights(Setting { size: Size::quick(), configs, start_noise, better, drift, repeats }, count);
+            let percent = |n: [usize; 2]| n.map(|n| format!("{:5.1}", 100.0 * n as f64 / t.nights as f64)).join(" ");
+            println!(
+                "{configs:7}  {start_noise:10}  {better:6}  {drift:5}  {name:9}  {:6.1}  {}   {}   {}   {}",
+                t.starts as f64 / t.nights as f64,
+                percent(t.named),
+                percent(t.found),
+                percent(t.behind),
+                percent(t.moved)
+            );
         }
     }
 }

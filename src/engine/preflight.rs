@@ -151,7 +151,9 @@ fn after(ready: &mut Readiness, planner: &Planner) {
         }
         Some(_) if planner.grid.repeats.starts < 2 && planner.grid.repeats.finalists == 0 => {
             let message = "`after: champion` needs a champion that is confirmed on a second start, and the grid makes one start of each";
-            let help = Some("take `repeats: off` out of the grid, or let it have finalists: they are measured again".to_owned());
+            let help = Some(
+                "take `repeats: off` out of the grid, or let it have finalists: they are measured again".to_owned(),
+            );
             ready.add("after", FindingKind::Failed, message, help);
         }
         Some(first) => {

@@ -8,7 +8,7 @@
 //!   sum (y / mean - 1)^2 / sum (s - 1) over the configs with several starts, on `degrees` = sum (s - 1) degrees of freedom; w the mean
 //!   relative variance within those starts. The variance of the starts themselves is max(0, S^2 - w) (DerSimonian and Laird 1986,
 //!   for equal weights).
-//! - The baseline moved when two of its starts differ by more than [`DRIFT_LIMIT`] of their mean, and by more than their own intervals
+//! - The baseline moved when two of its starts differ by more than [`DRIFT_LIMIT`] of the earlier one, and by more than their own intervals
 //!   explain. Then figures are compared by y / r, r being the baseline's value at that time: interpolated between the controls
 //!   around the start, or that of the nearest where there is one on one side only. S^2 is then that of y / r over the configs beside the
 //!   baseline with several starts, and of each control between two others against what they predict.
@@ -207,7 +207,7 @@ fn largest_change(controls: &[StartFigure], noise: &mut StartNoise) {
         beyond_intervals =
             separated((to - from).abs(), spread(one, earlier), spread(other, later), controls.len() as u64);
     }
-    noise.moved = beyond_intervals && (to - from).abs() > DRIFT_LIMIT * 0.5 * (from.abs() + to.abs());
+    noise.moved = beyond_intervals && (to - from).abs() > DRIFT_LIMIT * from.abs();
 }
 
 impl StartNoise {
@@ -216,9 +216,14 @@ impl StartNoise {
     pub fn sentence(&self) -> Option<String> {
         let change = self.change_percent?;
         let n = self.controls;
-        if !self.moved {
-            let most = change.abs();
+        let most = change.abs();
+        if !self.moved && most <= 100.0 * DRIFT_LIMIT {
             return Some(format!("the baseline did not move over its {n} starts (at most {most:.1} % apart)"));
+        }
+        if !self.moved {
+            return Some(format!(
+                "the baseline's {n} starts are up to {most:.1} % apart, no more than the noise within them explains"
+            ));
         }
         let interval = match (self.change_low, self.change_high) {
             (Some(low), Some(high)) => format!(" [{low:+.1} .. {high:+.1}]"),
@@ -233,6 +238,7 @@ impl StartNoise {
     #[must_use]
     pub fn start_sentence(&self) -> String {
         match self.start_percent() {
+            Some(0.0) => "starts of one config differ by no more than the noise within them explains".to_owned(),
             Some(percent) => format!("starts of one config differ by {percent:.1} % (standard deviation)"),
             None if self.moved => {
                 "how much starts of one config differ beside the baseline's move was not measured".to_owned()

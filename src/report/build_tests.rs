@@ -211,11 +211,18 @@ fn a_champion_by_one_objective_and_a_tie_are_told_apart_in_the_verdict() {
     let mut alone = source();
     alone.candidates.retain(|c| c.name != "uncached_16");
     let model = build(&alone);
-    assert_eq!(model.verdict.tone, Tone::Good);
     let expected = format!(
         "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,584 to 1,616), +100 % against base."
     );
-    assert_eq!(model.verdict.headline, expected);
+    assert_eq!(
+        (model.verdict.headline, model.verdict.tone),
+        (format!("{expected} It was measured on a single start and is not confirmed."), Tone::Mixed)
+    );
+    for figure in alone.candidates.iter_mut().flat_map(|c| &mut c.figures) {
+        figure.starts = 2;
+    }
+    let model = build(&alone);
+    assert_eq!((model.verdict.headline, model.verdict.tone), (expected, Tone::Good));
 }
 
 #[test]

@@ -154,8 +154,7 @@ fn a_sweep_killed_at_random_moments_loses_and_repeats_nothing() {
     while hit < 15 {
         seed += 1;
         assert!(seed <= 15, "only {hit} kills came in the middle of a sweep");
-        let ordeal =
-            Ordeal { seed, kills: 5, good: 4, bad: 0, repeats: "off", results_of_all: 8, every_way: false };
+        let ordeal = Ordeal { seed, kills: 5, good: 4, bad: 0, repeats: "off", results_of_all: 8, every_way: false };
         hit += hits(&ordeal.go_through());
     }
 }
