@@ -49,9 +49,7 @@ pub(super) fn effects_on(
 ) -> Option<Found> {
     let point = |c: &Candidate| {
         let figure = c.figure(&objective.metric).filter(|f| f.verdict != Verdict::Invalid)?;
-        let m = &figure.metric;
-        let settings = settings.values.get(&c.trial_id).cloned().unwrap_or_default();
-        Some(Point { settings, value: m.value, n: m.n, ci_low: m.ci_low, ci_high: m.ci_high })
+        Some(Point::new(settings.values.get(&c.trial_id).cloned().unwrap_or_default(), figure))
     };
     let points: Vec<Point> = candidates.iter().filter_map(point).collect();
     let unit = candidates.iter().find_map(|c| c.figure(&objective.metric)).map(|f| f.metric.unit.clone())?;
