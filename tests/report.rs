@@ -42,7 +42,7 @@ fn swept() -> Scene {
          configs:\n  - { name: plain, expected: { load.output_tokens_per_s: 1 } }\n  - { name: broken, flags: { kv-cache-dtype: fp9 } }\n\
          baseline: plain\n\
          suite:\n  kv_cache: { prefix_tokens: [256, 1024], repeats: 5, output_tokens: 4 }\n  load: { concurrency: [1, 8], requests_per_user: 5, prompt_tokens: 64, output_tokens: 16 }\n\
-         objectives: { throughput: maximize load.output_tokens_per_s, many_users: minimize load.c8.ttft_ms.p50 }\n",
+         objectives: { throughput: maximize load.output_tokens_per_s, many_users: minimize load.c8.ttft_ms.p50 }\nrepeats: off\n",
     );
     scene.sweep(&[]).code(2);
     scene
