@@ -20,7 +20,7 @@ fn a_clock_that_jumps_back_and_far_ahead_changes_no_duration_and_no_order_and_lo
         return;
     }
     let scene = Scene::new();
-    scene.grid(&["--sim-speed=5"], &format!("{}{SUITE}repeats: off\n", configs(4)));
+    scene.grid(&["--sim-speed=5"], &format!("{}{SUITE}", configs(4)));
     let offset = |text: &str| {
         // Whole or not at all: it is read all the time.
         std::fs::rename(scene.write("offset.new", text), scene.folder().join("offset")).unwrap();
