@@ -6,7 +6,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::classify::{self, Diagnosis};
-use crate::domain::Phase;
+use crate::domain::{Phase, Redactor};
 use crate::launch::DockerLauncher;
 use crate::ui::format::number;
 
@@ -19,6 +19,9 @@ pub(crate) async fn diagnose(args: &DiagnoseArgs) -> Result<Exit, Stop> {
     let phase = args.phase.as_deref().map(phase_of).transpose()?;
     let state = args.state.as_deref().map(read_state).transpose()?;
     let (log, found_state) = read_log(&args.log).await?;
+    // The log of somebody else: what in it is secret only the log itself can say.
+    let redactor = Redactor::of_text(&log);
+    let log = redactor.apply(&log);
     let diagnosis = Diagnosis::from(&classify::diagnose(&log, state.as_ref().or(found_state.as_ref()), phase));
     if args.json {
         print::json(&diagnosis)?;

@@ -45,6 +45,49 @@ impl Redactor {
         words.into_iter().any(has)
     }
 
+    /// A redactor for what a foreign text itself shows to be secret: values of flags, variables and fields with a secret's name
+    /// (`--api-key X`, `HF_TOKEN=X`, `'api_key': 'X'`), bearer tokens, and words of the shape of hub and API keys.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+' | '~');
+        let mut found = Vec::new();
+        // The name of a secret that was just read, and what stood between it and the next word.
+        let mut name: Option<&str> = None;
+        let mut rest = text;
+        while let Some(at) = rest.find(is_word) {
+            let (between, tail) = rest.split_at(at);
+            let end = tail.find(|c| !is_word(c)).unwrap_or(tail.len());
+            let word = &tail[..end];
+            rest = &tail[end..];
+            let assigned = name.is_some_and(|n| {
+                let flag_or_bearer = n.starts_with("--") || n == "Bearer";
+                between.len() <= 8
+                    && (between.contains('=')
+                        || (between.contains(':') && between.contains(['\'', '"']))
+                        || (flag_or_bearer && between.trim().is_empty()))
+            });
+            let shaped = match (word.strip_prefix("hf_"), word.strip_prefix("sk-")) {
+                (Some(tail), _) => tail.len() >= 16 && tail.bytes().all(|b| b.is_ascii_alphanumeric()),
+                (None, Some(tail)) => tail.len() >= 16 && tail.bytes().any(|b| b.is_ascii_digit()),
+                (None, None) => false,
+            };
+            let literal = !matches!(word, "None" | "null" | "True" | "False" | "true" | "false")
+                && !word.bytes().all(|b| b.is_ascii_digit());
+            if (assigned && literal && word.len() >= 6) || shaped {
+                found.push(word.to_owned());
+            }
+            // `eos_token` and its like are no secrets.
+            let folded = word.to_ascii_uppercase().replace('-', "_");
+            let token = !folded.contains("TOKEN")
+                || ["HF_TOKEN", "HUB_TOKEN", "ACCESS_TOKEN", "AUTH_TOKEN", "API_TOKEN"]
+                    .iter()
+                    .any(|end| folded.ends_with(end));
+            let compound = word.contains(['_', '-']) && token && Self::is_secret_name(word);
+            name = (word == "Bearer" || compound).then_some(word);
+        }
+        Self::new(found)
+    }
+
     /// `text` with every secret replaced by `***`.
     #[must_use]
     pub fn apply<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
@@ -73,6 +116,28 @@ mod tests {
         let r = Redactor::new(["abcd".to_owned(), "abcd-efgh".to_owned(), "x".to_owned()]);
         assert_eq!(r.apply("key=abcd-efgh, other=abcd x"), "key=***, other=*** x");
         assert!(matches!(r.apply("nothing here"), std::borrow::Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_foreign_text_shows_its_own_secrets_and_ordinary_words_stay() {
+        let text = "vllm serve --api-key my-own-key-1 --port 8000\nHF_TOKEN=plainvalue99 x\nargs: Namespace(api_key='sk-namespace-22', tokenizer='m')\n\
+                    {'api_key': ['listed-key-3']}\nAuthorization: Bearer abc.def-456\nsaw hf_AbCdEfGhIjKlMnOp\n\
+                    error: argument --api-key: expected one argument\nin hf_raise_for_status, eos_token='</sentence>'\n\
+                    error: unrecognized arguments: --max-num-batched-tokens 8192\nset HF_TOKEN or log in; api_key=None\n";
+        let shown = Redactor::of_text(text).apply(text).into_owned();
+        for secret in ["my-own-key-1", "plainvalue99", "sk-namespace-22", "abc.def-456", "hf_AbCd"] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+        for kept in [
+            "--port 8000",
+            "tokenizer='m'",
+            "--max-num-batched-tokens 8192",
+            "set HF_TOKEN or log in",
+            "api_key=None",
+            "expected one argument",
+        ] {
+            assert!(shown.contains(kept), "{kept}: {shown}");
+        }
     }
 
     #[test]

@@ -93,3 +93,14 @@ fn a_log_that_is_neither_a_file_nor_a_container_is_wrong_usage() {
     scene.write("state.json", "not json");
     scene.run(["diagnose", "a.log", "--state", "state.json"]).code(1).says(&["state.json", "docker inspect"]);
 }
+
+#[test]
+fn a_key_that_stands_in_a_foreign_log_is_not_shown() {
+    let scene = Scene::new();
+    let line = "vllm: error: unrecognized arguments: --api-key key-that-nobody-may-see --enable-chunky";
+    scene.write("a.log", &format!("INFO 01-01 00:00:00 [a.py:1] vLLM API server version 0.9.1\n{line}\n"));
+    for args in [&["diagnose", "a.log"][..], &["diagnose", "a.log", "--json"]] {
+        let done = scene.run(args).ok().says(&["--api-key ***", "--enable-chunky"]);
+        assert!(!done.stdout.contains("key-that-nobody"), "{}", done.stdout);
+    }
+}

@@ -81,6 +81,8 @@ fn no_key_is_ever_printed_or_stored_and_the_engine_gets_it() {
         (&["logs", "key-by-variable-in-a-flag"], 0),
         (&["logs", "fails"], 0),
         (&["run", "grid.yaml"], 2),
+        (&["export", "--to", "as-csv"], 0),
+        (&["export", "--format", "jsonl", "--to", "as-jsonl"], 0),
         (&["report", "-o", "report.html"], 0),
         (&["report", "--format", "md"], 0),
         (&["report", "--format", "csv"], 0),

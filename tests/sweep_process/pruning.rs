@@ -80,3 +80,26 @@ fn a_pruned_config_that_serves_is_told_loudly() {
     scene.sweep(&["--only", "half-the-bytes", "--verify-pruned", "5"]).ok().says(&["PRUNING WAS WRONG: fits"]);
     assert_eq!(scene.count("SELECT count(*) FROM trials WHERE config = 'fits' AND state = 'measured'"), 1);
 }
+
+#[test]
+fn with_several_starts_a_pruned_config_has_none_and_a_failed_one_no_second() {
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{CONFIGS}repeats: {{ starts: 2, finalists: off, controls_every: off }}\n"));
+    scene.sweep(&[]).code(2);
+    let starts = |config: &str| {
+        scene.count(&format!(
+            "SELECT count(*) FROM attempt a JOIN trial t ON t.id = a.trial_id WHERE t.name = '{config}'"
+        ))
+    };
+    for (config, expected) in [
+        ("fits", 2),
+        ("half-the-bytes", 2),
+        ("long", 1),
+        ("too-much", 1),
+        ("longer", 0),
+        ("less-memory", 0),
+        ("far-too-much", 0),
+    ] {
+        assert_eq!(starts(config), expected, "{config}");
+    }
+}
