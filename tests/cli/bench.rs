@@ -68,6 +68,16 @@ fn a_server_that_does_not_answer_is_wrong_usage_and_one_that_dies_leaves_what_wa
     sim.kill();
 }
 
+#[test]
+fn a_model_that_the_server_neither_lists_nor_answers_for_is_wrong_usage_before_anything_is_measured() {
+    let scene = Scene::new();
+    let (sim, url) = engine(&scene);
+    let done = scene.run(["bench", &url, "--model", "nope"]).code(1);
+    let done = done.says(&["does not serve `nope`", "HTTP status 404", "it lists m"]);
+    assert!(!done.stdout.contains("smoke"), "{}", done.stdout);
+    sim.kill();
+}
+
 /// Answers chat completions as the smallest of servers: no usage, and 404 for everything else.
 fn bare_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
