@@ -9,6 +9,8 @@
 
 mod common;
 
+#[path = "sweep_process/answers.rs"]
+mod answers;
 #[path = "sweep_process/campaign.rs"]
 mod campaign;
 #[path = "sweep_process/clock.rs"]

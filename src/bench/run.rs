@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::cases::CaseSet;
 use crate::domain::{
-    CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict,
+    CaseOutcome, CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason,
+    Verdict,
 };
 
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot};
@@ -17,8 +19,10 @@ use super::client::{CallError, Client};
 use super::context::{Activity, Context};
 use super::figures::Figures;
 use super::prompt::{Prompt, PromptWriter, data_sha256};
+use super::selfcheck::{SelfCheck, SelfReport};
 use super::{
-    BenchError, RunClock, Unusable, conversation, kv_cache, load, long_context, profile, smoke, stability, validity,
+    BenchError, RunClock, Unusable, canary, conversation, kv_cache, load, long_context, profile, reasoning, smoke,
+    stability, tool_calling, validity,
 };
 use crate::prometheus::Scrape;
 
@@ -32,17 +36,21 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 const ENGINE_PREFIX: &str = "vllm:";
 
 /// SHA-256 of the prompts that a scenario sends, the nonce apart, first 16 hexadecimal digits: known before any server is.
+/// `cases` are the data of the suite.
 #[must_use]
-pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec) -> String {
+pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec, cases: &CaseSet) -> String {
     // Plain data; if it could not be written, the error's text would still be a function of the content.
     let json = serde_json::to_string(spec).unwrap_or_else(|e| e.to_string());
-    data_sha256(seed, &json, &texts_of(spec))
+    data_sha256(seed, &json, &texts_of(spec, cases))
 }
 
-/// The texts that a scenario sends besides seeded words.
-fn texts_of(spec: &ScenarioSpec) -> Vec<&'static str> {
+/// What a scenario sends besides seeded words: its texts, or the hash of the data that hold them.
+fn texts_of<'c>(spec: &ScenarioSpec, cases: &'c CaseSet) -> Vec<&'c str> {
     match spec {
         ScenarioSpec::Conversation(_) => conversation::TEXTS.to_vec(),
+        ScenarioSpec::ToolCalling(_) | ScenarioSpec::Reasoning(_) | ScenarioSpec::Canary(_) => {
+            cases.sha256_for(spec).into_iter().collect()
+        }
         ScenarioSpec::Smoke(_)
         | ScenarioSpec::KvCache(_)
         | ScenarioSpec::Load(_)
@@ -67,6 +75,9 @@ pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -
         ScenarioSpec::Stability(spec) => stability::run(&mut run, spec).await,
         ScenarioSpec::LongContext(spec) => long_context::run(&mut run, spec).await,
         ScenarioSpec::Profile(spec) => profile::run(&mut run, spec).await,
+        ScenarioSpec::ToolCalling(spec) => tool_calling::run(&mut run, spec).await,
+        ScenarioSpec::Reasoning(spec) => reasoning::run(&mut run, spec).await,
+        ScenarioSpec::Canary(spec) => canary::run(&mut run, spec).await,
     };
     match outcome {
         Ok(()) => Ok(run.finish().await),
@@ -285,8 +296,14 @@ pub(super) struct Run<'a> {
     pub(super) figures: Figures,
     pub(super) validity: Validity,
     pub(super) replies: Vec<Reply>,
+    /// What became of each case.
+    pub(super) cases: Vec<CaseOutcome>,
     /// How the length of an answer is fixed on this engine.
     fixed_length: FixedBy,
+    /// Watches the client while something is measured.
+    watch: Option<SelfCheck>,
+    /// What the watches saw that the scenario did not take for itself.
+    watched: SelfReport,
     spec: ScenarioSpec,
     data_sha256: String,
     started_at: String,
@@ -315,13 +332,29 @@ impl<'a> Run<'a> {
             figures: Figures::new(spec.kind(), ctx.seed),
             validity: Validity::default(),
             replies: Vec::new(),
+            cases: Vec::new(),
             fixed_length: FixedBy::MinTokens,
+            watch: None,
+            watched: SelfReport::default(),
             spec: spec.clone(),
-            data_sha256: data_sha256_of(ctx.seed, spec),
+            data_sha256: data_sha256_of(ctx.seed, spec, &ctx.cases),
             started_at: jiff::Timestamp::now().to_string(),
             started: Instant::now(),
             before,
         })
+    }
+
+    /// Something else is done from now on. While it is measured, the client watches itself.
+    pub(super) fn begin_point(&mut self, activity: Activity) {
+        let seen = self.end_watch();
+        self.watched.add(seen);
+        self.sender.begin_point(activity);
+        self.watch = (activity == Activity::Measuring).then(SelfCheck::start);
+    }
+
+    /// What the client saw of itself since the measured point began, for a scenario that judges each of its points.
+    pub(super) fn end_watch(&mut self) -> SelfReport {
+        self.watch.take().map(SelfCheck::finish).unwrap_or_default()
     }
 
     /// Requests that will be sent, warm-up included.
@@ -411,6 +444,9 @@ impl<'a> Run<'a> {
     }
 
     async fn finish(mut self) -> ScenarioResult {
+        let seen = self.end_watch();
+        self.watched.add(seen);
+        validity::of_times(&mut self.validity, &self.spec, &self.watched, &self.replies);
         let counters = match (&self.before, self.ctx.cancel.run_until_cancelled(scrape(self.client)).await.flatten()) {
             (Some(before), Some(after)) => {
                 validity::restarted(&mut self.validity, before, &after);
@@ -433,6 +469,7 @@ impl<'a> Run<'a> {
             metrics: self.figures.metrics,
             counters,
             validity: self.validity,
+            cases: self.cases,
         }
     }
 }

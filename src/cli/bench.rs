@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Target};
+use crate::cases::CaseSet;
 use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
 use crate::engine::Observation;
 use crate::grid;
@@ -23,7 +24,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the suite and prints its figures.
 pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
-    let suite = suite_of(&args.suite)?;
+    let (suite, cases) = suite_of(&args.suite)?;
     let client = client_of(&args).await?;
     let cancel = CancellationToken::new();
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
@@ -32,7 +33,10 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
         let (mut results, mut error) = (Vec::new(), None);
         for spec in &suite.scenarios {
             print::err(format!("{} ...", spec.kind()));
-            match observed(&observation, &client, &suite, spec, cancel.child_token()).await {
+            let nonce = uuid::Uuid::now_v7().simple().to_string();
+            let mut context = bench::Context::new(suite.seed, nonce, cancel.child_token());
+            context.cases = cases.clone();
+            match observed(&observation, &client, spec, &context).await {
                 Ok(result) => results.push(result),
                 Err(early) => {
                     error = Some(early);
@@ -86,14 +90,11 @@ fn ended_by(error: BenchError, results: &mut Vec<ScenarioResult>) -> (Exit, Stri
 async fn observed(
     observation: &Observation,
     client: &Client,
-    suite: &Suite,
     spec: &ScenarioSpec,
-    cancel: CancellationToken,
+    context: &bench::Context,
 ) -> Result<ScenarioResult, BenchError> {
-    let nonce = uuid::Uuid::now_v7().simple().to_string();
-    let context = bench::Context::new(suite.seed, nonce, cancel);
     let mut progress = context.progress.subscribe();
-    let mut run = std::pin::pin!(bench::run_scenario(client, spec, &context));
+    let mut run = std::pin::pin!(bench::run_scenario(client, spec, context));
     let _ = observation.samples(); // what came before the scenario is not its own
     let mut told = Instant::now();
     let mut result = loop {
@@ -120,10 +121,11 @@ fn position(now: bench::Progress) -> String {
     format!("{}{total} requests{rate}", now.requests_done)
 }
 
-fn suite_of(name: &str) -> Result<Suite, Stop> {
+/// The suite and the data of its scenarios.
+fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
     match name {
-        "quick" => Ok(Suite::quick()),
-        "full" => Ok(Suite::full()),
+        "quick" => Ok((Suite::quick(), CaseSet::shipped())),
+        "full" => Ok((Suite::full(), CaseSet::shipped())),
         file => {
             let path = Path::new(file);
             let text = std::fs::read_to_string(path).map_err(|e| {
@@ -131,7 +133,9 @@ fn suite_of(name: &str) -> Result<Suite, Stop> {
             })?;
             let mut suite = grid::parse_suite(path, &text)?;
             grid::read_traces(&mut suite, path, |trace| std::fs::read_to_string(trace))?;
-            Ok(suite)
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            let cases = CaseSet::load(&suite, folder, &|path| std::fs::read_to_string(path))?;
+            Ok((suite, cases))
         }
     }
 }
@@ -185,5 +189,6 @@ fn render(result: &ScenarioResult) -> String {
     if !result.metrics.is_empty() {
         out.extend(figures::table(&result.metrics));
     }
+    out.extend(super::show::case_lines(&result.cases));
     out.join("\n")
 }

@@ -118,6 +118,8 @@ text_enum! {
     pub enum ValidityReason {
         /// The client could not read as fast as the server wrote.
         ClientSaturated = "client_saturated",
+        /// Chunks of answers were sent on together: the pace between them is not the engine's.
+        TokensInBursts = "tokens_in_bursts",
         /// Fewer requests in flight than asked for.
         ConcurrencyNotReached = "concurrency_not_reached",
         /// Requests piled up: the server did not answer them as fast as they arrived, or the client did not send them in time.
@@ -142,6 +144,12 @@ text_enum! {
         SizeLeftOut = "size_left_out",
         /// Requests failed.
         RequestsFailed = "requests_failed",
+        /// The engine was started without what tool calls need.
+        ToolsNotEnabled = "tools_not_enabled",
+        /// A case was called differently when streamed and when not.
+        StreamingDiffers = "streaming_differs",
+        /// Answers have less room than was asked for, or no room at all.
+        AnswersLimited = "answers_limited",
         /// The GPU throttled.
         Throttled = "throttled",
         /// Somebody else used the GPU.
@@ -179,6 +187,14 @@ impl Validity {
     pub fn add(&mut self, verdict: Verdict, reason: ValidityReason, sentence: impl Into<String>) {
         self.verdict = self.verdict.max(verdict);
         self.reasons.push((reason, sentence.into()));
+    }
+}
+
+#[cfg(test)]
+impl Validity {
+    /// What was found beside a machine that is too busy to keep time, which no test can rule out.
+    pub fn about_the_server(&self) -> Vec<&(ValidityReason, String)> {
+        self.reasons.iter().filter(|(reason, _)| *reason != ValidityReason::ClientSaturated).collect()
     }
 }
 
