@@ -12,8 +12,8 @@ use crate::ui::format::{bare_figure, duration, figure, gain};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
-use super::print;
 use super::run::store_stop;
+use super::{answers, print};
 
 /// Prints the rankings of a sweep.
 pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
@@ -42,6 +42,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     let rankings = rankings(&store, &sweep, &question)?;
     let simplest = simplest(&store, &sweep, &rankings)?;
     let boots = if args.criteria { boots(&store, &sweep)? } else { Vec::new() };
+    let answers = answers::comparisons(&store, &sweep).map_err(store_stop)?;
     if args.json {
         let mut value = serde_json::json!({
             "sweep": sweep.id,
@@ -49,6 +50,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
             "baseline": sweep.baseline,
             "rankings": rankings,
             "simplest": simplest,
+            "answers": answers,
         });
         if args.criteria {
             value["startup"] = serde_json::json!(boots);
@@ -72,6 +74,9 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     if !boots.is_empty() {
         print::out(format!("\n{}", render_boots(&boots)));
     }
+    if let Some(answers) = answers::render(&answers) {
+        print::out(format!("\n{answers}"));
+    }
     if let Some(foreign) = foreign {
         super::foreign::print_all(foreign, args.by.as_deref())?;
     }
@@ -89,6 +94,9 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
     let rankings = rankings(&store, &sweep, &Question::Objectives)?;
     let simplest = simplest(&store, &sweep, &rankings)?;
     print::out(rankings.iter().map(|r| render(r, &simplest)).collect::<Vec<_>>().join("\n\n"));
+    if let Some(answers) = answers::render(&answers::comparisons(&store, &sweep).map_err(store_stop)?) {
+        print::out(format!("\n{answers}"));
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The command line: parse, call the engine, print, exit code. One file per command.
 
+mod answers;
 mod args;
 mod bench;
 mod champions;

@@ -5,7 +5,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
-use crate::store::{AttemptReport, PairedQuality, ScenarioReport, Store, TrialReport};
+use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
 use crate::ui::format::{duration, number};
 
 use super::args::TrialArgs;
@@ -48,7 +48,7 @@ fn render(report: &TrialReport, all: bool) -> String {
         out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
     }
     if !t.is_baseline {
-        out.extend(report.paired.iter().map(|p| format!("answers   {}", paired_sentence(p))));
+        out.extend(report.paired.iter().map(|p| format!("answers   {}", super::answers::sentence(p))));
     }
     for attempt in &report.attempt_reports {
         out.push(String::new());
@@ -86,34 +86,6 @@ fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Stri
     out.extend(super::telemetry::lines(&a.telemetry));
     out
 }
-
-/// A config against the baseline on the same cases, in a sentence.
-pub(super) fn paired_sentence(p: &PairedQuality) -> String {
-    let c = &p.counts;
-    let left_out =
-        if p.left_out > 0 { format!("; {} not compared, a request failed", p.left_out) } else { String::new() };
-    let Some(difference) = p.difference else {
-        return format!("{} against {}: no case could be compared{left_out}", p.scenario, p.baseline);
-    };
-    let judgement = match (p.exact_p < SIGNIFICANT, difference < 0.0) {
-        (false, _) => "no difference beyond chance",
-        (true, true) => "worse than the baseline",
-        (true, false) => "better than the baseline",
-    };
-    format!(
-        "{} against {}: {:+.1} points over {} cases ({} lost, {} gained), exact p = {}: {judgement}{left_out}",
-        p.scenario,
-        p.baseline,
-        100.0 * difference,
-        c.cases(),
-        c.only_reference,
-        c.only_other,
-        number(p.exact_p),
-    )
-}
-
-/// Below this p a difference is called one.
-const SIGNIFICANT: f64 = 0.05;
 
 /// Cases that are shown; JSON and the database have all.
 const CASES_SHOWN: usize = 12;

@@ -55,9 +55,34 @@ impl PairedCounts {
     }
 }
 
+/// Each p over all comparisons (Holm 1979): at most 5 % of families of comparisons in which nothing differs have one below 0.05. In the
+/// order of `ps`.
+#[must_use]
+pub fn holm(ps: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..ps.len()).collect();
+    order.sort_by(|a, b| ps[*a].total_cmp(&ps[*b]));
+    let (mut adjusted, mut least) = (vec![1.0; ps.len()], 0.0_f64);
+    for (rank, at) in order.into_iter().enumerate() {
+        least = least.max(((ps.len() - rank) as f64 * ps[at]).min(1.0));
+        adjusted[at] = least;
+    }
+    adjusted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_p_over_all_comparisons_is_that_of_holm() {
+        // R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (got, wanted) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            assert!((got - wanted).abs() < 1e-12, "{adjusted:?}");
+        }
+        assert_eq!(holm(&[0.6, 0.9]), [1.0, 1.0]);
+        assert!(holm(&[]).is_empty());
+    }
 
     fn counts(both: u64, only_other: u64, only_reference: u64, neither: u64) -> PairedCounts {
         PairedCounts { both, only_reference, only_other, neither }

@@ -1,7 +1,7 @@
 //! Outcomes of cases come back, and two configs are compared case by case.
 
 use super::*;
-use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, ScenarioKind};
+use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, Purpose, ReasoningSpec, ScenarioKind, Start};
 use crate::stats::PairedCounts;
 
 fn outcome(case: usize, repeat: u32, result: CaseResult) -> CaseOutcome {
@@ -81,4 +81,37 @@ fn an_invalid_result_is_compared_with_nothing() {
     invalid.validity.add(Verdict::Invalid, ValidityReason::RequestsFailed, "all failed");
     save(&mut b, 1, &invalid);
     assert_eq!(b.store.paired_quality(b.trials[1]).unwrap(), []);
+}
+
+/// A further start of a config.
+fn save_start(b: &mut Bench, i: usize, start: Start, result: &ScenarioResult) {
+    let attempt = b.begin_start(i, start);
+    b.store.save_scenario(attempt, &ResultKey("reasoning".into()).at(start), result).unwrap();
+    b.store.finish_attempt(attempt, &end(Outcome::Measured)).unwrap();
+}
+
+#[test]
+fn of_several_starts_the_newest_of_each_side_is_compared_and_none_is_pooled() {
+    let start = |purpose, number| Start { purpose, number };
+    let mut b = bench(2);
+    save_start(&mut b, 0, Start::FIRST, &reasoning(&[W, W, P, P], "d"));
+    save_start(&mut b, 1, Start::FIRST, &reasoning(&[P, P, P, P], "d"));
+    let counts = |b: &Bench, i: usize| b.store.paired_quality(b.trials[i]).unwrap()[0].counts;
+    assert_eq!((counts(&b, 1).both, counts(&b, 1).only_other), (2, 2));
+
+    // a control of the baseline: what it answers now counts, not what it answered at first
+    save_start(&mut b, 0, start(Purpose::Control, 1), &reasoning(&[P, P, P, W], "d"));
+    assert_eq!(counts(&b, 1), PairedCounts { both: 3, only_reference: 0, only_other: 1, neither: 0 });
+    assert_eq!(counts(&b, 0), PairedCounts { both: 3, only_reference: 0, only_other: 0, neither: 1 });
+
+    // a repeat of the config: a case that it once passed and now misses is not passed, and counts once
+    save_start(&mut b, 1, start(Purpose::Repeat, 2), &reasoning(&[P, P, W, P], "d"));
+    assert_eq!(counts(&b, 1), PairedCounts { both: 2, only_reference: 1, only_other: 1, neither: 0 });
+
+    // an invalid start hides nothing
+    let mut invalid = reasoning(&[W, W, W, W], "d");
+    invalid.validity.add(Verdict::Invalid, ValidityReason::RequestsFailed, "all failed");
+    save_start(&mut b, 1, start(Purpose::Finalist, 1), &invalid);
+    save_start(&mut b, 0, start(Purpose::Control, 2), &invalid);
+    assert_eq!(counts(&b, 1), PairedCounts { both: 2, only_reference: 1, only_other: 1, neither: 0 });
 }

@@ -26,12 +26,21 @@ fn a_config_that_answers_worse_is_found_out_case_by_case_and_fails_its_gates() {
 
     let shown = scene.run(["show", "broken"]).ok();
     shown.says(&[
-        "answers   reasoning against sane: -",
+        "answers   against sane: reasoning -",
         "worse than the baseline",
         "lost, 0 gained",
         "expected",
         "tool_calling.success_rate",
     ]);
+    let champions = scene.run(["champions"]).ok();
+    champions.says(&[
+        "answers (against sane, case by case)",
+        "  broken: reasoning -",
+        "over all 2 comparisons: worse than the baseline",
+    ]);
+    let answers = scene.run(["champions", "--json"]).json()["answers"].clone();
+    assert_eq!(answers.as_array().unwrap().len(), 2, "{answers}");
+    assert!(answers[0]["p_over_all"].as_f64() >= answers[0]["exact_p"].as_f64(), "{answers}");
     scene.run(["show", "sane"]).ok().says(&["gate      tool_calling.success_rate >= 0.95: pass"]);
     let json = scene.run(["show", "broken", "--json"]).json();
     let paired = json["paired"].as_array().unwrap();
