@@ -10,6 +10,7 @@
 
 mod common_docker;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,6 +115,148 @@ fn prefix_caching_is_what_was_asked_for(scene: &Scene) {
             scene.rows(&format!("SELECT scenario, verdict, reasons FROM results WHERE config = '{config}' ORDER BY 1"));
         assert_eq!(verdicts.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["kv_cache", "load", "smoke"]);
         assert!(verdicts.iter().all(|row| row[1] != "invalid"), "{config}: {verdicts:?}");
+    }
+}
+
+/// Every scenario, at sizes that still fill its figures.
+const FULL_SUITE: &str = "suite:
+  base: full
+  smoke: { long_prompt_tokens: 200, output_tokens: 4 }
+  canary: { limit: 4, output_tokens: 32 }
+  tool_calling: { data: tools.json, output_tokens: 64, thinking: off }
+  reasoning: { limit: 4, output_tokens: 48 }
+  kv_cache: { prefix_tokens: [1024, 2048], repeats: 5, output_tokens: 4 }
+  load: { concurrency: [1, 2, 4], rates: [4], duration_s: 5, requests_per_user: 5, prompt_tokens: 64, output_tokens: 16, slo_ttft_ms: 2000 }
+  conversation: { turns: 5, iterations: 2, user_tokens: 64, output_tokens: 16 }
+  stability: { cycles: 4, output_tokens: [8, 32] }
+  long_context: { repeats: 1, first_tokens: 1024, output_tokens: 4, survival_tokens: 32 }
+  profile: { idle_s: 3, busy_s: 5, concurrency: 2, prompt_tokens: 64, output_tokens: 32 }
+gates: [canary.passed == 1, tool_calling.success_rate >= 0.95]
+objectives: { thought: maximize reasoning.score, throughput: maximize load.output_tokens_per_s }
+limits: { startup: 8m, stall: 4m, trial: 15m }
+";
+
+/// A model of random numbers never ends a call of its own; one whose tool is named in the request is ended by the engine.
+const TOOLS: &str = r#"{
+  "vgrid_data": "tool_calling",
+  "tools": { "set_light": { "description": "Switches the light.", "parameters": {
+    "type": "object", "properties": { "state": { "type": "string", "enum": ["on", "off"] } },
+    "required": ["state"], "additionalProperties": false } } },
+  "cases": [
+    { "id": "named", "language": "en", "category": "enum", "tools": ["set_light"], "tool_choice": "named", "user": "Switch the light on.",
+      "steps": [{ "calls": [{ "name": "set_light", "arguments": { "state": "on" } }] }] },
+    { "id": "free", "language": "fr", "category": "single", "tools": ["set_light"], "user": "Allume la lumière.",
+      "steps": [{ "calls": [{ "name": "set_light", "arguments": { "state": "on" } }] }] },
+    { "id": "none", "language": "en", "category": "no_tool", "tools": ["set_light"], "user": "What is the capital of Italy?" }
+  ]
+}"#;
+
+#[test]
+fn the_full_suite_on_the_real_vllm_is_stored_shown_and_exported_and_every_field_is_explained() {
+    let Some((scene, _turn)) = scene("vllm-full") else { return };
+    scene.write("tools.json", TOOLS);
+    scene.grid(FULL_SUITE);
+    let began = Instant::now();
+    let ended = scene.run().end_within(Duration::from_secs(10 * 60)).expect_code(0);
+    println!("the sweep took {:.0} s:\n{}\n{}", began.elapsed().as_secs_f64(), ended.stderr(), ended.stdout);
+
+    let verdicts = scene.rows("SELECT scenario, verdict, reasons FROM results ORDER BY scenario_result_id");
+    let order = "smoke canary tool_calling reasoning kv_cache load conversation stability long_context profile";
+    assert_eq!(verdicts.iter().map(|row| row[0].as_str()).collect::<Vec<_>>().join(" "), order);
+    assert!(verdicts.iter().all(|row| row[1] != "invalid"), "{verdicts:?}");
+    nonsense_is_judged_as_nonsense(&scene);
+    every_field_is_explained(&scene);
+    let shown = scene.start(&["show", "base", "--all"]).end().expect_code(0).stdout;
+    for part in
+        ["tool_calling.success_rate >= 0.95: fail", "named wrong, streamed", "agreement_rate", "cut by its token limit"]
+    {
+        assert!(shown.contains(part), "`show` lacks {part:?}: {shown}");
+    }
+    assert!(ended.stdout.contains("no config meets the gates"), "{}", ended.stdout);
+}
+
+/// Low figures, none missing: what a case became, and whether streamed and whole calls agree.
+fn nonsense_is_judged_as_nonsense(scene: &Scene) {
+    let value = |path: &str| {
+        let rows = scene.rows(&format!("SELECT value FROM metrics WHERE path = '{path}'"));
+        rows.first().map(|row| row[0].parse::<f64>().unwrap())
+    };
+    for path in ["reasoning.score", "tool_calling.success_rate", "tool_calling.enum.success_rate"] {
+        assert_eq!(value(path), Some(0.0), "{path}");
+    }
+    assert!(value("canary.passed").unwrap() < 0.5);
+    for path in
+        ["tool_calling.transport_success_rate", "reasoning.transport_success_rate", "canary.transport_success_rate"]
+    {
+        assert_eq!(value(path), Some(1.0), "{path}");
+    }
+    let named = scene.rows("SELECT delivery, result, got FROM case_outcome WHERE case_id = 'named' ORDER BY position");
+    assert_eq!(
+        named.iter().map(|row| [&*row[0], &*row[1]]).collect::<Vec<_>>(),
+        [["streamed", "wrong"], ["whole", "wrong"]]
+    );
+    assert!(named.iter().all(|row| row[2].contains("set_light")), "{named:?}");
+    let agreement = value("tool_calling.agreement_rate").expect("both ways were judged");
+    let told = scene.rows("SELECT count(*) FROM validity_reason WHERE reason = 'streaming_differs'");
+    assert_eq!(agreement < 1.0, told[0][0] != "0", "a difference is named, and only a difference");
+    assert_eq!(value("tool_calling.right_tool_rate"), Some(1.0));
+    assert!(value("tool_calling.schema_valid_rate").is_some() && value("tool_calling.json_valid_rate").is_some());
+}
+
+/// Every figure has a row in docs/metrics.md; every exported column one in docs/schema.md, which says so where it is empty.
+fn every_field_is_explained(scene: &Scene) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = |name: &str| std::fs::read_to_string(root.join("docs").join(name)).unwrap();
+    let metrics = document("metrics.md");
+    let is_explained = |scenario: &str, name: &str| {
+        let word = format!("`{name}`");
+        let of_the_machine = ["| `engine`", "| `gpu0`", "| `container`", "| `host`"];
+        metrics.lines().any(|line| {
+            let own = line.starts_with(&format!("| `{scenario}` | {word} |"));
+            own || of_the_machine.iter().any(|start| line.starts_with(start) && line.contains(&word))
+        })
+    };
+    let names = scene
+        .rows("SELECT DISTINCT r.scenario, m.name FROM metric m JOIN scenario_result r ON r.id = m.scenario_result_id");
+    assert!(names.len() > 100, "{} figures", names.len());
+    let unexplained: Vec<_> = names.iter().filter(|row| !is_explained(&row[0], &row[1])).collect();
+    assert!(unexplained.is_empty(), "docs/metrics.md lacks {unexplained:?}");
+
+    scene.start(&["export", "--to", "exported", "--format", "jsonl"]).end().expect_code(0);
+    let schema = document("schema.md");
+    let (mut filled, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for entry in std::fs::read_dir(scene.path("exported")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(table) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jsonl")) else { continue };
+        let (_, section) =
+            schema.split_once(&format!("\n### `{table}`")).unwrap_or_else(|| panic!("docs/schema.md lacks {table}"));
+        let section = section.split("\n### ").next().unwrap();
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            filled.insert(table.to_owned());
+            let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+            for (column, value) in row {
+                let explained = section.lines().find(|line| line.starts_with(&format!("| `{column}` |")));
+                let explained = explained.unwrap_or_else(|| panic!("docs/schema.md lacks {table}.{column}"));
+                if value.is_null() && !explained.contains("NULL") && !explained.contains("as in `") {
+                    silent.insert(format!("{table}.{column}"));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "docs/schema.md does not say why these are NULL: {silent:?}");
+    for table in [
+        "trial",
+        "attempt",
+        "resolved_fact",
+        "scenario_result",
+        "metric",
+        "request",
+        "case_outcome",
+        "engine_counter",
+        "telemetry",
+        "paired_quality",
+    ] {
+        assert!(filled.contains(table), "nothing of {table} was exported, only {filled:?}");
     }
 }
 
