@@ -156,6 +156,8 @@ fn completions_and_the_manual_name_every_command() {
         "status",
         "champions",
         "compare",
+        "effects",
+        "pareto",
         "show",
         "logs",
         "diagnose",

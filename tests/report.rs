@@ -177,6 +177,25 @@ fn every_format_is_written_and_the_comparison_names_what_differs() {
     scene.run(["report", "-o", "no/such/folder/r.html"]).code(1).says(&["cannot write no/such/folder/r.html"]);
     scene.run(["report", "7"]).code(1).says(&["there is no sweep 7"]);
 
+    let seqs = scene.run(["effects"]).ok();
+    seqs.says(&[
+        "throughput (maximize load.output_tokens_per_s)",
+        "max-num-seqs",
+        "pairs of configs that differ in this setting alone",
+    ]);
+    let seqs = scene.run(["effects", "--by", "load.c8.ttft_ms.p50", "--json"]).ok().json();
+    let effect =
+        seqs["effects"][0]["effects"].as_array().unwrap().iter().find(|e| e["axis"] == "max-num-seqs").unwrap();
+    assert!(effect["difference"].as_f64() < Some(0.0) && effect["pairs"].as_u64() >= Some(2), "{effect}");
+    scene.run(["effects", "--by", "stability.requests_per_s"]).code(1).says(&["no config has a figure of this metric"]);
+    let (rate, latency) = ("load.output_tokens_per_s", "load.c8.ttft_ms.p50");
+    scene.run(["pareto", rate, latency]).ok().says(&["on the Pareto front", "maximize load.output_tokens_per_s"]);
+    let points = scene.run(["pareto", rate, latency, "kv_cache.ttft_hit_ms.p50", "--json"]).ok().json();
+    let points = points["points"].as_array().unwrap();
+    let on_front = points.iter().filter(|p| p["on_front"] == true).count();
+    assert!(points.len() == 5 && (1..=5).contains(&on_front) && points[0]["on_front"] == true, "{points:?}");
+    scene.run(["pareto", rate]).code(1);
+
     let two = scene.run(["compare", "seqs2_prefix-on", "seqs8_prefix-on"]).ok();
     two.says(&["max-num-seqs  2  8", "c8.ttft_ms.p50", "better", "more figures with --all"]);
     let json = scene.run(["compare", "seqs2_prefix-on", "seqs8_prefix-off", "broken", "--json"]).ok().json();

@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Status(SweepArgs),
     /// Ranking, champions, gains against the baseline, ties
     Champions(ChampionsArgs),
+    /// What each setting does by itself, with interval, and which settings depend on each other
+    Effects(EffectsArgs),
+    /// The configs that nothing beats in two or three figures at once
+    Pareto(ParetoArgs),
     /// Configs side by side: what differs in what really runs, each figure, and whether the difference is real
     Compare(CompareArgs),
     /// Everything about one trial
@@ -192,6 +196,34 @@ pub(crate) struct ChampionsArgs {
     /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
     #[arg(long, value_name = "METRIC")]
     pub(crate) by: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EffectsArgs {
+    /// The sweep's number [default: the newest]
+    pub(crate) sweep: Option<i64>,
+    /// Look at this metric instead of the grid's objectives, e.g. `load.c8.ttft_ms.p50`
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) by: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParetoArgs {
+    /// Two or three metrics, each with or without `minimize` or `maximize` before it: "maximize load.output_tokens_per_s"
+    #[arg(required = true, num_args = 2..=3, value_name = "METRIC")]
+    pub(crate) metrics: Vec<String>,
+    /// Look in this sweep [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub(crate) sweep: Option<i64>,
+    /// Show the configs that are not on the front, too
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -170,7 +170,7 @@ fn render_boots(boots: &[Boot]) -> String {
 }
 
 /// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
-fn objective_by(text: &str) -> Result<Objective, Stop> {
+pub(super) fn objective_by(text: &str) -> Result<Objective, Stop> {
     let (direction, metric) = match text.split_once(' ') {
         Some((direction, metric)) => {
             (Some(direction.parse().map_err(|e: String| Stop::usage(format!("--by: {e}")))?), metric)
@@ -189,7 +189,11 @@ fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>) -> String {
     text.push_str(&match &ranking.answer {
         Answer::Champion { suspect: false, confirmed: true, .. } => format!("  {}\n", sentence.green()),
         Answer::Champion { .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
-        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
+        Answer::NoneMeetsGates { .. } => {
+            let effort = "no config qualifies: a best effort follows, by value";
+            format!("  {}\n  {effort}\n", sentence.red())
+        }
+        Answer::NotMeasured => format!("  {}\n", sentence.red()),
     });
     if let Some(simplest) = simplest.get(name) {
         let named = simplest.configs.iter().take(3).cloned().collect::<Vec<_>>().join(", ");

@@ -9,6 +9,7 @@ mod compare;
 mod compose;
 mod diagnose;
 mod drive;
+mod effects;
 mod exit;
 mod export;
 mod figures;
@@ -16,6 +17,7 @@ mod foreign;
 mod import;
 mod init;
 mod logs;
+mod pareto;
 mod plan;
 mod print;
 mod promote;
@@ -84,6 +86,8 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Resume(args) => run::resume(args, db).await,
         Command::Status(args) => status::status(&args, db),
         Command::Champions(args) => champions::champions(&args, db),
+        Command::Effects(args) => effects::effects(&args, db),
+        Command::Pareto(args) => pareto::pareto(&args, db),
         Command::Compare(args) => compare::compare(&args, db),
         Command::Show(args) => show::show(&args, db),
         Command::Logs(args) => logs::logs(&args, db),

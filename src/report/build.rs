@@ -7,10 +7,10 @@ use crate::rank::{Ranking, criteria, rank_all};
 use crate::store::{Store, StoreError, TrialState};
 
 use super::curves::{Marks, charts};
-use super::effects::effects_on;
+use super::effects::effect_tables;
 use super::findings::{expectations, failures, findings};
 use super::limits::limitations;
-use super::model::{EffectTable, FORMAT, ReportModel, Setup};
+use super::model::{FORMAT, ReportModel, Setup};
 use super::section::{section, stated_by_all};
 use super::source::Source;
 use super::table::{SettingTable, columns, further_criteria, lines};
@@ -37,25 +37,8 @@ fn build(source: &Source) -> ReportModel {
     all_rankings.extend(rank_all(&source.candidates, &more, baseline));
     let settings = SettingTable::of(&source.trials, source.baseline());
     let columns = columns(&source.objectives, &more, &all_rankings);
-    let reference = settings.reference();
     let asked = if rankings.is_empty() { &more } else { &source.objectives };
-    let effects: Vec<EffectTable> = asked
-        .iter()
-        .filter_map(|objective| {
-            let found = effects_on(objective, &source.candidates, &settings, &reference)?;
-            let matched = |name: &str| found.effects.iter().any(|e| e.change.axis == name);
-            let unmatched = found.varied.iter().filter(|name| !matched(name)).cloned().collect();
-            Some(EffectTable {
-                objective: objective.name.replace('_', " "),
-                direction: objective.direction,
-                metric: objective.metric.clone(),
-                unit: found.unit,
-                unmatched,
-                effects: found.effects,
-                interactions: found.interactions,
-            })
-        })
-        .collect();
+    let effects = effect_tables(&source.candidates, &settings, asked);
     let marks = Marks::new(leaders(if rankings.is_empty() { &all_rankings } else { &rankings }), baseline);
     let with_section = with_section(source, &all_rankings);
     let common = stated_by_all(&source.trials);

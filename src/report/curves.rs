@@ -150,9 +150,10 @@ fn scatter(candidates: &[Candidate], x: &Column, y: &Column, marks: &Marks) -> O
         points.iter().map(|(_, a, b)| vec![cost(*a, x.direction), cost(*b, y.direction)]).collect();
     let on_front = pareto_front(&costs);
     let front: Vec<&str> = points.iter().zip(&on_front).filter(|(_, on)| **on).map(|((name, ..), _)| *name).collect();
-    let named = if front.len() <= 4 { format!(": {}", front.join(", ")) } else { String::new() };
+    let named = if front.len() <= 4 { format!(" ({})", front.join(", ")) } else { String::new() };
+    let stand = if front.len() == 1 { "stands" } else { "stand" };
     let caption = format!(
-        "{} of {} configs stand on the Pareto front{named}: no other is better in both. Right is more throughput, down is less latency.",
+        "{} of {} configs {stand} on the Pareto front{named}; no other is better in both. Right is more throughput, down is less latency.",
         front.len(),
         points.len()
     );

@@ -6,19 +6,20 @@ use crate::domain::{Objective, SweepId, Verdict};
 use crate::rank::{Candidate, Effect, Interaction, Point, effects, interactions};
 use crate::store::{ObjectiveEffects, Store, StoreError, TrialReport};
 
+use super::model::EffectTable;
 use super::table::SettingTable;
 
 /// Interactions kept per objective.
 const MOST_INTERACTIONS: usize = 12;
 
 /// What was found for one objective.
-pub(super) struct Found {
-    pub(super) unit: String,
-    pub(super) effects: Vec<Effect>,
+struct Found {
+    unit: String,
+    effects: Vec<Effect>,
     /// The strongest ones beyond the noise.
-    pub(super) interactions: Vec<Interaction>,
+    interactions: Vec<Interaction>,
     /// Settings with more than one value among the configs that have the figure.
-    pub(super) varied: Vec<String>,
+    varied: Vec<String>,
 }
 
 /// The effects of a sweep's settings on each of its objectives, as it stands now.
@@ -40,8 +41,44 @@ pub fn objective_effects(store: &Store, id: SweepId) -> Result<Vec<ObjectiveEffe
     Ok(store.objectives(id)?.into_iter().filter_map(of).collect())
 }
 
+/// The effects in one sweep by any objectives, as tables.
+///
+/// # Errors
+/// There is no such sweep, or the database cannot be read.
+pub fn effects_of(store: &Store, id: SweepId, objectives: &[Objective]) -> Result<Vec<EffectTable>, StoreError> {
+    let _moment = store.snapshot()?;
+    let trials: Vec<TrialReport> =
+        store.trials(id)?.into_iter().map(|t| store.show(t.trial_id)).collect::<Result<_, _>>()?;
+    let baseline = trials.iter().filter(|t| t.trial.is_baseline).max_by_key(|t| t.trial.trial_id);
+    Ok(effect_tables(&store.candidates(id)?, &SettingTable::of(&trials, baseline), objectives))
+}
+
+/// One table per objective that has a figure.
+pub(super) fn effect_tables(
+    candidates: &[Candidate],
+    settings: &SettingTable,
+    objectives: &[Objective],
+) -> Vec<EffectTable> {
+    let reference = settings.reference();
+    let table = |objective: &Objective| {
+        let found = effects_on(objective, candidates, settings, &reference)?;
+        let matched = |name: &str| found.effects.iter().any(|e| e.change.axis == name);
+        let unmatched = found.varied.iter().filter(|name| !matched(name)).cloned().collect();
+        Some(EffectTable {
+            objective: objective.name.replace('_', " "),
+            direction: objective.direction,
+            metric: objective.metric.clone(),
+            unit: found.unit,
+            unmatched,
+            effects: found.effects,
+            interactions: found.interactions,
+        })
+    };
+    objectives.iter().filter_map(table).collect()
+}
+
 /// The effects on one objective's figure; None when nobody has it.
-pub(super) fn effects_on(
+fn effects_on(
     objective: &Objective,
     candidates: &[Candidate],
     settings: &SettingTable,

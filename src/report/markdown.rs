@@ -151,9 +151,13 @@ fn failures(out: &mut String, model: &ReportModel) {
     out.push_str("\n## Failures\n");
     for f in &model.failures {
         let stage = f.stage.as_ref().map(|s| format!(" during {s}")).unwrap_or_default();
+        let count = match f.configs.len() {
+            1 => "1 config".to_owned(),
+            n => format!("{n} configs"),
+        };
         let names: Vec<String> = f.configs.iter().take(6).map(|(name, _)| text(name)).collect();
         let more = if f.configs.len() > 6 { format!(" and {} more", f.configs.len() - 6) } else { String::new() };
-        let _ = writeln!(out, "\n### {}{stage}: {} configs\n\n{}{more}\n", f.cause, f.configs.len(), names.join(", "));
+        let _ = writeln!(out, "\n### {}{stage}: {count}\n\n{}{more}\n", f.cause, names.join(", "));
         for (_, line) in f.evidence.iter().take(3) {
             let _ = writeln!(out, "    {}", line.replace(['\n', '\r'], " "));
         }

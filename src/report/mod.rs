@@ -20,8 +20,8 @@ mod table;
 mod verdict;
 
 pub use compare::{ComparedFigure, Comparison, Difference, FigureLine, compare};
-pub use effects::objective_effects;
+pub use effects::{effects_of, objective_effects};
 pub use markdown::markdown;
-pub use model::ReportModel;
+pub use model::{EffectTable, ReportModel};
 pub use page::html;
 pub use sheet::csv;

@@ -1,0 +1,117 @@
+//! `vgrid effects`: what each setting does by itself, and which settings depend on each other.
+
+use std::path::Path;
+
+use owo_colors::OwoColorize;
+
+use crate::domain::{Direction, SweepId};
+use crate::rank::Effect;
+use crate::report::{EffectTable, effects_of};
+use crate::store::Store;
+use crate::ui::format::{bare_figure, figure, gain};
+
+use super::args::EffectsArgs;
+use super::champions::objective_by;
+use super::exit::{Exit, Stop};
+use super::print;
+use super::run::store_stop;
+
+/// Prints the effects in a sweep.
+pub(crate) fn effects(args: &EffectsArgs, db: &Path) -> Result<Exit, Stop> {
+    let store = Store::open_read_only(db).map_err(store_stop)?;
+    let sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
+    let objectives = match &args.by {
+        Some(text) => vec![objective_by(text)?],
+        None => store.objectives(sweep.id).map_err(store_stop)?,
+    };
+    let tables = effects_of(&store, sweep.id, &objectives).map_err(store_stop)?;
+    if args.json {
+        print::json(&serde_json::json!({
+            "sweep": sweep.id,
+            "grid": sweep.grid_name,
+            "baseline": sweep.baseline,
+            "effects": tables,
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    if objectives.is_empty() {
+        return Err(Stop::usage(
+            "the grid states no objectives; name a metric with --by, e.g. --by kv_cache.ttft_hit_ms.p50",
+        ));
+    }
+    if tables.is_empty() {
+        return Err(Stop::usage("no config has a figure of this metric; `vgrid champions` shows what was measured"));
+    }
+    print::out(tables.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+    Ok(Exit::Ok)
+}
+
+fn render(table: &EffectTable) -> String {
+    let mut out = format!("{} ({} {})\n", table.objective.bold(), table.direction, table.metric);
+    if table.effects.is_empty() {
+        out.push_str("  no two measured configs differ in one setting alone: no effect can be told\n");
+    } else {
+        out.push_str("  mean change over pairs of configs that differ in this setting alone; the interval holds for the whole table\n");
+        let mut rows = print::table(&["setting", "from", "to", "change", "95 % interval", "percent", "pairs", ""]);
+        for effect in &table.effects {
+            rows.add_row(row(table, effect));
+        }
+        out.push_str(&print::text_of(&rows));
+    }
+    for name in &table.unmatched {
+        out.push_str(&format!("\n  {name}: no two measured configs differ in it alone, so its effect is not known"));
+    }
+    if !table.interactions.is_empty() {
+        out.push_str("\n\n  interactions beyond the noise, strongest first");
+        for i in &table.interactions {
+            let shown = |value: f64| signed(table, value);
+            out.push_str(&format!(
+                "\n  {} {} to {} changes it by {} where {} is {}, and by {} where it is {}",
+                i.change.axis,
+                i.change.from,
+                i.change.to,
+                shown(i.effect_before),
+                i.given.axis,
+                i.given.from,
+                shown(i.effect_after),
+                i.given.to
+            ));
+        }
+    }
+    out
+}
+
+/// A difference with its sign and unit.
+fn signed(table: &EffectTable, value: f64) -> String {
+    let sign = if value < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", figure(&table.metric.name, value.abs(), &table.unit).trim_start_matches('+'))
+}
+
+fn row(table: &EffectTable, effect: &Effect) -> [String; 8] {
+    let (name, unit) = (table.metric.name.as_str(), table.unit.as_str());
+    let shift = &effect.shift;
+    let interval = match (shift.ci_low, shift.ci_high) {
+        (Some(low), Some(high)) => format!("{} .. {}", bare_figure(name, low, unit), bare_figure(name, high, unit)),
+        (None, _) | (_, None) => String::new(),
+    };
+    let better = match table.direction {
+        Direction::Minimize => shift.difference < 0.0,
+        Direction::Maximize => shift.difference > 0.0,
+    };
+    let verdict = match (shift.real, better) {
+        (true, true) => "better".green().to_string(),
+        (true, false) => "worse".red().to_string(),
+        (false, _) if interval.is_empty() => "no interval".dimmed().to_string(),
+        (false, _) => "noise".dimmed().to_string(),
+    };
+    [
+        effect.change.axis.clone(),
+        effect.change.from.clone(),
+        effect.change.to.clone(),
+        signed(table, shift.difference),
+        interval,
+        shift.percent.map(gain).unwrap_or_default(),
+        effect.pairs.to_string(),
+        verdict,
+    ]
+}
