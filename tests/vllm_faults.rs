@@ -62,7 +62,12 @@ fn every_fault_of_the_real_vllm_has_its_cause_and_the_config_that_works_is_measu
         docker(&["exec", &trial, "sh", "-c", &format!("{} {script}", find(process))]);
         trial
     };
+    // Each boot has the patience of one wait: a busy machine imports vLLM slowly.
+    for config in ["no_such_parser", "no_such_model", "kv_too_small"] {
+        vgrid.await_line(&[&format!("{config}: failed")]);
+    }
     in_load("killed", "EngineCor", "kill -KILL $pid");
+    vgrid.await_line(&["killed: failed"]);
     // Whoever takes the memory: the kernel chooses the worker.
     let trial = in_load("out_of_memory", "Worker", "echo 1000 > /proc/$pid/oom_score_adj");
     docker(&["exec", "--detach", &trial, "python3", "-c", "x = b'x' * 3100000000; import time; time.sleep(600)"]);
