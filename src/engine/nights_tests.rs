@@ -239,9 +239,7 @@ fn table_of_nights() {
     println!(
         "{count} nights a line; shares in percent, of throughput and of the time to the first token of a cache hit"
     );
-    println!(
-        "configs  start s.d.  better  drift  repeats              starts  named         found         behind        moved"
-    );
+    println!("configs  start s.d.  better  drift  repeats    starts  named         found         behind        moved");
     let plain = Repeats::default();
     let two = Repeats { starts: 2, ..plain };
     let lines = [
