@@ -112,11 +112,14 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
     service(&mut ready, planner, &docker).await;
     match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
-        Ok(serving) => {
-            for s in serving {
-                restorable(&mut ready, planner, &docker, &s).await;
+        Ok(serving) => match restore::owed(db) {
+            Ok(owed) => {
+                for s in serving {
+                    restorable(&mut ready, planner, &docker, &s, &owed).await;
+                }
             }
-        }
+            Err(error) => ready.add("restore", FindingKind::Failed, error.to_string(), None),
+        },
         Err(error) => ready.failed("restore", &error),
     }
     ready.launcher = Some(Launcher::Docker(docker));
@@ -124,8 +127,14 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
 }
 
 /// What is taken aside must be such that it can come back.
-async fn restorable(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, serving: &Serving) {
-    match docker.obstacles_to_restoring(serving, &launch::secrets_of(&planner.service)).await {
+async fn restorable(
+    ready: &mut Readiness,
+    planner: &Planner,
+    docker: &DockerLauncher,
+    serving: &Serving,
+    owed: &[String],
+) {
+    match docker.obstacles_to_restoring(serving, &launch::secrets_of(&planner.service), owed).await {
         Ok(obstacles) if obstacles.is_empty() => {
             ready.ok("restore", format!("{} is taken aside and put back at the end", serving.describe()));
         }

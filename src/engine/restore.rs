@@ -257,6 +257,24 @@ async fn restore_one(
     unsaved.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Ids of the containers that interrupted sweeps of this database took aside and still owe; none where there is no database yet.
+///
+/// # Errors
+/// The database or its journal cannot be read.
+pub(super) fn owed(db: &Path) -> Result<Vec<String>, EngineError> {
+    let open = match Store::open_read_only(db) {
+        Ok(store) => store.open_restorations(None)?,
+        // An older one is brought up to date when the sweep begins; what it owes is asked for again then.
+        Err(StoreError::Missing(_) | StoreError::Older { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut ids = Vec::new();
+    for restoration in &open {
+        ids.extend(serving_of(restoration)?.into_iter().map(|serving| serving.container_id));
+    }
+    Ok(ids)
+}
+
 pub(super) fn serving_of(restoration: &Restoration) -> Result<Vec<Serving>, EngineError> {
     serde_json::from_value(restoration.serving.clone())
         .map_err(|e| EngineError::Restore(format!("the journal's record of {} cannot be read: {e}", restoration.what)))

@@ -11,7 +11,8 @@ use super::serving::Serving;
 
 impl DockerLauncher {
     /// What would keep this container from being put back, as far as it can be known now; empty when nothing would. Touches
-    /// nothing. `secrets` as in [`super::RestorePlan`].
+    /// nothing. `secrets` as in [`super::RestorePlan`]; `owed` are ids of containers that an interrupted sweep took aside and that
+    /// come back before anything else happens: the name that such a one bears is free by then.
     ///
     /// # Errors
     /// The daemon does not answer.
@@ -19,9 +20,11 @@ impl DockerLauncher {
         &self,
         serving: &Serving,
         secrets: &BTreeMap<String, String>,
+        owed: &[String],
     ) -> Result<Vec<LaunchError>, LaunchError> {
         let inspect = self.inspect(&serving.container_id).await?;
-        let mut found: Vec<LaunchError> = self.who_bears_the_other_name(serving, &inspect).await?.into_iter().collect();
+        let mut found: Vec<LaunchError> =
+            self.who_bears_the_other_name(serving, &inspect, owed).await?.into_iter().collect();
         if !serving.running {
             return Ok(found);
         }
@@ -65,12 +68,14 @@ impl DockerLauncher {
         &self,
         serving: &Serving,
         inspect: &ContainerInspectResponse,
+        owed: &[String],
     ) -> Result<Option<LaunchError>, LaunchError> {
         let aside = serving.displaced_name();
         if serving.auto_remove || name_of(inspect) == aside {
             return Ok(None);
         }
         match self.inspect(&aside).await {
+            Ok(other) if other.id.as_ref().is_some_and(|id| owed.contains(id)) => Ok(None),
             Ok(other) => {
                 let id = other.id.unwrap_or_default();
                 let what =

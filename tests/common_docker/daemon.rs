@@ -21,8 +21,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one; `None` (said aloud) where that is not possible: not root, no `dockerd`, or a kernel that refuses it.
+    /// Starts one; `None` (said aloud) where that is not possible: not root, or no `dockerd`; and where nobody allows it: a second
+    /// daemon makes docker0 anew, which cuts off the containers of the machine's own daemon that are on it.
     pub fn start() -> Option<Self> {
+        if std::env::var_os("VGRID_SECOND_DAEMON").is_none() {
+            println!("SKIPPED: a second Docker daemon makes docker0 anew; VGRID_SECOND_DAEMON=1 allows it");
+            return None;
+        }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = std::env::temp_dir().join(format!("vgrid-dockerd-{}", std::process::id()));
         let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
@@ -32,10 +37,10 @@ impl Daemon {
             return None;
         }
         std::fs::create_dir_all(&folder).unwrap();
-        // No rule of the firewall: they are the machine's own daemon's. Its proxies alone make a container's port reachable here.
+        // No rule of the firewall: its proxies alone make a container's port reachable here.
         let config = serde_json::json!({
             "data-root": folder.join("data"), "exec-root": folder.join("exec"), "pidfile": folder.join("docker.pid"),
-            "bridge": "none", "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": "vfs", "mtu": 1400,
+            "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": "vfs", "mtu": 1400,
             "default-address-pools": [{ "base": "10.213.0.0/16", "size": 24 }],
         });
         std::fs::write(folder.join("daemon.json"), config.to_string()).unwrap();

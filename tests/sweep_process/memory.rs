@@ -81,7 +81,7 @@ fn a_vgrid_that_the_kernel_kills_for_memory_loses_nothing_and_the_same_command_g
         println!("skipped: a control group with a limit on memory cannot be made here");
         return;
     };
-    scene.grid(&["--sim-speed=5"], &format!("{}{SUITE}repeats: off\n", configs(3)));
+    scene.grid(&["--sim-speed=5"], &format!("{}{SUITE}", configs(3)));
     let sweep = Live::start(group.command(&scene.vgrid(["run", "grid.yaml"])));
     sweep.wait_for("c2: smoke done");
     let before = scene.results();
