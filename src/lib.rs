@@ -4,6 +4,7 @@
 
 mod domain;
 
+mod cases;
 mod classify;
 mod compose;
 mod foreign;

@@ -3,8 +3,12 @@
 //! Every function says how many samples it needs and gives nothing below that: a figure that does not exist is not 0.
 
 mod drift;
+mod paired;
+mod proportion;
 
 pub use drift::{Change, Slope, drift_across, matched_change, matched_slope, ratio_of_sums};
+pub use paired::PairedCounts;
+pub use proportion::wilson_interval;
 
 /// Replicates of a bootstrap: enough for the second digit of a 95 % interval.
 pub const BOOTSTRAP_REPLICATES: usize = 1_000;

@@ -9,6 +9,8 @@
 
 mod common;
 
+#[path = "sweep_process/answers.rs"]
+mod answers;
 #[path = "sweep_process/database.rs"]
 mod database;
 #[path = "sweep_process/disk.rs"]

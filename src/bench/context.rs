@@ -3,6 +3,8 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::cases::CaseSet;
+
 use super::Timeouts;
 
 /// Surroundings of one scenario of one attempt.
@@ -20,6 +22,8 @@ pub struct Context {
     pub kv_cache_tokens: Option<u64>,
     /// How many requests may run at once; `None` where neither the command nor the engine says.
     pub max_num_seqs: Option<u64>,
+    /// The data of the scenarios that judge answers.
+    pub cases: CaseSet,
     /// Patience per request.
     pub timeouts: Timeouts,
     /// Ends every request in flight at once.
@@ -29,7 +33,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Default patience, nobody watching.
+    /// Default patience, shipped data, nobody watching.
     #[must_use]
     pub fn new(seed: u64, run_nonce: impl Into<String>, cancel: CancellationToken) -> Self {
         Self {
@@ -39,6 +43,7 @@ impl Context {
             max_model_len: None,
             kv_cache_tokens: None,
             max_num_seqs: None,
+            cases: CaseSet::shipped(),
             timeouts: Timeouts::default(),
             cancel,
             progress: watch::Sender::new(Progress::default()),

@@ -131,7 +131,7 @@ fn unit_of(name: &str) -> &'static str {
         "ratio_per_h"
     } else if name.ends_with("_ms") {
         "ms"
-    } else if name.ends_with("_ratio") || name == "passed" {
+    } else if name.ends_with("_ratio") || name.ends_with("_rate") || name.ends_with("score") || name == "passed" {
         "ratio"
     } else {
         "count"

@@ -25,7 +25,11 @@ pub fn headline(result: &ScenarioResult) -> Vec<&Metric> {
             "profile.gpu0_busy.memory_used_bytes.max",
             "profile.host_busy.cpu_ratio.mean",
         ],
-        ScenarioKind::Reasoning | ScenarioKind::ToolCalling | ScenarioKind::Canary => &[],
+        ScenarioKind::Reasoning => &["reasoning.score", "reasoning.truncation_rate", "reasoning.ttfc_ms.p50"],
+        ScenarioKind::ToolCalling => {
+            &["tool_calling.success_rate", "tool_calling.call_rate", "tool_calling.agreement_rate"]
+        }
+        ScenarioKind::Canary => &["canary.passed"],
     };
     wanted.iter().filter_map(|path| result.metrics.iter().find(|m| m.path.to_string() == *path)).collect()
 }

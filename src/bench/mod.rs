@@ -1,6 +1,8 @@
 //! Scenarios and the streaming client.
 
+mod answers;
 mod assembly;
+mod canary;
 mod chat;
 mod client;
 mod clock;
@@ -16,6 +18,7 @@ mod load;
 mod long_context;
 mod profile;
 mod prompt;
+mod reasoning;
 mod run;
 mod selfcheck;
 mod smoke;
@@ -23,10 +26,13 @@ mod sse;
 mod stability;
 mod stream;
 mod target;
+mod tool_calling;
 mod validity;
 mod visits;
 mod window;
 
+#[cfg(test)]
+mod answers_tests;
 #[cfg(test)]
 mod over_time_tests;
 #[cfg(test)]

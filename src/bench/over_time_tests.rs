@@ -109,7 +109,9 @@ async fn turns_beyond_the_context_length_are_left_out_and_named() {
 async fn a_conversation_in_one_language_is_other_data_than_one_in_two() {
     let one = ConversationSpec { languages: vec![Language::Fr], ..conversation(2, 1) };
     let both = conversation(2, 1);
-    let hash = |spec: &ConversationSpec| super::data_sha256_of(0, &ScenarioSpec::Conversation(spec.clone()));
+    let hash = |spec: &ConversationSpec| {
+        super::data_sha256_of(0, &ScenarioSpec::Conversation(spec.clone()), &crate::cases::CaseSet::shipped())
+    };
     assert_ne!(hash(&one), hash(&both));
     let server = TestServer::start(script(engine())).await;
     let result = run(&server, ScenarioSpec::Conversation(one)).await;

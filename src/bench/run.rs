@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::cases::CaseSet;
 use crate::domain::{
-    CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict,
+    CaseOutcome, CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason,
+    Verdict,
 };
 
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot};
@@ -18,7 +20,8 @@ use super::context::{Activity, Context};
 use super::figures::Figures;
 use super::prompt::{Prompt, PromptWriter, data_sha256};
 use super::{
-    BenchError, RunClock, Unusable, conversation, kv_cache, load, long_context, profile, smoke, stability, validity,
+    BenchError, RunClock, Unusable, canary, conversation, kv_cache, load, long_context, profile, reasoning, smoke,
+    stability, tool_calling, validity,
 };
 use crate::prometheus::Scrape;
 
@@ -32,17 +35,21 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 const ENGINE_PREFIX: &str = "vllm:";
 
 /// SHA-256 of the prompts that a scenario sends, the nonce apart, first 16 hexadecimal digits: known before any server is.
+/// `cases` are the data of the suite.
 #[must_use]
-pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec) -> String {
+pub fn data_sha256_of(seed: u64, spec: &ScenarioSpec, cases: &CaseSet) -> String {
     // Plain data; if it could not be written, the error's text would still be a function of the content.
     let json = serde_json::to_string(spec).unwrap_or_else(|e| e.to_string());
-    data_sha256(seed, &json, &texts_of(spec))
+    data_sha256(seed, &json, &texts_of(spec, cases))
 }
 
-/// The texts that a scenario sends besides seeded words.
-fn texts_of(spec: &ScenarioSpec) -> Vec<&'static str> {
+/// What a scenario sends besides seeded words: its texts, or the hash of the data that hold them.
+fn texts_of<'c>(spec: &ScenarioSpec, cases: &'c CaseSet) -> Vec<&'c str> {
     match spec {
         ScenarioSpec::Conversation(_) => conversation::TEXTS.to_vec(),
+        ScenarioSpec::ToolCalling(_) | ScenarioSpec::Reasoning(_) | ScenarioSpec::Canary(_) => {
+            cases.sha256_for(spec).into_iter().collect()
+        }
         ScenarioSpec::Smoke(_)
         | ScenarioSpec::KvCache(_)
         | ScenarioSpec::Load(_)
@@ -67,6 +74,9 @@ pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -
         ScenarioSpec::Stability(spec) => stability::run(&mut run, spec).await,
         ScenarioSpec::LongContext(spec) => long_context::run(&mut run, spec).await,
         ScenarioSpec::Profile(spec) => profile::run(&mut run, spec).await,
+        ScenarioSpec::ToolCalling(spec) => tool_calling::run(&mut run, spec).await,
+        ScenarioSpec::Reasoning(spec) => reasoning::run(&mut run, spec).await,
+        ScenarioSpec::Canary(spec) => canary::run(&mut run, spec).await,
     };
     match outcome {
         Ok(()) => Ok(run.finish().await),
@@ -285,6 +295,8 @@ pub(super) struct Run<'a> {
     pub(super) figures: Figures,
     pub(super) validity: Validity,
     pub(super) replies: Vec<Reply>,
+    /// What became of each case.
+    pub(super) cases: Vec<CaseOutcome>,
     /// How the length of an answer is fixed on this engine.
     fixed_length: FixedBy,
     spec: ScenarioSpec,
@@ -315,9 +327,10 @@ impl<'a> Run<'a> {
             figures: Figures::new(spec.kind(), ctx.seed),
             validity: Validity::default(),
             replies: Vec::new(),
+            cases: Vec::new(),
             fixed_length: FixedBy::MinTokens,
             spec: spec.clone(),
-            data_sha256: data_sha256_of(ctx.seed, spec),
+            data_sha256: data_sha256_of(ctx.seed, spec, &ctx.cases),
             started_at: jiff::Timestamp::now().to_string(),
             started: Instant::now(),
             before,
@@ -433,6 +446,7 @@ impl<'a> Run<'a> {
             metrics: self.figures.metrics,
             counters,
             validity: self.validity,
+            cases: self.cases,
         }
     }
 }

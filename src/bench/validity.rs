@@ -39,6 +39,16 @@ pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
     validity.add(verdict, ValidityReason::RequestsFailed, sentence);
 }
 
+/// Requests that brought no answer to judge, for scenarios in which an empty or refused answer is a wrong one.
+pub(super) fn of_undelivered(validity: &mut Validity, replies: &[Reply]) {
+    let failed: Vec<_> = replies.iter().map(|r| &r.record).filter(|r| !super::answers::is_delivered(r.end)).collect();
+    let Some(first) = failed.first() else { return };
+    let verdict = if failed.len() == replies.len() { Verdict::Invalid } else { Verdict::Suspect };
+    let error = first.error.as_deref().map(|e| format!(": {}", one_line(e))).unwrap_or_default();
+    let sentence = format!("{} of {} requests failed; the first as {}{error}", failed.len(), replies.len(), first.end);
+    validity.add(verdict, ValidityReason::RequestsFailed, sentence);
+}
+
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Target};
+use crate::cases::CaseSet;
 use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
 use crate::engine::Observation;
 use crate::grid;
@@ -19,7 +20,7 @@ const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 
 /// Runs the suite and prints its figures.
 pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
-    let suite = suite_of(&args.suite)?;
+    let (suite, cases) = suite_of(&args.suite)?;
     let client = client_of(&args).await?;
     let cancel = CancellationToken::new();
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
@@ -28,7 +29,10 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
         let mut results = Vec::new();
         for spec in &suite.scenarios {
             print::err(format!("{} ...", spec.kind()));
-            results.push(observed(&observation, &client, &suite, spec, cancel.child_token()).await?);
+            let nonce = uuid::Uuid::now_v7().simple().to_string();
+            let mut context = bench::Context::new(suite.seed, nonce, cancel.child_token());
+            context.cases = cases.clone();
+            results.push(observed(&observation, &client, spec, &context).await?);
         }
         let (_, problems) = observation.end().await;
         for problem in problems {
@@ -54,14 +58,11 @@ pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
 async fn observed(
     observation: &Observation,
     client: &Client,
-    suite: &Suite,
     spec: &ScenarioSpec,
-    cancel: CancellationToken,
+    context: &bench::Context,
 ) -> Result<ScenarioResult, BenchError> {
-    let nonce = uuid::Uuid::now_v7().simple().to_string();
-    let context = bench::Context::new(suite.seed, nonce, cancel);
     let mut progress = context.progress.subscribe();
-    let mut run = std::pin::pin!(bench::run_scenario(client, spec, &context));
+    let mut run = std::pin::pin!(bench::run_scenario(client, spec, context));
     let _ = observation.samples(); // what came before the scenario is not its own
     let mut result = loop {
         tokio::select! {
@@ -74,10 +75,11 @@ async fn observed(
     Ok(result)
 }
 
-fn suite_of(name: &str) -> Result<Suite, Stop> {
+/// The suite and the data of its scenarios.
+fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
     match name {
-        "quick" => Ok(Suite::quick()),
-        "full" => Ok(Suite::full()),
+        "quick" => Ok((Suite::quick(), CaseSet::shipped())),
+        "full" => Ok((Suite::full(), CaseSet::shipped())),
         file => {
             let path = Path::new(file);
             let text = std::fs::read_to_string(path).map_err(|e| {
@@ -85,7 +87,9 @@ fn suite_of(name: &str) -> Result<Suite, Stop> {
             })?;
             let mut suite = grid::parse_suite(path, &text)?;
             grid::read_traces(&mut suite, path, |trace| std::fs::read_to_string(trace))?;
-            Ok(suite)
+            let folder = path.parent().unwrap_or_else(|| Path::new(""));
+            let cases = CaseSet::load(&suite, folder, &|path| std::fs::read_to_string(path))?;
+            Ok((suite, cases))
         }
     }
 }
@@ -122,5 +126,6 @@ fn render(result: &ScenarioResult) -> String {
         out.push(format!("  {reason}: {why}"));
     }
     out.extend(figures::table(&result.metrics));
+    out.extend(super::show::case_lines(&result.cases));
     out.join("\n")
 }

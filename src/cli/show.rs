@@ -4,8 +4,8 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::{CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
-use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
+use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
+use crate::store::{AttemptReport, PairedQuality, ScenarioReport, Store, TrialReport};
 use crate::ui::format::{duration, number};
 
 use super::args::TrialArgs;
@@ -47,6 +47,9 @@ fn render(report: &TrialReport, all: bool) -> String {
     for gate in &report.gates {
         out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
     }
+    if !t.is_baseline {
+        out.extend(report.paired.iter().map(|p| format!("answers   {}", paired_sentence(p))));
+    }
     for attempt in &report.attempt_reports {
         out.push(String::new());
         out.extend(attempt_lines(report, attempt, all));
@@ -81,6 +84,54 @@ fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Stri
         out.extend(scenario_lines(scenario, all));
     }
     out.extend(super::telemetry::lines(&a.telemetry));
+    out
+}
+
+/// A config against the baseline on the same cases, in a sentence.
+pub(super) fn paired_sentence(p: &PairedQuality) -> String {
+    let c = &p.counts;
+    let left_out =
+        if p.left_out > 0 { format!("; {} not compared, a request failed", p.left_out) } else { String::new() };
+    let Some(difference) = p.difference else {
+        return format!("{} against {}: no case could be compared{left_out}", p.scenario, p.baseline);
+    };
+    let judgement = match (p.exact_p < SIGNIFICANT, difference < 0.0) {
+        (false, _) => "no difference beyond chance",
+        (true, true) => "worse than the baseline",
+        (true, false) => "better than the baseline",
+    };
+    format!(
+        "{} against {}: {:+.1} points over {} cases ({} lost, {} gained), exact p = {}: {judgement}{left_out}",
+        p.scenario,
+        p.baseline,
+        100.0 * difference,
+        c.cases(),
+        c.only_reference,
+        c.only_other,
+        number(p.exact_p),
+    )
+}
+
+/// Below this p a difference is called one.
+const SIGNIFICANT: f64 = 0.05;
+
+/// Cases that are shown; JSON and the database have all.
+const CASES_SHOWN: usize = 12;
+
+/// The cases that did not pass.
+pub(super) fn case_lines(cases: &[CaseOutcome]) -> Vec<String> {
+    let missed: Vec<&CaseOutcome> = cases.iter().filter(|c| c.result != CaseResult::Passed).collect();
+    let mut out: Vec<String> = missed
+        .iter()
+        .take(CASES_SHOWN)
+        .map(|c| {
+            let head = format!("    {} {}, {}, time {}", c.case_id, c.result, c.delivery, c.repeat);
+            format!("{head}: expected {}; {}", c.expected, c.got)
+        })
+        .collect();
+    if missed.len() > CASES_SHOWN {
+        out.push(format!("    ... {} more cases did not pass; --json shows all", missed.len() - CASES_SHOWN));
+    }
     out
 }
 
@@ -172,6 +223,7 @@ fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
         out.push(format!("    {reason}: {why}"));
     }
     out.extend(figures::table(&s.metrics));
+    out.extend(case_lines(&s.cases));
     let (moved, still): (Vec<&CounterDelta>, Vec<&CounterDelta>) =
         s.counters.iter().partition(|c| all || c.after != c.before);
     for c in moved {

@@ -142,6 +142,12 @@ text_enum! {
         SizeLeftOut = "size_left_out",
         /// Requests failed.
         RequestsFailed = "requests_failed",
+        /// The engine was started without what tool calls need.
+        ToolsNotEnabled = "tools_not_enabled",
+        /// A case was called differently when streamed and when not.
+        StreamingDiffers = "streaming_differs",
+        /// Answers have less room than was asked for, or no room at all.
+        AnswersLimited = "answers_limited",
         /// The GPU throttled.
         Throttled = "throttled",
         /// Somebody else used the GPU.

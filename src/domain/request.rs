@@ -119,6 +119,9 @@ pub struct ScenarioResult {
     pub counters: Vec<CounterDelta>,
     /// Whether it may be used.
     pub validity: super::Validity,
+    /// What became of each case, for scenarios that judge answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<super::CaseOutcome>,
 }
 
 #[cfg(test)]
@@ -134,6 +137,7 @@ impl ScenarioResult {
             metrics: Vec::new(),
             counters: Vec::new(),
             validity: super::Validity::default(),
+            cases: Vec::new(),
         }
     }
 }

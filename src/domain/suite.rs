@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadSpec, ScenarioKind};
+use super::{CanarySpec, LoadSpec, ReasoningSpec, ScenarioKind, ToolCallingSpec};
 
 mod over_time;
 
@@ -37,9 +37,32 @@ pub enum ScenarioSpec {
     LongContext(LongContextSpec),
     /// See [`ScenarioKind::Profile`].
     Profile(ProfileSpec),
+    /// See [`ScenarioKind::ToolCalling`].
+    ToolCalling(ToolCallingSpec),
+    /// See [`ScenarioKind::Reasoning`].
+    Reasoning(ReasoningSpec),
+    /// See [`ScenarioKind::Canary`].
+    Canary(CanarySpec),
 }
 
 impl ScenarioSpec {
+    /// A scenario at its default parameters.
+    #[must_use]
+    pub fn of(kind: ScenarioKind) -> Self {
+        match kind {
+            ScenarioKind::Smoke => Self::Smoke(SmokeSpec::default()),
+            ScenarioKind::KvCache => Self::KvCache(KvCacheSpec::default()),
+            ScenarioKind::Load => Self::Load(LoadSpec::default()),
+            ScenarioKind::Conversation => Self::Conversation(ConversationSpec::default()),
+            ScenarioKind::Stability => Self::Stability(StabilitySpec::default()),
+            ScenarioKind::LongContext => Self::LongContext(LongContextSpec::default()),
+            ScenarioKind::Profile => Self::Profile(ProfileSpec::default()),
+            ScenarioKind::ToolCalling => Self::ToolCalling(ToolCallingSpec::default()),
+            ScenarioKind::Reasoning => Self::Reasoning(ReasoningSpec::default()),
+            ScenarioKind::Canary => Self::Canary(CanarySpec::default()),
+        }
+    }
+
     /// Which scenario it is.
     #[must_use]
     pub const fn kind(&self) -> ScenarioKind {
@@ -51,6 +74,26 @@ impl ScenarioSpec {
             Self::Stability(_) => ScenarioKind::Stability,
             Self::LongContext(_) => ScenarioKind::LongContext,
             Self::Profile(_) => ScenarioKind::Profile,
+            Self::ToolCalling(_) => ScenarioKind::ToolCalling,
+            Self::Reasoning(_) => ScenarioKind::Reasoning,
+            Self::Canary(_) => ScenarioKind::Canary,
+        }
+    }
+
+    /// The data file that it names, as written; none where it uses the data that ship with vgrid, or none at all.
+    #[must_use]
+    pub fn data_file(&self) -> Option<&str> {
+        match self {
+            Self::Smoke(_)
+            | Self::KvCache(_)
+            | Self::Load(_)
+            | Self::Conversation(_)
+            | Self::Stability(_)
+            | Self::LongContext(_)
+            | Self::Profile(_) => None,
+            Self::ToolCalling(spec) => spec.data.as_deref(),
+            Self::Reasoning(spec) => spec.data.as_deref(),
+            Self::Canary(spec) => spec.data.as_deref(),
         }
     }
 }
@@ -125,7 +168,7 @@ impl Default for ProfileSpec {
 }
 
 impl Suite {
-    /// Minutes: smoke, kv-cache and load at two points.
+    /// Minutes: smoke, canary, a short tool-calling, kv-cache and load at two points.
     #[must_use]
     pub fn quick() -> Self {
         Self {
@@ -133,6 +176,8 @@ impl Suite {
             seed: 0,
             scenarios: vec![
                 ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::Canary(CanarySpec::default()),
+                ScenarioSpec::ToolCalling(ToolCallingSpec { cases_per_category: Some(2), ..Default::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024], ..KvCacheSpec::default() }),
                 ScenarioSpec::Load(LoadSpec::default()),
             ],
@@ -147,6 +192,9 @@ impl Suite {
             seed: 0,
             scenarios: vec![
                 ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
+                ScenarioSpec::Canary(CanarySpec::default()),
+                ScenarioSpec::ToolCalling(ToolCallingSpec::default()),
+                ScenarioSpec::Reasoning(ReasoningSpec::default()),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
                 ScenarioSpec::Load(LoadSpec { concurrency: vec![1, 2, 4, 8, 16, 32], ..Default::default() }),
                 ScenarioSpec::Conversation(ConversationSpec::default()),

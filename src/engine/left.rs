@@ -1,19 +1,19 @@
 //! What of a sweep is left to do: the starts that are outstanding, the finalists, and what of it this run does.
 
-use crate::domain::{Event, Purpose, Suite};
+use crate::domain::{Event, Purpose};
 use crate::resume::{self, PlanItem, RetryPolicy, Todo};
 use crate::store::TrialId;
 
-use super::plan::PlannedConfig;
+use super::plan::{PlannedConfig, Planner};
 use super::sweep::Sweep;
 use super::{EngineError, score};
 
 /// A config as [`resume`] sees it.
-pub(super) fn plan_item(planned: &PlannedConfig, suite: &Suite) -> PlanItem {
+pub(super) fn plan_item(planner: &Planner, planned: &PlannedConfig) -> PlanItem {
     PlanItem {
         name: planned.config.name.clone(),
         key: planned.key.clone(),
-        scenarios: planned.result_keys(suite),
+        scenarios: planned.result_keys(&planner.suite, &planner.cases),
         skip: planned.skip.as_ref().map(|(reason, _)| *reason),
     }
 }

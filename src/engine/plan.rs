@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::cases::CaseSet;
 use crate::compose::{self, LoadRequest, Project, Service};
 use crate::domain::{Config, ConfigKey, Diagnostic, Diagnostics, FlagName, Redactor, SkipReason, Suite};
 use crate::grid::{self, ComposeDeployment, DeploymentKind, Grid, SuiteRef};
@@ -18,6 +19,8 @@ pub(crate) struct Planner {
     pub(crate) grid: Grid,
     /// The suite, loaded.
     pub(crate) suite: Suite,
+    /// The data of its scenarios that judge answers, loaded.
+    pub(crate) cases: CaseSet,
     /// The resolved project; for a process deployment one that holds the process as its only service.
     pub(crate) project: Project,
     /// The service's name in the project.
@@ -53,8 +56,9 @@ pub(crate) struct PlannedConfig {
 
 impl PlannedConfig {
     /// The identity of each scenario's result for this config, in the suite's order.
-    pub(crate) fn result_keys(&self, suite: &Suite) -> Vec<ResultKey> {
-        let key = |spec| ResultKey::of(&self.key, spec, &crate::bench::data_sha256_of(suite.seed, spec), suite.seed);
+    pub(crate) fn result_keys(&self, suite: &Suite, cases: &CaseSet) -> Vec<ResultKey> {
+        let data = |spec| crate::bench::data_sha256_of(suite.seed, spec, cases);
+        let key = |spec| ResultKey::of(&self.key, spec, &data(spec), suite.seed);
         suite.scenarios.iter().map(key).collect()
     }
 }
@@ -77,7 +81,7 @@ impl Planner {
     pub(crate) fn from_text(grid_path: &Path, grid_text: String) -> Result<Self, Diagnostics> {
         let grid = grid::parse(grid_path, &grid_text)?;
         let environment: BTreeMap<String, String> = std::env::vars().collect();
-        let suite = load_suite(&grid)?;
+        let (suite, cases) = load_suite(&grid)?;
         let (project, service_name, variables) = load_deployment(&grid, environment)?;
         let mut grid = grid.interpolated(&variables)?;
         grid.take_use_cases(&suite);
@@ -95,7 +99,7 @@ impl Planner {
         let secrets = project.secrets.iter().cloned().chain(Self::api_key(&service)).chain(grid.secrets());
         let redactor = Redactor::new(secrets);
         let grid_path = std::path::absolute(grid_path).unwrap_or_else(|_| grid_path.to_owned());
-        Ok(Self { grid_path, grid_text, grid, suite, project, service_name, service, redactor, warnings })
+        Ok(Self { grid_path, grid_text, grid, suite, cases, project, service_name, service, redactor, warnings })
     }
 
     /// Whether the deployment is a local process, without Docker.
@@ -215,7 +219,8 @@ fn spellings(grid: &Grid, service: &Service) -> Result<Vec<Diagnostic>, Diagnost
     if found.has_errors() { Err(found) } else { Ok(found.0) }
 }
 
-fn load_suite(grid: &Grid) -> Result<Suite, Diagnostics> {
+/// The suite and its data, whose paths start at the folder of the file that names them.
+fn load_suite(grid: &Grid) -> Result<(Suite, CaseSet), Diagnostics> {
     let (mut suite, file) = match &grid.suite {
         SuiteRef::Inline(suite) => (suite.clone(), &grid.file),
         SuiteRef::File(file) => {
@@ -227,7 +232,9 @@ fn load_suite(grid: &Grid) -> Result<Suite, Diagnostics> {
         }
     };
     grid::read_traces(&mut suite, file, |path| std::fs::read_to_string(path))?;
-    Ok(suite)
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let cases = CaseSet::load(&suite, folder, &|path| std::fs::read_to_string(path))?;
+    Ok((suite, cases))
 }
 
 fn compose_request(grid: &Grid, c: &ComposeDeployment, environment: BTreeMap<String, String>) -> LoadRequest {

@@ -13,11 +13,14 @@ use super::host;
 use super::plan::{PlannedConfig, Planner};
 use super::promote::sha256;
 
-/// What makes a sweep this sweep: the grid's text, its suite, the deployment's service and the pinned images.
+/// What makes a sweep this sweep: the grid's text, its suite and its data, the deployment's service and the pinned images.
 pub(super) fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
     let mut hash = sha2::Sha256::new();
     hash.update(planner.grid_text.as_bytes());
     hash.update(serde_json::to_vec(&planner.suite).unwrap_or_default());
+    for data in planner.suite.scenarios.iter().filter_map(|spec| planner.cases.sha256_for(spec)) {
+        hash.update(data.as_bytes());
+    }
     for planned in plan {
         hash.update(planned.key.0.as_bytes());
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::domain::{Event, MetricPath, SweepId, Verdict};
 use crate::grid;
 use crate::rank::{self, Candidate, GateOutcome, GateResult};
-use crate::store::{Store, StoreError, TrialId};
+use crate::store::{PairedQuality, Store, StoreError, TrialId};
 
 use super::plan::Planner;
 
@@ -25,7 +25,8 @@ pub(crate) fn judge_gates(
     let reference = candidates.iter().find(|c| Some(c.name.as_str()) == baseline.as_deref());
     let reference = reference.map(usable_figures).unwrap_or_default();
     for candidate in candidates.iter().filter(|c| only.is_none_or(|id| id.0 == c.trial_id)) {
-        let own = usable_figures(candidate);
+        let mut own = usable_figures(candidate);
+        own.extend(store.paired_quality(TrialId(candidate.trial_id))?.iter().flat_map(paired_figures));
         let results: Vec<GateResult> = planner.grid.gates.iter().map(|gate| evaluate(gate, &own, &reference)).collect();
         store.save_gate_results(TrialId(candidate.trial_id), &results)?;
     }
@@ -36,6 +37,18 @@ pub(crate) fn judge_gates(
 fn usable_figures(candidate: &Candidate) -> HashMap<MetricPath, f64> {
     let usable = candidate.figures.iter().filter(|f| f.verdict != Verdict::Invalid);
     usable.map(|f| (f.metric.path.clone(), f.metric.value)).collect()
+}
+
+/// What a gate may ask of the comparison with the baseline, case by case.
+fn paired_figures(paired: &PairedQuality) -> Vec<(MetricPath, f64)> {
+    let path =
+        |name: &str| MetricPath { scenario: paired.scenario, point: None, name: name.to_owned(), statistic: None };
+    let mut figures = Vec::new();
+    if let Some(difference) = paired.difference {
+        figures.push((path("paired_difference"), difference));
+        figures.push((path("paired_p"), paired.exact_p));
+    }
+    figures
 }
 
 fn evaluate(gate: &grid::Gate, own: &HashMap<MetricPath, f64>, baseline: &HashMap<MetricPath, f64>) -> GateResult {

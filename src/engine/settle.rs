@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Cause, Evidence, ExitFacts, Failure, Phase, Suite, SweepId};
+use crate::domain::{Cause, Evidence, ExitFacts, Failure, Phase, SweepId};
 use crate::resume::{self, ResultKey, TrialHistory};
 use crate::store::{Store, StoreError, TrialId};
 
-use super::plan::PlannedConfig;
+use super::plan::{PlannedConfig, Planner};
 
 /// Counts each trial as measured whose every result is stored, though its last attempt was cut short: vgrid died between the last
 /// result and the attempt's end. Without this it would be neither run again nor ranked. The number of such trials.
 pub(super) fn settle_complete(
     store: &mut Store,
     sweep: SweepId,
-    suite: &Suite,
+    planner: &Planner,
     trials: &[(&PlannedConfig, TrialId)],
 ) -> Result<usize, StoreError> {
     let history = store.history(sweep)?;
@@ -22,7 +22,8 @@ pub(super) fn settle_complete(
     for (planned, id) in trials.iter().filter(|(planned, _)| planned.skip.is_none()) {
         let last = history.iter().filter(|t| t.key == planned.key).flat_map(|t| &t.attempts).last();
         let start = last.map(|attempt| attempt.start).unwrap_or_default();
-        let keys: Vec<ResultKey> = planned.result_keys(suite).iter().map(|key| key.at(start)).collect();
+        let keys: Vec<ResultKey> =
+            planned.result_keys(&planner.suite, &planner.cases).iter().map(|key| key.at(start)).collect();
         if !keys.is_empty() && keys.iter().all(|key| finished.contains(key)) && store.settle_as_measured(*id)? {
             settled += 1;
         }

@@ -146,7 +146,7 @@ impl Sweep {
         let run = store.start_run(id)?;
         let index_of = |trial: &TrialId| trial_ids.iter().position(|t| t == trial);
         let finalists = store.finalists(id)?.map(|chosen| chosen.iter().filter_map(index_of).collect());
-        let items = plan.iter().map(|p| plan_item(p, &planner.suite)).collect();
+        let items = plan.iter().map(|p| plan_item(&planner, p)).collect();
         let db_label = launch::database_label(db);
         let recorder = Recorder::new(id, planner.redactor.clone(), teller.clone());
         Ok(Self {
@@ -272,7 +272,7 @@ impl Sweep {
     /// What an earlier run did in full and died before it could say so: ends of attempts, gates.
     fn settle_what_is_complete(&mut self) -> Result<(), EngineError> {
         let trials: Vec<_> = self.plan.iter().zip(self.trial_ids.iter().copied()).collect();
-        settle::settle_complete(&mut self.store, self.id, &self.planner.suite, &trials)?;
+        settle::settle_complete(&mut self.store, self.id, &self.planner, &trials)?;
         let deaths = self.planner.grid.limits.deaths;
         for (name, phase) in settle::settle_deadly(&mut self.store, self.id, deaths, &trials)? {
             let died = format!("vgrid died {deaths} times in a row during the {phase} of {name}");

@@ -299,7 +299,8 @@ impl<'s> Attempt<'s> {
         resolved: &ResolvedConfig,
     ) -> Result<Measured, EngineError> {
         let suite = self.sweep.planner.suite.clone();
-        let keys = self.planned.result_keys(&suite);
+        let cases = self.sweep.planner.cases.clone();
+        let keys = self.planned.result_keys(&suite, &cases);
         let kv_doubt = self.kv_pool_doubt(resolved)?;
         let began = Instant::now();
         for index in self.missing {
@@ -307,6 +308,7 @@ impl<'s> Attempt<'s> {
             self.sweep.store.save_telemetry(self.attempt, &self.observation.samples())?;
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
+            context.cases = cases.clone();
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
             context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
             context.kv_cache_tokens = resolved.figures.get("kv_cache_tokens").map(|tokens| *tokens as u64);

@@ -131,7 +131,10 @@ fn lacking_samples(path: &MetricPath, scenarios: &[ScenarioSpec]) -> Option<(u32
         | ScenarioSpec::Conversation(_)
         | ScenarioSpec::Stability(_)
         | ScenarioSpec::LongContext(_)
-        | ScenarioSpec::Profile(_) => None,
+        | ScenarioSpec::Profile(_)
+        | ScenarioSpec::ToolCalling(_)
+        | ScenarioSpec::Reasoning(_)
+        | ScenarioSpec::Canary(_) => None,
     })
 }
 

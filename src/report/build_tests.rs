@@ -69,6 +69,7 @@ fn trial(id: i64, name: &str, seqs: &str, cache: FlagValue, outcome: Outcome) ->
         metrics: metrics(seqs.parse().unwrap(), on),
         counters: vec![],
         requests_by_end: BTreeMap::from([("ok".to_owned(), 40)]),
+        cases: vec![],
     };
     TrialReport {
         trial: TrialRow {
@@ -95,6 +96,7 @@ fn trial(id: i64, name: &str, seqs: &str, cache: FlagValue, outcome: Outcome) ->
         image_digest: None,
         expected: (id == 1).then(|| r#"[["load.output_tokens_per_s",1000.0],["load.ttft_ms.p50",5.0]]"#.to_owned()),
         gates: vec![],
+        paired: vec![],
         attempt_reports: vec![AttemptReport {
             id: AttemptId(id),
             number: 1,

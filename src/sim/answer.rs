@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::{Value as Json, json};
 
 use super::engine::Finish;
+use super::fault::FaultKind;
+use super::key::{self, How};
 use super::request::{Generation, Tool, ToolChoice};
 use super::{schema, tokenizer};
 
@@ -36,14 +38,18 @@ pub(super) struct Answer {
     /// What the client reads as `finish_reason`.
     pub(super) finish_reason: &'static str,
     pub(super) tool_calls: usize,
+    /// The shipped case that the request is, and how it was answered.
+    pub(super) case: Option<(&'static str, How)>,
 }
 
 /// How the server was started, as far as it shapes answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Voice {
     pub(super) seed: u64,
-    /// `--sim-fail=degenerate`.
-    pub(super) degenerate: bool,
+    /// `--sim-quality`.
+    pub(super) quality: f64,
+    /// The fault that strikes this request.
+    pub(super) fault: Option<FaultKind>,
     /// Tools may be called when the client leaves it to the model.
     pub(super) auto_tools: bool,
 }
@@ -79,17 +85,17 @@ pub(super) fn answer(generation: &Generation, room: usize, voice: Voice) -> Answ
         runs.push(Run::Reasoning(thought));
         runs.push(Run::Markup("</think>".to_owned()));
     }
-    let calls = if voice.degenerate { Vec::new() } else { calls(generation, voice) };
-    for (index, (tool, arguments)) in calls.iter().enumerate() {
+    let Said { case, calls, content } = said(generation, voice, &mut random);
+    for (index, (name, arguments)) in calls.iter().enumerate() {
         let id = format!("chatcmpl-tool-{:016x}", next(&mut random));
-        let markup = format!("<tool_call>\n{{\"name\": \"{}\", \"arguments\": ", tool.name);
-        runs.push(Run::ToolStart { index, id, name: tool.name.clone(), markup });
-        runs.push(Run::ToolArguments { index, text: arguments.to_string() });
+        let markup = format!("<tool_call>\n{{\"name\": \"{name}\", \"arguments\": ");
+        runs.push(Run::ToolStart { index, id, name: name.clone(), markup });
+        runs.push(Run::ToolArguments { index, text: arguments.clone() });
         runs.push(Run::Markup("}\n</tool_call>".to_owned()));
     }
     let mut stopped_by_text = false;
     if calls.is_empty() {
-        let mut text = content(generation, voice, &mut random);
+        let mut text = content;
         if let Some(at) = generation.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| text.find(s.as_str())).min() {
             text.truncate(at);
             stopped_by_text = true;
@@ -99,7 +105,7 @@ pub(super) fn answer(generation: &Generation, room: usize, voice: Voice) -> Answ
     let (mut tokens, mut deltas) = cut(runs);
     let least = if generation.ignore_eos { room } else { generation.min_tokens.min(room) };
     while tokens.len() < least && !stopped_by_text && calls.is_empty() {
-        let more = if voice.degenerate { DEGENERATE.to_owned() } else { words(&mut random, least - tokens.len()) };
+        let more = if voice.is_degenerate() { DEGENERATE.to_owned() } else { words(&mut random, least - tokens.len()) };
         let (more_tokens, more_deltas) = cut(vec![Run::Content(more)]);
         tokens.extend(more_tokens);
         deltas.extend(more_deltas);
@@ -109,8 +115,10 @@ pub(super) fn answer(generation: &Generation, room: usize, voice: Voice) -> Answ
         tokens.extend(tokenizer::encode("<|endoftext|>"));
         deltas.push(Delta::Silent);
     }
+    let room = if voice.fault == Some(FaultKind::Truncate) { room.min(tokens.len().div_ceil(2)) } else { room };
     // With `ignore_eos` only the limit ends an answer.
-    let full = tokens.len() > room || (tokens.len() == room && generation.ignore_eos);
+    let full = tokens.len() > room
+        || (tokens.len() == room && (generation.ignore_eos || voice.fault == Some(FaultKind::Truncate)));
     tokens.truncate(room);
     deltas.truncate(room);
     let finish = if full { Finish::Length } else { Finish::Stop };
@@ -120,7 +128,56 @@ pub(super) fn answer(generation: &Generation, room: usize, voice: Voice) -> Answ
         (Finish::Stop, ToolChoice::Auto | ToolChoice::Required) if calls.is_empty() => "stop",
         (Finish::Stop, ToolChoice::Auto | ToolChoice::Required) => "tool_calls",
     };
-    Answer { tokens, deltas, finish, finish_reason, tool_calls: calls.len() }
+    Answer { tokens, deltas, finish, finish_reason, tool_calls: calls.len(), case }
+}
+
+impl Voice {
+    fn is_degenerate(self) -> bool {
+        self.fault == Some(FaultKind::Degenerate)
+    }
+}
+
+/// What an answer says.
+struct Said {
+    /// The shipped case that was recognised, and how it is answered.
+    case: Option<(&'static str, How)>,
+    /// Tools and the text of their arguments.
+    calls: Vec<(String, String)>,
+    content: String,
+}
+
+/// What the answer says, with the fault that strikes.
+fn said(generation: &Generation, voice: Voice, random: &mut u64) -> Said {
+    if voice.is_degenerate() {
+        return Said { case: None, calls: Vec::new(), content: DEGENERATE.repeat(24) };
+    }
+    let keyed = key::answer(generation, voice.seed, voice.quality);
+    let case = keyed.as_ref().map(|keyed| (keyed.case_id, keyed.how));
+    let (mut calls, mut text) = match keyed {
+        Some(keyed) => (keyed.calls, keyed.content),
+        None => {
+            let calls: Vec<_> = calls(generation, voice).iter().map(|(t, a)| (t.name.clone(), a.to_string())).collect();
+            let text = if calls.is_empty() { content(generation, random) } else { String::new() };
+            (calls, text)
+        }
+    };
+    match voice.fault {
+        Some(FaultKind::ToolStreamDiffers) if generation.stream => {
+            // A streaming parser that loses the end.
+            if let Some((_, arguments)) = calls.last_mut() {
+                arguments.pop();
+            }
+        }
+        Some(FaultKind::MarkupLeak) if !calls.is_empty() => {
+            let call = |(name, arguments): (String, String)| {
+                format!("<tool_call>\n{{\"name\": \"{name}\", \"arguments\": {arguments}}}\n</tool_call>")
+            };
+            text = calls.drain(..).map(call).collect::<Vec<_>>().join("\n");
+        }
+        Some(FaultKind::UnclosedThink) if calls.is_empty() => text = format!("<think>\n{text}"),
+        Some(_) | None => {}
+    }
+    Said { case, calls, content: text }
 }
 
 fn cut(runs: Vec<Run>) -> (Vec<u32>, Vec<Delta>) {
@@ -204,10 +261,7 @@ fn topic(question: &str) -> String {
 
 const DEGENERATE: &str = " the the the the the the the the";
 
-fn content(generation: &Generation, voice: Voice, random: &mut u64) -> String {
-    if voice.degenerate {
-        return DEGENERATE.repeat(24);
-    }
+fn content(generation: &Generation, random: &mut u64) -> String {
     if let Some(choice) = generation.choices.first() {
         return choice.clone();
     }
@@ -324,7 +378,7 @@ mod tests {
     use super::*;
     use crate::sim::request::{Endpoint, read};
 
-    const VOICE: Voice = Voice { seed: 0, degenerate: false, auto_tools: true };
+    const VOICE: Voice = Voice { seed: 0, quality: 1.0, fault: None, auto_tools: true };
 
     fn ask(body: Json) -> Generation {
         read(Endpoint::Chat, body.to_string().as_bytes(), false).unwrap()
@@ -395,7 +449,8 @@ mod tests {
     #[test]
     fn a_degenerate_voice_repeats_itself() {
         let generation = ask(json!({"messages": [{"role": "user", "content": "Hello"}]}));
-        let text = message(&answer(&generation, 50, Voice { degenerate: true, ..VOICE }))["content"].to_string();
+        let text = message(&answer(&generation, 50, Voice { fault: Some(FaultKind::Degenerate), ..VOICE }))["content"]
+            .to_string();
         assert!(text.matches("the").count() > 20, "{text}");
     }
 }

@@ -204,18 +204,24 @@ async fn generate(api: &Api, endpoint: Endpoint, headers: &HeaderMap, body: &[u8
         return Err(ApiError::engine_dead());
     }
     let fault = api.args.sim.fault;
+    let number = api.requests.fetch_add(1, Ordering::Relaxed);
     let voice = Voice {
         seed: api.args.sim.seed,
-        degenerate: fault.map(|f| f.kind) == Some(FaultKind::Degenerate),
+        quality: api.args.sim.quality,
+        fault: fault.filter(|f| Fault::strikes(fault, f.kind, number)).map(|f| f.kind),
         auto_tools: auto,
     };
     let answer = answer::answer(&generation, room, voice);
-    let number = api.requests.fetch_add(1, Ordering::Relaxed);
     let identity = identity(api, &generation, headers, number);
     if let Some(fault) = fault.filter(|f| f.kind == FaultKind::SlowFirstByte) {
         tokio::time::sleep(Duration::from_millis(fault.n)).await;
     }
     let record = api.truth.open(identity.id.clone(), number, arrival, body, generation.prompt.len());
+    if let Some((case_id, how)) = answer.case {
+        let mut entry = record.edit();
+        entry.case = Some(case_id.to_owned());
+        entry.answered = Some(how.to_string());
+    }
     let (sender, events) = unbounded_channel();
     let submission = Submission {
         tokens: generation.prompt.iter().chain(&answer.tokens).copied().collect(),

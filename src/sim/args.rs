@@ -30,6 +30,7 @@ pub(super) struct SimOptions {
     pub(super) seed: u64,
     pub(super) speed: f64,
     pub(super) boot_seconds: f64,
+    pub(super) quality: f64,
     pub(super) truth_requests: usize,
     pub(super) fault: Option<Fault>,
 }
@@ -241,6 +242,7 @@ fn read_sim(read: &Reader<'_>) -> Result<SimOptions, UsageError> {
         seed: seed.unsigned_abs(),
         speed: read.number("sim-speed", 1.0, 0.001)?,
         boot_seconds: read.number("sim-boot-seconds", 1.0, 0.0)?,
+        quality: read.number("sim-quality", 1.0, 0.0)?,
         truth_requests: read.count("sim-truth-requests")?.unwrap_or(4_096),
         fault,
     })

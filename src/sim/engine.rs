@@ -414,7 +414,11 @@ impl Engine {
                 | FaultKind::Degenerate
                 | FaultKind::SlowFirstByte
                 | FaultKind::NoUsage
-                | FaultKind::MissingDone,
+                | FaultKind::MissingDone
+                | FaultKind::ToolStreamDiffers
+                | FaultKind::MarkupLeak
+                | FaultKind::UnclosedThink
+                | FaultKind::Truncate,
             )
             | None => None,
         }

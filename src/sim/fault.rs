@@ -37,6 +37,14 @@ pub(super) enum FaultKind {
     NoUsage,
     /// The stream ends without `[DONE]`.
     MissingDone,
+    /// A streamed tool call loses the end of its arguments.
+    ToolStreamDiffers,
+    /// Tool calls arrive as the model's own markup in the content.
+    MarkupLeak,
+    /// Contents begin with a `<think>` that is never closed.
+    UnclosedThink,
+    /// Answers are cut in the middle, as by their token limit.
+    Truncate,
 }
 
 impl FaultKind {
@@ -58,6 +66,10 @@ impl FaultKind {
         (Self::SlowFirstByte, "slow_first_byte", 2_000),
         (Self::NoUsage, "no_usage", 0),
         (Self::MissingDone, "missing_done", 0),
+        (Self::ToolStreamDiffers, "tool_stream_differs", 0),
+        (Self::MarkupLeak, "markup_leak", 0),
+        (Self::UnclosedThink, "unclosed_think", 0),
+        (Self::Truncate, "truncate", 0),
     ];
 }
 

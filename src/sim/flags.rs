@@ -212,6 +212,7 @@ const FLAGS: &[(&str, &[&str], Kind)] = &[
     ("sim-seed", &[], Kind::Int),
     ("sim-speed", &[], Kind::Float),
     ("sim-boot-seconds", &[], Kind::Float),
+    ("sim-quality", &[], Kind::Float),
     ("sim-fail", &[], Kind::Text),
     ("sim-truth-requests", &[], Kind::Int),
 ];

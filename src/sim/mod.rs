@@ -15,6 +15,7 @@ mod failures;
 mod fault;
 mod flags;
 mod help;
+mod key;
 mod kill;
 mod kv;
 mod metrics;

@@ -90,6 +90,8 @@ pub(super) struct Generation {
     pub(super) question: String,
     /// Whether the last message is a tool's result.
     pub(super) after_tool: bool,
+    /// Rounds of tool calls since the last user message.
+    pub(super) rounds: usize,
     pub(super) max_tokens: Option<usize>,
     pub(super) min_tokens: usize,
     pub(super) ignore_eos: bool,
@@ -203,6 +205,7 @@ pub(super) fn read(endpoint: Endpoint, bytes: &[u8], thinks: bool) -> Result<Gen
     let thinking = thinks && kwarg(&body, "enable_thinking").unwrap_or(true) && endpoint == Endpoint::Chat;
     let tools = read_tools(&body)?;
     let tool_choice = read_tool_choice(&body, &tools)?;
+    let rounds = body.messages.as_ref().map_or(0, |messages| rounds(messages));
     let (prompt, question, after_tool) = match endpoint {
         Endpoint::Chat => chat_prompt(&body, thinks && !thinking)?,
         Endpoint::Completions => completion_prompt(&body)?,
@@ -221,6 +224,7 @@ pub(super) fn read(endpoint: Endpoint, bytes: &[u8], thinks: bool) -> Result<Gen
         prompt,
         question,
         after_tool,
+        rounds,
         // The old completions endpoint makes 16 tokens unless told otherwise.
         max_tokens: max_tokens.or((endpoint == Endpoint::Completions).then_some(16)),
         min_tokens: body.min_tokens.unwrap_or(0),
@@ -302,6 +306,12 @@ fn read_tool_choice(body: &Body, tools: &[Tool]) -> Result<ToolChoice, ApiError>
             ))
         }
     }
+}
+
+/// Assistant messages with tool calls since the last user message.
+fn rounds(messages: &[Message]) -> usize {
+    let since = messages.iter().rev().take_while(|m| m.role != "user");
+    since.filter(|m| m.tool_calls.as_ref().is_some_and(|calls| calls.as_array().is_some_and(|c| !c.is_empty()))).count()
 }
 
 type Prompt = (Vec<u32>, String, bool);

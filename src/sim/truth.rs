@@ -34,6 +34,10 @@ pub struct TruthEntry {
     pub cached_tokens: usize,
     /// How often the request was thrown out of the KV cache.
     pub preemptions: u32,
+    /// The shipped case whose request it was.
+    pub case: Option<String>,
+    /// How that was answered: `right`, `wrong`, `no_call`, `unwanted_call`, `wrong_tool`, `wrong_argument`, `bad_json`, `bad_schema`.
+    pub answered: Option<String>,
 }
 
 /// One request's entry, shared between the engine and the writer of its stream.

@@ -21,6 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0004_telemetry.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0005_foreign.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0006_confidence.sql"), fill: Some(super::figures::rebuild) },
+    Migration { sql: include_str!("../../migrations/0007_answers.sql"), fill: None },
 ];
 
 /// The schema version that this vgrid writes.

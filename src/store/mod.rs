@@ -20,6 +20,7 @@ mod migrate;
 mod models;
 mod open;
 mod promotion;
+mod quality;
 mod read;
 mod restoration;
 mod rows;
@@ -53,6 +54,7 @@ pub use models::{
     SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
+pub use quality::PairedQuality;
 pub use show::{AttemptReport, ScenarioReport, TelemetryRow, TrialReport};
 pub use starts::StartCount;
 

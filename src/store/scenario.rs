@@ -44,6 +44,7 @@ impl Store {
             let id = tx.last_insert_rowid();
             insert_figures(tx, id, result)?;
             insert_requests(tx, id, &result.requests)?;
+            super::quality::insert_cases(tx, id, &result.cases)?;
             Ok(ScenarioResultId(id))
         })
         .map_err(explain)

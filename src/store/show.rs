@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 
+use super::PairedQuality;
 use super::models::{AttemptId, ScenarioResultId, Timings, TrialId, TrialRow};
 use super::rows::{all, count, from_json, parsed, parsed_opt, start};
 use super::{Store, StoreError};
 use crate::domain::{
-    Cause, CounterDelta, Evidence, ExitFacts, Fact, Failure, Metric, Mismatch, Outcome, Phase, ResolvedConfig,
-    ScenarioSpec, Settings, Start, Validity,
+    CaseOutcome, Cause, CounterDelta, Evidence, ExitFacts, Fact, Failure, Metric, Mismatch, Outcome, Phase,
+    ResolvedConfig, ScenarioSpec, Settings, Start, Validity,
 };
 use crate::rank::GateResult;
 use crate::resume::ResultKey;
@@ -34,6 +35,8 @@ pub struct TrialReport {
     pub expected: Option<String>,
     /// What became of each gate.
     pub gates: Vec<GateResult>,
+    /// Its answers against the baseline's, case by case.
+    pub paired: Vec<PairedQuality>,
     /// Every attempt, in order.
     pub attempt_reports: Vec<AttemptReport>,
 }
@@ -124,6 +127,8 @@ pub struct ScenarioReport {
     pub counters: Vec<CounterDelta>,
     /// Number of requests by how they ended.
     pub requests_by_end: BTreeMap<String, u64>,
+    /// What became of each case; empty for scenarios that judge no answers.
+    pub cases: Vec<CaseOutcome>,
 }
 
 impl Store {
@@ -135,6 +140,7 @@ impl Store {
         let explain = self.explain("read a trial");
         let trial = self.trial(id)?;
         let gates = self.gate_results(id)?;
+        let paired = self.paired_quality(id)?;
         let ids = self
             .conn
             .prepare_cached("SELECT id FROM attempt WHERE trial_id = ?1 ORDER BY number")
@@ -152,6 +158,7 @@ impl Store {
                     image_digest: row.get("image_digest")?,
                     expected: row.get("expected")?,
                     gates,
+                    paired,
                     attempt_reports,
                 })
             })
@@ -296,6 +303,11 @@ impl Store {
                     },
                 )?,
                 requests_by_end: ends.into_iter().collect(),
+                cases: self.list(
+                    id,
+                    "SELECT * FROM case_outcome WHERE scenario_result_id = ?1 ORDER BY position",
+                    super::quality::case,
+                )?,
             })
         })
     }

@@ -14,6 +14,8 @@ use crate::domain::{
 use crate::rank::{GateOutcome, GateResult, Standing, rank_all};
 use crate::resume::{PastOutcome, ResultKey};
 
+#[path = "tests_quality.rs"]
+mod quality;
 #[path = "tests_ranking.rs"]
 mod ranking;
 
@@ -140,6 +142,7 @@ fn scenario(spec: ScenarioSpec, metrics: Vec<Metric>, requests: u32, verdict: Ve
         metrics,
         counters: vec![CounterDelta { name: "vllm:num_preemptions_total".into(), before: 0.0, after: 3.0 }],
         validity,
+        cases: Vec::new(),
     }
 }
 

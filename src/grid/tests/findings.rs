@@ -199,7 +199,9 @@ fn a_suite_is_a_word_a_file_a_list_or_a_mapping() {
     assert_eq!(file.value, Path::new("grids/../suites/night.yaml"));
     let kinds = |s: &Suite| s.scenarios.iter().map(ScenarioSpec::kind).collect::<Vec<_>>();
     assert_eq!(kinds(&suite("suite: [load, kv-cache: { repeats: 3 }]\n")), [ScenarioKind::Load, ScenarioKind::KvCache]);
-    let adjusted = suite("suite:\n  base: quick\n  kv_cache: off\n  load: { concurrency: [1, 2], slo_ttft_ms: 200 }\n");
+    let adjusted = suite(
+        "suite:\n  base: quick\n  kv_cache: off\n  canary: off\n  tool_calling: off\n  load: { concurrency: [1, 2], slo_ttft_ms: 200 }\n",
+    );
     assert_eq!(kinds(&adjusted), [ScenarioKind::Smoke, ScenarioKind::Load]);
     assert_eq!(adjusted.name, "quick (adjusted)");
     let ScenarioSpec::Load(load) = &adjusted.scenarios[1] else { panic!("{adjusted:?}") };
@@ -224,7 +226,8 @@ fn a_wrong_suite_says_what_there_is() {
         ("{ load: { rates: [20000] } }", "contradiction", "smaller `rates`"),
         ("{ load: { concurrency: [] } }", "contradiction", "write `concurrency`, `rates` or `trace`"),
         ("{ load: { trace: a.jsonl, rates: [1] } }", "contradiction", "remove one of the two"),
-        ("{ canary: {} }", "unavailable-scenario", "smoke, kv_cache"),
+        ("{ marathon: {} }", "unknown-scenario", "smoke, kv_cache"),
+        ("{ canary: { thinking: maybe } }", "wrong-type", "docs/grid.md"),
         ("[]", "empty-suite", "quick, full"),
     ] {
         let rest = format!("suite: {written}\n");

@@ -1,7 +1,14 @@
 //! Shipped use cases: what a grid takes from them, and what its own words replace.
 
 use super::*;
-use crate::domain::Suite;
+use crate::domain::{ScenarioKind, Suite};
+
+/// Scenarios that give times and no answers to judge.
+fn times_only() -> Suite {
+    let mut suite = Suite::quick();
+    suite.scenarios.retain(|spec| !matches!(spec.kind(), ScenarioKind::Canary | ScenarioKind::ToolCalling));
+    suite
+}
 
 const ALL: &str = "use_cases: [conversational, reasoning, tool_calling, throughput, generic]\n";
 
@@ -21,7 +28,7 @@ fn gates(grid: &Grid) -> Vec<&str> {
 
 #[test]
 fn a_use_case_brings_its_gates_and_objectives_as_far_as_the_suite_measures_them() {
-    let grid = taken("use_cases: throughput\n", &Suite::quick());
+    let grid = taken("use_cases: throughput\n", &times_only());
     assert_eq!(
         objectives(&grid),
         ["throughput: maximize load.output_tokens_per_s", "throughput_requests: maximize load.requests_per_s"]
@@ -36,7 +43,7 @@ fn a_use_case_brings_its_gates_and_objectives_as_far_as_the_suite_measures_them(
 fn what_the_grid_writes_itself_stands_first_and_replaces_what_a_use_case_says_of_the_same() {
     let own = "use_cases: [throughput, conversational]\ngates: [load.tpot_ms.p50 <= 40]\n\
                objectives: { mine: minimize load.ttft_ms.p50, throughput: maximize load.goodput_requests_per_s }\n";
-    let grid = taken(own, &Suite::quick());
+    let grid = taken(own, &times_only());
     let found = objectives(&grid);
     assert_eq!(found[..2], ["mine: minimize load.ttft_ms.p50", "throughput: maximize load.goodput_requests_per_s"]);
     assert_eq!(
