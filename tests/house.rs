@@ -7,7 +7,20 @@ use std::path::{Path, PathBuf};
 /// Modules by floor, lowest first. A file imports its own module or a lower floor.
 const FLOORS: &[&[&str]] = &[
     &["domain"],
-    &["yaml", "cases", "grid", "compose", "classify", "resolve", "foreign", "stats", "rank", "resume", "prune", "prometheus"],
+    &[
+        "yaml",
+        "cases",
+        "grid",
+        "compose",
+        "classify",
+        "resolve",
+        "foreign",
+        "stats",
+        "rank",
+        "resume",
+        "prune",
+        "prometheus",
+    ],
     &["store", "launch", "bench", "sim", "notify", "telemetry"],
     &["engine", "report"],
     &["cli", "ui"],

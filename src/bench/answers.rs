@@ -88,13 +88,14 @@ impl Asking {
         run: &mut Run<'_>,
         case_id: &str,
         messages: &Value,
-        tools: Option<&Value>,
+        (tools, tool_choice): (Option<&Value>, Option<Value>),
         (delivery, purpose): (CaseDelivery, &Purpose),
     ) -> Result<Option<Answered>, Stop> {
         let mut extra = Map::new();
         if let Some(tools) = tools {
             extra.insert("tools".to_owned(), tools.clone());
         }
+        extra.extend(tool_choice.map(|choice| ("tool_choice".to_owned(), choice)));
         let thinks = match self.thinking {
             Thinking::Default => None,
             Thinking::On => Some(true),

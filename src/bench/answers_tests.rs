@@ -81,7 +81,7 @@ async fn an_engine_that_answers_rightly_passes_every_case_of_every_scenario() {
     let result = run(&server, &tools()).await;
     let missed: Vec<_> = result.cases.iter().filter(|c| c.result != CaseResult::Passed).collect();
     assert!(missed.is_empty(), "{missed:?}");
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     assert_eq!(result.cases.len(), 28 * 2, "streamed and not");
     for name in [
         "success_rate",
@@ -158,7 +158,7 @@ async fn every_figure_of_tool_calling_is_what_the_engine_was_told_to_do() {
     assert!(near(calls.value, 1.0 - broken("bad_json") / calls.n as f64));
     let schema = value(&result, "tool_calling.schema_valid_rate");
     assert!(near(schema, 1.0 - (broken("bad_json") + broken("bad_schema")) / calls.n as f64), "{schema}");
-    assert_eq!(result.validity.verdict, Verdict::Valid, "wrong answers are a result: {:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "wrong answers are a result: {:?}", result.validity);
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn scores_are_the_share_that_the_engine_answered_rightly() {
         let share = told.iter().filter(|how| **how == "right").count() as f64 / told.len() as f64;
         assert!(share > 0.3 && share < 0.9, "{share}");
         assert!(near(value(&result, path), share), "{path}");
-        assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+        assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     }
 }
 

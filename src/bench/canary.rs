@@ -19,7 +19,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &CanarySpec) -> Result<(), Stop
     let file = run.ctx.cases.canaries.clone();
     let picked = file.pick(spec.limit);
     run.expect_requests(picked.len() * spec.repeats as usize);
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let mut asking = Asking::new(run, spec.output_tokens, spec.thinking).await?;
     let mut outcomes = Vec::new();
     let mut texts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -28,7 +28,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &CanarySpec) -> Result<(), Stop
             let purpose = Purpose { point: None, role: CATEGORY, measured: true, intended_ms: None };
             let messages = json!([{ "role": "user", "content": canary.prompt }]);
             let how = (CaseDelivery::Streamed, &purpose);
-            let Some(answered) = asking.ask(run, &canary.id, &messages, None, how).await? else { continue };
+            let Some(answered) = asking.ask(run, &canary.id, &messages, (None, None), how).await? else { continue };
             outcomes.push(judge(run, canary, repeat, &answered));
             if answers::is_delivered(answered.record.end) {
                 texts.entry(&canary.id).or_default().push(answered.answer.content);

@@ -48,7 +48,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ConversationSpec) -> Result<()
         return Ok(());
     }
     run.expect_requests(1 + (turns * spec.iterations) as usize);
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     let warm_up = run.prompt("conversation/warmup", 2 * spec.user_tokens.max(spec.output_tokens)).await?;
     if warm_up.counted == Counted::Estimated {
         validity::of_estimates(&mut run.validity);
@@ -75,9 +75,9 @@ async fn talk(
     counts: &mut Vec<(u32, u32)>,
 ) -> Result<(), Stop> {
     for iteration in 1..=spec.iterations {
-        run.sender.begin_point(Activity::Preparing);
+        run.begin_point(Activity::Preparing);
         let prepared = prepare(run, spec, turns, iteration).await?;
-        run.sender.begin_point(Activity::Measuring);
+        run.begin_point(Activity::Measuring);
         let mut intended_ms = None;
         for (turn, Turn { request, counted_tokens }) in (1..).zip(prepared) {
             let purpose = Purpose { point: Some(format!("t{turn}")), role: "turn", measured: true, intended_ms };

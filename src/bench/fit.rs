@@ -37,7 +37,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec, limit: Option<u32>)
         run.validity.add(Verdict::Suspect, ValidityReason::SizeLeftOut, sentence);
     }
     let (at_once, prompt_tokens) = size(limit, spec.output_tokens, kv_cache_tokens, max_num_seqs);
-    run.sender.begin_point(Activity::Preparing);
+    run.begin_point(Activity::Preparing);
     run.expect_requests(3 + at_once as usize);
     let mut requests = Vec::new();
     for number in 0..at_once {
@@ -51,7 +51,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec, limit: Option<u32>)
             extra: serde_json::Map::new(),
         })?);
     }
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let purpose = Purpose { point: None, role: "fit", measured: true, intended_ms: None };
     let replies = join_all(requests.iter().map(|r| run.sender.send(r, &purpose, &run.ctx.cancel))).await;
     let failed: Vec<_> = replies.iter().filter(|r| !r.record.end.is_complete()).map(|r| r.record.clone()).collect();

@@ -97,7 +97,7 @@ async fn sizes_that_fit(run: &mut Run<'_>, spec: &KvCacheSpec) -> Result<Vec<u32
 }
 
 async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) -> Result<Vec<Pair>, Stop> {
-    run.sender.begin_point(Activity::Preparing);
+    run.begin_point(Activity::Preparing);
     let warm_up = run.prompt(&format!("kv_cache/{size}/warmup"), size).await?;
     let mut prompts = Vec::new();
     for repeat in 0..spec.repeats {
@@ -106,7 +106,7 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
     if prompts.iter().any(|p| p.counted == Counted::Estimated) {
         validity::of_estimates(&mut run.validity);
     }
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     for _ in 0..2 {
         run.warm_up(&warm_up, spec.output_tokens, Some(point)).await?;
     }
@@ -118,7 +118,7 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
         };
         prepared.push((run.timed_request(prompt, spec.output_tokens)?, counted));
     }
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let mut pairs = Vec::new();
     for (request, counted_tokens) in prepared {
         let at_first = lookups(run).await?;

@@ -29,7 +29,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &LongContextSpec) -> Result<(),
         return Ok(());
     }
     run.expect_requests(1 + 2 * sizes.len() * spec.repeats as usize);
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     let warm_up = run.prompt("long_context/warmup", spec.survival_tokens).await?;
     if warm_up.counted == Counted::Estimated {
         validity::of_estimates(&mut run.validity);
@@ -99,13 +99,13 @@ fn doubled(first: u32, longest: u32) -> Vec<u32> {
 async fn measure(run: &mut Run<'_>, spec: &LongContextSpec, size: u32, found: &mut Size) -> Result<(), Stop> {
     let point = format!("p{size}");
     for repeat in 0..spec.repeats {
-        run.sender.begin_point(Activity::Preparing);
+        run.begin_point(Activity::Preparing);
         let long = run.prompt(&format!("long_context/{size}/{repeat}"), size).await?;
         let small = run.prompt(&format!("long_context/{size}/{repeat}/survival"), spec.survival_tokens).await?;
         let counted = (long.counted == Counted::Server).then_some(long.tokens);
         let (long, small) =
             (run.timed_request(&long, spec.output_tokens)?, run.timed_request(&small, spec.output_tokens)?);
-        run.sender.begin_point(Activity::Measuring);
+        run.begin_point(Activity::Measuring);
         let (record, goes_on) = send(run, &long, &point, "long").await;
         found.counts.extend(record.prompt_tokens.zip(counted));
         found.long.push(record);

@@ -7,7 +7,7 @@ use crate::domain::{
     Verdict,
 };
 
-use super::testserver::{Engine, Script, TestServer};
+use super::testserver::{Engine, Script, TestServer, starve};
 use super::{BenchError, Context, run_scenario};
 
 fn context() -> Context {
@@ -46,7 +46,7 @@ fn has(result: &ScenarioResult, reason: ValidityReason) -> bool {
 async fn each_turn_carries_all_turns_before_it_and_is_as_long_as_asked() {
     let server = TestServer::start(script(engine())).await;
     let result = run(&server, ScenarioSpec::Conversation(conversation(6, 3))).await;
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     let bodies = server.bodies();
     assert_eq!(bodies.len(), 1 + 18);
     let turns: Vec<&serde_json::Value> = bodies[1..].iter().collect();
@@ -127,7 +127,7 @@ fn stability(cycles: u32) -> StabilitySpec {
 async fn a_stable_server_drifts_nowhere_and_each_cycle_repeats_the_first_behind_a_new_nonce() {
     let server = TestServer::start(script(Engine { gap_ms: 3, ..engine() })).await;
     let result = run(&server, ScenarioSpec::Stability(stability(5))).await;
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     assert_eq!(result.requests.len(), 1 + 20);
     let text = |at: usize| server.bodies()[at]["messages"][0]["content"].as_str().unwrap().to_owned();
     assert_ne!(text(1), text(5));
@@ -187,7 +187,7 @@ fn long(sizes: Option<Vec<u32>>) -> ScenarioSpec {
 async fn prompts_double_up_to_the_context_length_and_a_small_request_follows_each() {
     let server = TestServer::start(Script { max_model_len: Some(1_000), ..script(engine()) }).await;
     let result = run(&server, long(None)).await;
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     assert_eq!(result.requests.len(), 1 + 4 * 3 * 2);
     let roles: Vec<&str> = result.requests[1..5].iter().map(|r| r.role.as_str()).collect();
     assert_eq!(roles, ["long", "survival", "long", "survival"]);
@@ -215,4 +215,17 @@ async fn long_prompts_that_do_not_fit_are_left_out_and_a_death_is_no_survival() 
     let error = run_scenario(&dying.client().await, &long(Some(vec![100, 200])), &context()).await.unwrap_err();
     let BenchError::ServerUnusable { partial, .. } = error else { panic!("{error}") };
     assert!((value(&partial, "long_context.survived_ratio").unwrap() - 2.0 / 3.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn a_client_that_gets_no_time_says_so_wherever_a_figure_rests_on_its_clock() {
+    let server = TestServer::start(script(engine())).await;
+    let _starved = starve(30);
+    let told = [ScenarioSpec::Stability(stability(3)), ScenarioSpec::Conversation(conversation(3, 1))];
+    for spec in told {
+        let result = run(&server, spec).await;
+        assert!(has(&result, ValidityReason::ClientSaturated), "{:?}: {:?}", result.spec.kind(), result.validity);
+    }
+    let smoke = run(&server, ScenarioSpec::Smoke(Default::default())).await;
+    assert!(!has(&smoke, ValidityReason::ClientSaturated), "it keeps no time: {:?}", smoke.validity);
 }

@@ -31,17 +31,17 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ProfileSpec) -> Result<(), Sto
         return Ok(());
     }
     let prompt = run.prompt("profile/warmup", spec.prompt_tokens).await?;
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     run.warm_up(&prompt, spec.output_tokens, None).await?;
 
-    run.sender.begin_point(Activity::Idle);
+    run.begin_point(Activity::Idle);
     run.or_cancelled(sleep(Duration::from_secs(spec.idle_s.into()))).await?;
 
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let until = Instant::now() + Duration::from_secs(spec.busy_s.into());
     let shared: &Run<'_> = run;
     let users = join_all((0..spec.concurrency).map(|user| ask_until(shared, spec, user, until))).await;
-    run.sender.begin_point(Activity::Preparing);
+    run.begin_point(Activity::Preparing);
     let (users, ends): (Vec<Vec<Reply>>, Vec<Result<(), Stop>>) = users.into_iter().unzip();
     throughput(run, &users);
     run.replies.extend(users.into_iter().flatten());

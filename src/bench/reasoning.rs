@@ -23,7 +23,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ReasoningSpec) -> Result<(), S
     let file = run.ctx.cases.tasks.clone();
     let picked = file.pick(spec.limit);
     run.expect_requests(picked.len() * spec.repeats as usize);
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let mut asking = Asking::new(run, spec.output_tokens, spec.thinking).await?;
     let (mut outcomes, mut costs) = (Vec::new(), Vec::new());
     for repeat in 1..=spec.repeats {
@@ -32,7 +32,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ReasoningSpec) -> Result<(), S
                 Purpose { point: Some(task.category.clone()), role: "task", measured: true, intended_ms: None };
             let messages = json!([{ "role": "user", "content": task.prompt }]);
             let how = (CaseDelivery::Streamed, &purpose);
-            let Some(answered) = asking.ask(run, &task.id, &messages, None, how).await? else { continue };
+            let Some(answered) = asking.ask(run, &task.id, &messages, (None, None), how).await? else { continue };
             outcomes.push(judge(run, task, repeat, &answered));
             if answered.record.end.is_complete() {
                 costs.push(cost(answered, repeat == 1));

@@ -19,6 +19,7 @@ use super::client::{CallError, Client};
 use super::context::{Activity, Context};
 use super::figures::Figures;
 use super::prompt::{Prompt, PromptWriter, data_sha256};
+use super::selfcheck::{SelfCheck, SelfReport};
 use super::{
     BenchError, RunClock, Unusable, canary, conversation, kv_cache, load, long_context, profile, reasoning, smoke,
     stability, tool_calling, validity,
@@ -299,6 +300,10 @@ pub(super) struct Run<'a> {
     pub(super) cases: Vec<CaseOutcome>,
     /// How the length of an answer is fixed on this engine.
     fixed_length: FixedBy,
+    /// Watches the client while something is measured.
+    watch: Option<SelfCheck>,
+    /// What the watches saw that the scenario did not take for itself.
+    watched: SelfReport,
     spec: ScenarioSpec,
     data_sha256: String,
     started_at: String,
@@ -329,12 +334,27 @@ impl<'a> Run<'a> {
             replies: Vec::new(),
             cases: Vec::new(),
             fixed_length: FixedBy::MinTokens,
+            watch: None,
+            watched: SelfReport::default(),
             spec: spec.clone(),
             data_sha256: data_sha256_of(ctx.seed, spec, &ctx.cases),
             started_at: jiff::Timestamp::now().to_string(),
             started: Instant::now(),
             before,
         })
+    }
+
+    /// Something else is done from now on. While it is measured, the client watches itself.
+    pub(super) fn begin_point(&mut self, activity: Activity) {
+        let seen = self.end_watch();
+        self.watched.add(seen);
+        self.sender.begin_point(activity);
+        self.watch = (activity == Activity::Measuring).then(SelfCheck::start);
+    }
+
+    /// What the client saw of itself since the measured point began, for a scenario that judges each of its points.
+    pub(super) fn end_watch(&mut self) -> SelfReport {
+        self.watch.take().map(SelfCheck::finish).unwrap_or_default()
     }
 
     /// Requests that will be sent, warm-up included.
@@ -424,6 +444,9 @@ impl<'a> Run<'a> {
     }
 
     async fn finish(mut self) -> ScenarioResult {
+        let seen = self.end_watch();
+        self.watched.add(seen);
+        validity::of_times(&mut self.validity, &self.spec, &self.watched, &self.replies);
         let counters = match (&self.before, self.ctx.cancel.run_until_cancelled(scrape(self.client)).await.flatten()) {
             (Some(before), Some(after)) => {
                 validity::restarted(&mut self.validity, before, &after);

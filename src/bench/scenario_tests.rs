@@ -51,7 +51,7 @@ fn has(result: &ScenarioResult, reason: ValidityReason) -> bool {
 async fn smoke_passes_on_a_server_that_serves() {
     let server = TestServer::start(script(engine())).await;
     let result = run(&server, &ScenarioSpec::Smoke(SmokeSpec::default()), &context()).await;
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     assert_eq!(value(&result, "smoke.passed"), Some(1.0));
     assert!(value(&result, "smoke.ttft_ms").unwrap() > 0.0);
     let roles: Vec<&str> = result.requests.iter().map(|r| r.role.as_str()).collect();
@@ -88,7 +88,7 @@ async fn a_hit_is_the_same_prompt_again_and_the_counters_prove_it() {
     let server = TestServer::start(script(engine())).await;
     let ctx = Context { prefix_caching: Some(true), ..context() };
     let result = run(&server, &kv(&[128, 64], 5), &ctx).await;
-    assert_eq!(result.validity.verdict, Verdict::Valid, "{:?}", result.validity);
+    assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
     assert!(value(&result, "kv_cache.p128.acceleration_ratio").unwrap() > 1.5);
     assert_eq!(value(&result, "kv_cache.acceleration_ratio"), value(&result, "kv_cache.p128.acceleration_ratio"));
     assert_eq!(value(&result, "kv_cache.p128.cached_tokens_ratio"), Some(1.0));

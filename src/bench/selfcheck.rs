@@ -1,8 +1,8 @@
 //! Watches the client itself while it measures: a tired client must not pass its own slowness off as the server's.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::stats;
@@ -30,41 +30,58 @@ const BURST_P99_MS: f64 = 50.0;
 pub(super) struct SelfCheck {
     began: Instant,
     cpu_s: Option<f64>,
-    stop: CancellationToken,
-    probe: AbortOnDropHandle<Vec<f64>>,
+    lags_ms: Arc<Mutex<Vec<f64>>>,
+    _probe: AbortOnDropHandle<()>,
 }
 
-/// What it saw.
-#[derive(Clone, Debug, PartialEq)]
+/// What one watch saw, or several one after the other.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SelfReport {
-    /// CPU time of this process over wall time and cores, 0 to 1; `None` where `/proc` does not tell.
-    pub(super) cpu_ratio: Option<f64>,
+    /// CPU time of this process, s; `None` where `/proc` does not tell.
+    cpu_s: Option<f64>,
+    /// CPU time that there was: wall time x cores, s.
+    available_s: f64,
     /// How late a punctual task ran, ms, one sample per probe.
     pub(super) lags_ms: Vec<f64>,
 }
 
 impl SelfCheck {
     pub(super) fn start() -> Self {
-        let stop = CancellationToken::new();
-        let probe = AbortOnDropHandle::new(tokio::spawn(probe(stop.clone())));
-        Self { began: Instant::now(), cpu_s: process_cpu_s(), stop, probe }
+        let lags_ms = Arc::new(Mutex::new(Vec::new()));
+        let probe = AbortOnDropHandle::new(tokio::spawn(probe(lags_ms.clone())));
+        Self { began: Instant::now(), cpu_s: process_cpu_s(), lags_ms, _probe: probe }
     }
 
-    pub(super) async fn finish(self) -> SelfReport {
+    pub(super) fn finish(self) -> SelfReport {
         let wall_s = self.began.elapsed().as_secs_f64();
         let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-        let used_s = self.cpu_s.and_then(|before| Some(process_cpu_s()? - before));
-        self.stop.cancel();
-        let lags_ms = self.probe.await.unwrap_or_default();
-        SelfReport { cpu_ratio: used_s.filter(|_| wall_s > 0.0).map(|s| s / wall_s / cores), lags_ms }
+        let cpu_s = self.cpu_s.and_then(|before| Some(process_cpu_s()? - before));
+        let lags_ms = std::mem::take(&mut *self.lags_ms.lock().unwrap_or_else(PoisonError::into_inner));
+        SelfReport { cpu_s, available_s: wall_s * cores, lags_ms }
     }
 }
 
 impl SelfReport {
+    /// CPU time of this process over wall time and cores, 0 to 1; `None` where `/proc` does not tell.
+    pub(super) fn cpu_ratio(&self) -> Option<f64> {
+        self.cpu_s.filter(|_| self.available_s > 0.0).map(|used| used / self.available_s)
+    }
+
+    /// Adds what a later watch saw.
+    pub(super) fn add(&mut self, later: Self) {
+        self.cpu_s = match (self.cpu_s, later.cpu_s) {
+            (Some(a), Some(b)) => Some(a + b),
+            (Some(one), None) | (None, Some(one)) => Some(one),
+            (None, None) => None,
+        };
+        self.available_s += later.available_s;
+        self.lags_ms.extend(later.lags_ms);
+    }
+
     /// Why the client's times are doubtful, with the gaps between tokens that it saw; empty when they are not.
     pub(super) fn doubts(&self, gaps_ms: &[f64]) -> Vec<String> {
         let mut doubts = Vec::new();
-        if let Some(share) = self.cpu_ratio.filter(|share| *share > MAX_CPU_RATIO) {
+        if let Some(share) = self.cpu_ratio().filter(|share| *share > MAX_CPU_RATIO) {
             doubts.push(format!("the client used {:.0} % of all cores", share * 100.0));
         }
         if let Some(lag) = self.lag_p95_ms().filter(|lag| *lag > MAX_LAG_P95_MS) {
@@ -90,17 +107,13 @@ impl SelfReport {
     }
 }
 
-/// Samples how late a task runs that wants to run now.
-async fn probe(stop: CancellationToken) -> Vec<f64> {
-    let mut lags = Vec::new();
+/// Samples how late a task runs that wants to run now, until it is dropped.
+async fn probe(lags_ms: Arc<Mutex<Vec<f64>>>) {
     loop {
         let due = Instant::now() + PROBE_EVERY;
-        tokio::select! {
-            () = stop.cancelled() => return lags,
-            () = tokio::time::sleep_until(due.into()) => {
-                lags.push(Instant::now().saturating_duration_since(due).as_secs_f64() * 1_000.0);
-            }
-        }
+        tokio::time::sleep_until(due.into()).await;
+        let late_ms = Instant::now().saturating_duration_since(due).as_secs_f64() * 1_000.0;
+        lags_ms.lock().unwrap_or_else(PoisonError::into_inner).push(late_ms);
     }
 }
 
@@ -118,7 +131,7 @@ mod tests {
     use super::*;
 
     fn report(cpu: f64, lag: f64) -> SelfReport {
-        SelfReport { cpu_ratio: Some(cpu), lags_ms: vec![lag; 30] }
+        SelfReport { cpu_s: Some(cpu), available_s: 1.0, lags_ms: vec![lag; 30] }
     }
 
     #[test]
@@ -132,6 +145,16 @@ mod tests {
         assert!(report(0.2, 1.5).doubts(&bursts)[0].contains("bursts"));
     }
 
+    #[test]
+    fn several_watches_are_one_report() {
+        let mut both = SelfReport::default();
+        assert_eq!((both.cpu_ratio(), both.lag_p95_ms()), (None, None));
+        both.add(report(0.9, 1.0));
+        both.add(SelfReport { cpu_s: Some(0.3), available_s: 3.0, lags_ms: vec![40.0; 90] });
+        assert_eq!(both.cpu_ratio(), Some(0.3));
+        assert_eq!(both.lag_p95_ms(), Some(40.0));
+    }
+
     #[tokio::test]
     async fn the_probe_and_the_cpu_clock_tell_something() {
         let check = SelfCheck::start();
@@ -140,8 +163,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         tokio::time::sleep(PROBE_EVERY * 2).await;
-        let report = check.finish().await;
-        assert!(report.cpu_ratio.unwrap() > 0.0);
+        let report = check.finish();
+        assert!(report.cpu_ratio().unwrap() > 0.0);
         assert!(!report.lags_ms.is_empty());
     }
 }

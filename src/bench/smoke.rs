@@ -28,7 +28,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
         Counted::Estimated => Some("/tokenize gives no count: prompt lengths will be estimates".to_owned()),
     };
     checks.push(Check { name: "tokenize", failure: tokenize_failure });
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
 
     let limit = run.max_model_len().await?;
     let fits = |tokens: u32| limit.is_none_or(|limit| tokens.saturating_add(spec.output_tokens) <= limit);

@@ -44,7 +44,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &StabilitySpec) -> Result<(), S
     if spec.minutes.is_none() {
         run.expect_requests(1 + spec.cycles as usize * spec.output_tokens.len());
     }
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     let warm_up = run.prompt("stability/warmup", spec.prompt_tokens).await?;
     if warm_up.counted == Counted::Estimated {
         validity::of_estimates(&mut run.validity);
@@ -93,9 +93,9 @@ async fn cycle(
         if round > spec.cycles && until.is_none_or(|until| Instant::now() >= until) {
             break;
         }
-        run.sender.begin_point(Activity::Preparing);
+        run.begin_point(Activity::Preparing);
         let requests = prepare(run, spec, round).await?;
-        run.sender.begin_point(Activity::Measuring);
+        run.begin_point(Activity::Measuring);
         let mut intended_ms = None;
         for (thing, request) in (1..).zip(requests) {
             let purpose = Purpose { point: Some(format!("r{thing}")), role: "cycle", measured: true, intended_ms };

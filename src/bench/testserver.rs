@@ -97,6 +97,16 @@ impl Default for Script {
     }
 }
 
+/// Keeps the only thread of a test's runtime busy for `busy_ms` at a time.
+pub(super) fn starve(busy_ms: u64) -> tokio_util::task::AbortOnDropHandle<()> {
+    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(busy_ms));
+            tokio::task::yield_now().await;
+        }
+    }))
+}
+
 /// Response headers of a chunked event stream.
 pub(super) const STREAM_HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -39,7 +39,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ToolCallingSpec) -> Result<(),
     let picked = file.pick(spec.cases_per_category);
     let requests: usize = picked.iter().map(|case| rounds(case)).sum();
     run.expect_requests(requests * 2 * spec.repeats as usize);
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     let mut asking = Asking::new(run, spec.output_tokens, spec.thinking).await?;
     let mut conversations: Vec<Conversation> = Vec::new();
     for repeat in 1..=spec.repeats {
@@ -94,7 +94,8 @@ async fn converse(
     let (mut findings, mut calls, mut leak) = (Vec::new(), Vec::new(), None);
     let mut round = 0;
     let (verdict, last_index) = loop {
-        let asked = asking.ask(run, &case.id, &json!(messages), Some(&tools), (delivery, &purpose)).await?;
+        let offer = (Some(&tools), case.choice_in(round));
+        let asked = asking.ask(run, &case.id, &json!(messages), offer, (delivery, &purpose)).await?;
         let Some(answered) = asked else { return Ok(None) };
         let index = answered.record.index;
         leak = leak.or_else(|| leaked_markup(&answered.answer.content));

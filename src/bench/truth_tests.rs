@@ -39,7 +39,7 @@ impl Lateness {
 async fn with_lateness<T>(work: impl Future<Output = T>) -> (T, Lateness) {
     let check = SelfCheck::start();
     let done = work.await;
-    (done, Lateness::of(&check.finish().await))
+    (done, Lateness::of(&check.finish()))
 }
 
 /// A simulated engine that is slow enough for its times to stand out: 15 ms and more between two tokens.

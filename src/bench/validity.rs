@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{CounterDelta, RequestEnd, RequestRecord, Validity, ValidityReason, Verdict};
+use crate::domain::{CounterDelta, RequestEnd, RequestRecord, ScenarioSpec, Validity, ValidityReason, Verdict};
 use crate::stats;
 
 use super::chat::Reply;
+use super::selfcheck::SelfReport;
+use super::window::token_gaps_ms;
 use crate::prometheus::Scrape;
 
 /// Client's and server's token counts may differ by so much: the engine's counters are a step behind at times.
@@ -19,6 +21,74 @@ const PROMPT_SLACK: u32 = 8;
 
 /// A fresh prompt may share so much with others: chat templates share a few tokens.
 const FRESH_SHARE: f64 = 0.1;
+
+/// No engine decodes one answer faster than a token in so many ms: chunks that follow closer were sent on together.
+const TOGETHER_MS: f64 = 0.1;
+
+/// A burst takes less than this share of the time to its first chunk.
+const BURST_SHARE: f64 = 0.1;
+
+/// Share of answers that may come in a burst.
+const MAX_BURSTS_SHARE: f64 = 0.05;
+
+/// How far a scenario's figures rest on the client's clock.
+struct Clocked {
+    /// Any figure of it is a time, and it does not judge the client point by point itself.
+    times: bool,
+    /// A figure of it is a pace: ITL, TPOT, decode rate.
+    pace: bool,
+}
+
+const fn clocked(spec: &ScenarioSpec) -> Clocked {
+    match spec {
+        ScenarioSpec::Smoke(_) | ScenarioSpec::ToolCalling(_) | ScenarioSpec::Canary(_) => {
+            Clocked { times: false, pace: false }
+        }
+        ScenarioSpec::KvCache(_)
+        | ScenarioSpec::LongContext(_)
+        | ScenarioSpec::Reasoning(_)
+        | ScenarioSpec::Profile(_) => Clocked { times: true, pace: false },
+        ScenarioSpec::Conversation(_) | ScenarioSpec::Stability(_) => Clocked { times: true, pace: true },
+        ScenarioSpec::Load(_) => Clocked { times: false, pace: true },
+    }
+}
+
+/// Times that say more about the client, or about what lies between it and the engine, than about the engine.
+pub(super) fn of_times(validity: &mut Validity, spec: &ScenarioSpec, watched: &SelfReport, replies: &[Reply]) {
+    let clocked = clocked(spec);
+    let measured = || replies.iter().filter(|r| r.record.measured && r.record.end.is_complete());
+    if clocked.times {
+        let gaps: Vec<f64> = measured().flat_map(token_gaps_ms).collect();
+        for doubt in watched.doubts(&gaps) {
+            validity.add(Verdict::Suspect, ValidityReason::ClientSaturated, doubt);
+        }
+    }
+    if clocked.pace {
+        of_bursts(validity, measured().map(|r| &r.record));
+    }
+}
+
+/// Answers whose chunks came all together: the time between them is the socket's, not the decoder's.
+fn of_bursts<'r>(validity: &mut Validity, records: impl Iterator<Item = &'r RequestRecord>) {
+    let paced: Vec<bool> = records.filter_map(came_in_a_burst).collect();
+    let bursts = paced.iter().filter(|burst| **burst).count();
+    if bursts as f64 > paced.len() as f64 * MAX_BURSTS_SHARE {
+        let sentence = format!(
+            "{bursts} of {} answers came in one burst (chunks less than {TOGETHER_MS} ms apart, all within a tenth of the TTFT): the \
+             server or a proxy sent them on together, so their decode rate, TPOT and ITL are not the engine's pace",
+            paced.len()
+        );
+        validity.add(Verdict::Suspect, ValidityReason::TokensInBursts, sentence);
+    }
+}
+
+/// Whether an answer of three chunks or more came in a burst.
+fn came_in_a_burst(record: &RequestRecord) -> Option<bool> {
+    let gaps: Vec<f64> = record.chunks.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let middle = stats::median(&gaps).filter(|_| gaps.len() >= 2)?;
+    let (first, last) = (record.first_token_ms?, record.last_token_ms?);
+    Some(middle < TOGETHER_MS && last - first < BURST_SHARE * (first - record.sent_ms))
+}
 
 /// Failed requests among the measured ones, with how they failed and the first error.
 pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
@@ -202,6 +272,30 @@ mod tests {
             restarted(&mut validity, &Scrape::parse(before), &Scrape::parse(after));
             assert_eq!(validity.verdict == Verdict::Invalid, expected, "{before} -> {after}");
         }
+    }
+
+    #[test]
+    fn an_answer_whose_chunks_come_all_at_once_after_a_long_wait_is_a_burst() {
+        use super::super::window::tests::reply;
+        let burst = reply(true, 0.0, &[40.0, 40.01, 40.02, 40.04], 41.0);
+        let paced = reply(true, 0.0, &[40.0, 42.0, 44.0, 46.0], 47.0);
+        let fast = reply(true, 0.0, &[0.2, 0.25, 0.3, 0.35], 1.0);
+        let short = reply(true, 0.0, &[40.0, 40.01], 41.0);
+        let of = |reply: &Reply| came_in_a_burst(&reply.record);
+        assert_eq!([of(&burst), of(&paced), of(&fast), of(&short)], [Some(true), Some(false), Some(false), None]);
+
+        let judged = |replies: &[Reply], spec: ScenarioSpec| {
+            let mut validity = Validity::default();
+            of_times(&mut validity, &spec, &SelfReport::default(), replies);
+            validity.reasons.into_iter().map(|(reason, _)| reason).collect::<Vec<_>>()
+        };
+        let mut many = vec![paced; 19];
+        many.push(burst.clone());
+        let load = || ScenarioSpec::Load(Default::default());
+        assert!(judged(&many, load()).is_empty(), "one of twenty is chance");
+        many.push(burst);
+        assert_eq!(judged(&many, load()), [ValidityReason::TokensInBursts]);
+        assert!(judged(&many, ScenarioSpec::KvCache(Default::default())).is_empty(), "it measures no pace");
     }
 
     #[test]

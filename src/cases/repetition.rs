@@ -43,6 +43,10 @@ pub fn degenerate(text: &str) -> Option<String> {
     if let Some(ratio) = word_repetition(text).filter(|ratio| *ratio > MOST_REPEATED_WORDS) {
         return Some(format!("{:.0} % of its runs of four words are repetitions", ratio * 100.0));
     }
+    // A text that was cut may end in half a character.
+    if text.trim_end_matches(char::REPLACEMENT_CHARACTER).contains(char::REPLACEMENT_CHARACTER) {
+        return Some("bytes that are no characters (U+FFFD)".to_owned());
+    }
     let characters: Vec<char> = text.chars().collect();
     let ratio = repetition_ratio(&characters).filter(|_| characters.len() >= LEAST_CHARACTERS);
     if let Some(ratio) = ratio.filter(|ratio| *ratio > MOST_REPEATED_CHARACTERS) {
@@ -79,6 +83,7 @@ mod tests {
             "!".repeat(40),
             "lo".repeat(60),
             format!("Yes {}", "é".repeat(30)),
+            "pat dirname\u{fffd} open".to_owned(),
         ];
         for text in cases {
             assert!(degenerate(&text).is_some(), "{text}");
@@ -89,6 +94,7 @@ mod tests {
     fn prose_lists_tables_and_code_are_not_degenerate() {
         let cases = [
             "42",
+            "cut in the middle of a charact\u{fffd}",
             "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday",
             "| a | b |\n| ---------------------------------------- | --- |\n| 1 | 2 |",
             "Une abeille butine les fleurs et aspire le nectar avec sa trompe. Elle le garde dans son jabot, où des enzymes \

@@ -240,6 +240,7 @@ fn a_wrong_tool_file_is_an_error_that_names_file_line_key_and_what_is_allowed() 
         ("\"single\"", "\"no_tool\"", "own.json:8:|no_tool has no steps"),
         ("{ \"x\": 1 }", "{ \"x\": { \"$on\": [1] } }", "own.json:9:|$one_of"),
         ("\"user\": \"u\",", "", "own.json:8:1|needs `user`"),
+        ("\"user\"", "\"tool_choice\": \"none\", \"user\"", "own.json:8:|`none` is not one of auto, required, named"),
         (
             "\"user\": \"u\"",
             "\"user\": \"u\", \"answer\": { \"contains\": [\"x\"] }",
@@ -251,6 +252,23 @@ fn a_wrong_tool_file_is_an_error_that_names_file_line_key_and_what_is_allowed() 
             assert!(text.contains(part), "{from} -> {to}: no {part:?} in {text}");
         }
     }
+}
+
+#[test]
+fn a_case_may_force_a_call_or_one_of_a_named_tool_and_leaves_the_final_text_free() {
+    let with = |choice: &str| tool_file("\"user\"", &format!("\"tool_choice\": \"{choice}\", \"user\""));
+    let choices = |text: &str| {
+        let file = ToolFile::parse(Path::new("own.json"), text).unwrap();
+        (file.cases[0].choice_in(0), file.cases[0].choice_in(1))
+    };
+    assert_eq!(choices(&tool_file("\"a\"", "\"a\"")), (None, None));
+    assert_eq!(choices(&with("required")), (Some(json!("required")), None));
+    let named = json!({ "type": "function", "function": { "name": "f" } });
+    assert_eq!(choices(&with("named")), (Some(named), None));
+    let call = "{ \"name\": \"f\", \"arguments\": { \"x\": 1 } }";
+    let two = with("named").replace(call, &format!("{call}, {call}"));
+    let says = errors(ToolFile::parse(Path::new("own.json"), &two));
+    assert!(says.contains("own.json:8:") && says.contains("exactly one call"), "{says}");
 }
 
 #[test]

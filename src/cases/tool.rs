@@ -30,6 +30,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// Who decides whether a tool is called in a round that expects calls.
+    pub enum ToolChoice {
+        /// The model.
+        Auto = "auto",
+        /// The request: some tool must be called.
+        Required = "required",
+        /// The request, which names the expected tool: the engine makes the answer a call of it, and only the arguments are the model's.
+        Named = "named",
+    }
+}
+
 /// The data of the scenario `tool_calling`.
 #[derive(Clone, Debug)]
 pub struct ToolFile {
@@ -63,6 +75,8 @@ pub struct ToolCase {
     pub category: ToolCategory,
     /// Names of the tools that are offered.
     pub tools: Vec<String>,
+    /// Who decides whether one is called.
+    pub tool_choice: ToolChoice,
     /// The system message, if there is one.
     pub system: Option<String>,
     /// The user's message.
@@ -100,7 +114,8 @@ pub struct ExpectedAnswer {
     pub contains: Vec<Vec<String>>,
 }
 
-const CASE_KEYS: [&str; 8] = ["id", "language", "category", "tools", "system", "user", "steps", "answer"];
+const CASE_KEYS: [&str; 9] =
+    ["id", "language", "category", "tools", "tool_choice", "system", "user", "steps", "answer"];
 
 impl ToolFile {
     /// Reads the file's text.
@@ -176,6 +191,17 @@ fn case(reader: &mut Reader, node: &Node, tools: &[Tool], ids: &mut Vec<String>)
         }
         None => Vec::new(),
     };
+    let tool_choice =
+        node.get("tool_choice").and_then(|_| reader.word(node, "tool_choice", &what)).unwrap_or(ToolChoice::Auto);
+    let calls_fit = match tool_choice {
+        ToolChoice::Auto => true,
+        ToolChoice::Required => !steps.is_empty(),
+        ToolChoice::Named => !steps.is_empty() && steps.iter().all(|step| step.calls.len() == 1),
+    };
+    if let Some(place) = node.get("tool_choice").filter(|_| !calls_fit) {
+        let error = place.span.error("contradiction", format!("{what} cannot have the tool choice {tool_choice}"));
+        reader.errors.push(error.help("required needs steps; named needs steps with exactly one call each"));
+    }
     let no_tool = category == ToolCategory::NoTool;
     if no_tool != steps.is_empty() || (category == ToolCategory::Chained && steps.len() < 2) {
         let error = node.span.error("steps", format!("{what} is of category {category} and has {} steps", steps.len()));
@@ -189,6 +215,7 @@ fn case(reader: &mut Reader, node: &Node, tools: &[Tool], ids: &mut Vec<String>)
         id,
         category,
         tools: offered,
+        tool_choice,
         steps,
     }
 }
@@ -269,6 +296,21 @@ fn answer_of(reader: &mut Reader, node: &Node, what: &str) -> ExpectedAnswer {
         });
     }
     ExpectedAnswer { contains }
+}
+
+impl ToolCase {
+    /// `tool_choice` of the request of a round, from 0; none where the engine's default, `auto`, is meant. The final text is free.
+    #[must_use]
+    pub fn choice_in(&self, round: usize) -> Option<Json> {
+        let step = self.steps.get(round)?;
+        match self.tool_choice {
+            ToolChoice::Auto => None,
+            ToolChoice::Required => Some(json!("required")),
+            ToolChoice::Named => {
+                step.calls.first().map(|call| json!({ "type": "function", "function": { "name": call.name } }))
+            }
+        }
+    }
 }
 
 impl Step {

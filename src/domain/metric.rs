@@ -118,6 +118,8 @@ text_enum! {
     pub enum ValidityReason {
         /// The client could not read as fast as the server wrote.
         ClientSaturated = "client_saturated",
+        /// Chunks of answers were sent on together: the pace between them is not the engine's.
+        TokensInBursts = "tokens_in_bursts",
         /// Fewer requests in flight than asked for.
         ConcurrencyNotReached = "concurrency_not_reached",
         /// Requests piled up: the server did not answer them as fast as they arrived, or the client did not send them in time.
@@ -185,6 +187,14 @@ impl Validity {
     pub fn add(&mut self, verdict: Verdict, reason: ValidityReason, sentence: impl Into<String>) {
         self.verdict = self.verdict.max(verdict);
         self.reasons.push((reason, sentence.into()));
+    }
+}
+
+#[cfg(test)]
+impl Validity {
+    /// What was found beside a machine that is too busy to keep time, which no test can rule out.
+    pub fn about_the_server(&self) -> Vec<&(ValidityReason, String)> {
+        self.reasons.iter().filter(|(reason, _)| *reason != ValidityReason::ClientSaturated).collect()
     }
 }
 

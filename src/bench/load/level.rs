@@ -72,7 +72,7 @@ impl Level {
         };
         sheet.latencies(&complete);
         sheet.single("tokens_per_chunk", tokens_per_chunk(&complete));
-        sheet.single("client_cpu_ratio", self.client.cpu_ratio);
+        sheet.single("client_cpu_ratio", self.client.cpu_ratio());
         sheet.single("client_lag_ms", self.client.lag_p95_ms());
         if complete.is_empty() {
             return; // no rate of nothing: the failures say what happened

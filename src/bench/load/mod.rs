@@ -24,7 +24,6 @@ use super::context::Activity;
 use super::figures::Single;
 use super::prompt::Counted;
 use super::run::{Run, Stop};
-use super::selfcheck::SelfCheck;
 use super::validity;
 use crew::Crew;
 use knee::Point;
@@ -91,7 +90,7 @@ async fn warm_up(run: &mut Run<'_>, spec: &LoadSpec, prompt_tokens: u32) -> Resu
     if prompt.counted == Counted::Estimated {
         validity::of_estimates(&mut run.validity);
     }
-    run.sender.begin_point(Activity::WarmingUp);
+    run.begin_point(Activity::WarmingUp);
     run.warm_up(&prompt, spec.output_tokens, None).await
 }
 
@@ -101,11 +100,10 @@ async fn measure(
     stage: Stage,
     answer_tokens: &mut HashMap<String, u32>,
 ) -> Result<Level, Stop> {
-    run.sender.begin_point(Activity::Preparing);
+    run.begin_point(Activity::Preparing);
     let prepared = Preparation { run, spec, stage: &stage, answer_tokens }.prepare().await?;
     let mut crew = Crew::new(run, &stage.point);
-    let client = SelfCheck::start();
-    run.sender.begin_point(Activity::Measuring);
+    run.begin_point(Activity::Measuring);
     match prepared {
         Prepared::Users { feeds, each } => closed::start(&mut crew, feeds, each),
         Prepared::Conversations(scripts) => turns::start(&mut crew, scripts, &run.timed(), spec.output_tokens),
@@ -117,7 +115,7 @@ async fn measure(
         }
     }
     let gathered = crew.gather().await;
-    let client = client.finish().await;
+    let client = run.end_watch();
     match gathered {
         Ok(users) => Ok(Level { stage, users, client }),
         Err((replies, found)) => {
