@@ -6,13 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, Client};
 use crate::compose;
-use crate::domain::{Event, ScenarioSpec, SmokeSpec, Verdict};
+use crate::domain::{CanarySpec, Event, Metric, ScenarioSpec, SmokeSpec, Verdict};
 use crate::launch::{
     self, DockerLauncher, FoundBy, LaunchError, LaunchSpec, PromotedLabels, Readiness, Ready, ReadyPolicy, Running,
     SavedRestartPolicy, Serving,
 };
 use crate::resolve;
-use crate::store::{Promotion, PromotionId, PromotionState, Store};
+use crate::store::{Promotion, PromotionId, PromotionState, Store, TrialReport};
 
 use super::super::preflight::state_folder;
 use super::super::trouble::smoke_failure;
@@ -260,22 +260,71 @@ async fn verify(
         uuid::Uuid::now_v7().simple().to_string(),
         cancel.child_token(),
     );
-    let smoke = ScenarioSpec::Smoke(SmokeSpec::default());
-    let mut death = std::pin::pin!(running.watch_death());
-    let result = tokio::select! {
-        biased;
-        _ = &mut death => return Err(Unfit("it died while it was checked".to_owned())),
-        result = bench::run_scenario(&client, &smoke, &context) => result.map_err(|e| Unfit(e.to_string()))?,
-    };
-    if let Some(what) = smoke_failure(&result) {
-        return Err(Unfit(format!("it does not answer as it must: {what}")));
+    let mut asked = vec![ScenarioSpec::Smoke(SmokeSpec::default())];
+    if answered_its_canaries(&prepared.report) {
+        let quick = CanarySpec { limit: Some(QUICK_CANARIES), repeats: 1, ..CanarySpec::default() };
+        asked.push(ScenarioSpec::Canary(quick));
     }
-    if result.validity.verdict == Verdict::Invalid {
-        let why: Vec<&str> = result.validity.reasons.iter().map(|(_, why)| why.as_str()).collect();
-        return Err(Unfit(format!("it does not answer as it must: {}", why.join("; "))));
+    let mut death = std::pin::pin!(running.watch_death());
+    for scenario in &asked {
+        let result = tokio::select! {
+            biased;
+            _ = &mut death => return Err(Unfit("it died while it was checked".to_owned())),
+            result = bench::run_scenario(&client, scenario, &context) => result.map_err(|e| Unfit(e.to_string()))?,
+        };
+        if let Some(what) = smoke_failure(&result).or_else(|| canary_failure(&result.metrics)) {
+            return Err(Unfit(format!("it does not answer as it must: {what}")));
+        }
+        if result.validity.verdict == Verdict::Invalid {
+            let why: Vec<&str> = result.validity.reasons.iter().map(|(_, why)| why.as_str()).collect();
+            return Err(Unfit(format!("it does not answer as it must: {}", why.join("; "))));
+        }
     }
     if let Some(why) = docker.restarted(running).await? {
         return Err(Unfit(why));
     }
     Ok(())
+}
+
+/// Canaries that a promoted server is asked: enough to find a broken engine, in some seconds.
+const QUICK_CANARIES: u32 = 4;
+
+/// Whether the trial answered every canary when it was measured. Only then must it do so now: a model that never did is no worse for it.
+fn answered_its_canaries(report: &TrialReport) -> bool {
+    let attempt = super::measured_attempt(report);
+    let mut scenarios = attempt.iter().flat_map(|a| &a.scenarios);
+    scenarios.any(|s| canaries(&s.metrics).is_some_and(|passed| passed.value >= 1.0))
+}
+
+/// The share of the canaries that were answered as they must be.
+fn canaries(metrics: &[Metric]) -> Option<&Metric> {
+    metrics.iter().find(|m| m.path.to_string() == "canary.passed")
+}
+
+fn canary_failure(metrics: &[Metric]) -> Option<String> {
+    let passed = canaries(metrics).filter(|passed| passed.value < 1.0)?;
+    let percent = 100.0 * passed.value;
+    Some(format!("{percent:.0} % of {} canaries are right, and all were when it was measured", passed.n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_misses_a_canary_does_not_hold() {
+        let metric = |path: &str, value| Metric {
+            path: path.parse().unwrap(),
+            value,
+            unit: "ratio".into(),
+            n: 4,
+            failed_n: 0,
+            ci_low: None,
+            ci_high: None,
+        };
+        let said = canary_failure(&[metric("canary.repetition_ratio.p50", 0.9), metric("canary.passed", 0.75)]);
+        assert_eq!(said.unwrap(), "75 % of 4 canaries are right, and all were when it was measured");
+        assert_eq!(canary_failure(&[metric("canary.passed", 1.0)]), None);
+        assert_eq!(canary_failure(&[metric("smoke.passed", 0.0)]), None, "no canary was asked");
+    }
 }
