@@ -261,10 +261,7 @@ async fn verify(
         cancel.child_token(),
     );
     let mut asked = vec![ScenarioSpec::Smoke(SmokeSpec::default())];
-    if answered_its_canaries(&prepared.report) {
-        let quick = CanarySpec { limit: Some(QUICK_CANARIES), repeats: 1, ..CanarySpec::default() };
-        asked.push(ScenarioSpec::Canary(quick));
-    }
+    asked.extend(quick_canaries(&prepared.report).map(ScenarioSpec::Canary));
     let mut death = std::pin::pin!(running.watch_death());
     for scenario in &asked {
         let result = tokio::select! {
@@ -289,11 +286,17 @@ async fn verify(
 /// Canaries that a promoted server is asked: enough to find a broken engine, in some seconds.
 const QUICK_CANARIES: u32 = 4;
 
-/// Whether the trial answered every canary when it was measured. Only then must it do so now: a model that never did is no worse for it.
-fn answered_its_canaries(report: &TrialReport) -> bool {
-    let attempt = super::measured_attempt(report);
-    let mut scenarios = attempt.iter().flat_map(|a| &a.scenarios);
-    scenarios.any(|s| canaries(&s.metrics).is_some_and(|passed| passed.value >= 1.0))
+/// A few of the shipped canaries, asked as they were when the trial was measured. None where it did not answer all of them then: a model
+/// that never did is no worse for it; and none of the user's own, whose file may have changed.
+fn quick_canaries(report: &TrialReport) -> Option<CanarySpec> {
+    let scenarios = super::measured_attempt(report)?.scenarios.iter();
+    let answered = scenarios.filter(|s| canaries(&s.metrics).is_some_and(|passed| passed.value >= 1.0));
+    answered.map(|s| &s.spec).find_map(|spec| match spec {
+        ScenarioSpec::Canary(spec) if spec.data.is_none() => {
+            Some(CanarySpec { limit: Some(QUICK_CANARIES), repeats: 1, ..spec.clone() })
+        }
+        _ => None,
+    })
 }
 
 /// The share of the canaries that were answered as they must be.
