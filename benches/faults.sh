@@ -11,10 +11,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 pattern=${1:-.}
 failed=0
+rows=0
 # The last column: `file` `test`.
 while read -r file test; do
     began=$SECONDS
-    if output=$(cargo test --locked --quiet --test "$file" -- --exact --nocapture "$test" 2>&1) && grep -q '1 passed' <<<"$output"; then
+    rows=$((rows + 1))
+    if output=$(cargo test --locked --quiet --test "$file" -- --exact --nocapture "$test" 2>&1 </dev/null) && grep -q '1 passed' <<<"$output"; then
         verdict=ok
         if grep -qi '^skipped' <<<"$output"; then verdict=skipped; fi
     else
@@ -24,4 +26,5 @@ while read -r file test; do
     fi
     printf '%-8s %4d s  %s %s\n' "$verdict" $((SECONDS - began)) "$file" "$test"
 done < <(sed -nE 's/^\|.*\| `([a-z_]+)` `([a-z0-9_:]+)` \|$/\1 \2/p' docs/faults.md | sort -u | grep -E "$pattern")
+[ "$rows" -gt 0 ] || { echo "no row of docs/faults.md matches $pattern" >&2; exit 1; }
 exit $failed

@@ -26,6 +26,7 @@ install_packages() {
     command -v sqlite3 >/dev/null || missing+=(sqlite3)
     command -v docker >/dev/null || missing+=(docker.io)
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime) # a clock that jumps
+    command -v ip >/dev/null || missing+=(iproute2) # the network interface of a Docker daemon of the tests' own
     command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing+=(chromium-headless-shell)
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "these are missing: ${missing[*]} (Debian's names). Install them and run this again."

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Hold, Teller, promote};
 use crate::launch::{self, DockerLauncher, Launcher, Leftover, ProcessLauncher};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use super::args::{CleanArgs, RestoreArgs};
 use super::exit::{Exit, Stop};
@@ -15,8 +15,9 @@ use super::{drive, print};
 
 /// Removes what is ours, puts back what served before, verifies it.
 pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop> {
-    let taken_aside = Store::open_read_only(db).map_err(store_stop)?.open_restorations(None).map_err(store_stop)?;
-    let promotions = Store::open_read_only(db).and_then(|store| store.open_promotions(None)).map_err(store_stop)?;
+    let (taken_aside, promotions) = Store::open_existing(db)
+        .and_then(|store| Ok((store.open_restorations(None)?, store.open_promotions(None)?)))
+        .map_err(store_stop)?;
     let launchers = launchers(db, !taken_aside.is_empty() || !promotions.is_empty()).await?;
     let planner_of = |sweep| {
         let store = Store::open_read_only(db).ok()?;
@@ -49,8 +50,12 @@ pub(crate) async fn restore(args: &RestoreArgs, db: &Path) -> Result<Exit, Stop>
 pub(crate) async fn clean(args: &CleanArgs, db: &Path) -> Result<Exit, Stop> {
     let label = launch::database_label(db);
     let mut found = Vec::new();
-    // Without a database nobody is at work in it.
-    let store = Store::open_read_only(db).ok();
+    let store = match Store::open_read_only(db) {
+        Ok(store) => Some(store),
+        // Without a database nobody is at work in it.
+        Err(StoreError::Missing(_)) => None,
+        Err(error) => return Err(store_stop(error)),
+    };
     let at_work = |leftover: &Leftover| store.as_ref().is_some_and(|store| engine::is_at_work(store, leftover));
     for launcher in launchers(db, false).await? {
         let all = launcher.leftovers(&label).await.map_err(|e| Stop::preflight(e.to_string()))?;

@@ -41,12 +41,13 @@ pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
 /// Continues a sweep from the database: the grid's text is the registered one.
 pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
     let (id, images, planner) = {
-        let store = Store::open_read_only(db).map_err(store_stop)?;
-        let row = match args.sweep {
-            Some(id) => store.sweep(Some(SweepId(id))),
-            None => store.sweep(None),
-        }
-        .map_err(store_stop)?;
+        let store = Store::open_existing(db).map_err(store_stop)?;
+        let wanted = match args.sweep {
+            Some(id) => Some(SweepId(id)),
+            // Where all are finished, the newest says so itself.
+            None => store.newest_unfinished_sweep().map_err(store_stop)?,
+        };
+        let row = store.sweep(wanted).map_err(store_stop)?;
         let images = store.images(row.id).map_err(store_stop)?;
         (row.id, images, registered(&store, &row)?)
     };

@@ -153,9 +153,11 @@ impl<'s> Attempt<'s> {
     async fn without_daemon(&mut self, exit: ExitFacts) -> Result<Measured, EngineError> {
         let (launcher, patience) = (self.sweep.launcher.clone(), self.sweep.planner.grid.limits.daemon);
         let away = daemon::await_back(&launcher, patience, |text| self.sweep.warn(text)).await?;
-        let away = away.unwrap_or_default().as_secs_f64();
-        let seen = Seen::DaemonAway(format!("the Docker daemon went away, and answered again after {away:.1} s"));
-        Ok(trouble(seen, exit))
+        let what = match away {
+            Some(away) => format!("the Docker daemon went away, and answered again after {:.1} s", away.as_secs_f64()),
+            None => "a call to the Docker daemon got no answer; the daemon answers now".to_owned(),
+        };
+        Ok(trouble(Seen::DaemonAway(what), exit))
     }
 
     /// Trouble that comes from a daemon that is away is that of the daemon, which is waited for.

@@ -107,7 +107,7 @@ impl Seen {
                 failure.transient = true;
                 failure.evidence.insert(0, own(&what));
                 failure.remedy =
-                    "the daemon was restarted, which ends containers: nothing is wrong with this config; find out who \
+                    "a daemon that is restarted ends its containers: nothing is wrong with this config; find out who \
                                   restarts it at night (an update of its package?), or set `live-restore`"
                         .to_owned();
                 failure

@@ -61,8 +61,9 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let (objectives, objective_spans): (Vec<_>, Vec<_>) = objectives.into_iter().unzip();
     let limits = present(root, "limits").map_or_else(Limits::default, |node| limits::read(reader, node));
     let notify = present(root, "notify").map(|node| notify::read(reader, node)).unwrap_or_default();
-    let repeats = present(root, "repeats")
-        .map_or_else(|| repeats::default(!objectives.is_empty()), |node| repeats::read(reader, node));
+    let has_objectives = !objectives.is_empty() || use_cases.iter().any(use_case::UseCase::has_objectives);
+    let repeats =
+        present(root, "repeats").map_or_else(|| repeats::default(has_objectives), |node| repeats::read(reader, node));
     let telemetry = present(root, "telemetry").map(|node| telemetry::read(reader, node, folder)).unwrap_or_default();
     check_size(reader, root, &axes)?;
     check_names(reader, &axes, &configs);

@@ -19,6 +19,12 @@ pub struct UseCase {
     pub(super) objectives: Vec<(Objective, Span)>,
 }
 
+impl UseCase {
+    pub(super) fn has_objectives(&self) -> bool {
+        !self.objectives.is_empty()
+    }
+}
+
 /// Reads `use_cases`: a name or a list of names.
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<UseCase> {
     let shipped = match yaml::parse(Path::new("use_cases.yaml (shipped with vgrid)"), SHIPPED) {

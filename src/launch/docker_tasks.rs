@@ -163,7 +163,6 @@ fn deed(action: &str, signal: &str) -> Option<String> {
         "pause" => "paused it".to_owned(),
         "unpause" => "let it go on".to_owned(),
         "destroy" => "removed it".to_owned(),
-        "rename" => "renamed it".to_owned(),
         "update" => "changed its limits".to_owned(),
         _ => return None,
     })

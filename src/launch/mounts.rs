@@ -140,26 +140,40 @@ fn base(volume: &Volume, typ: MountType) -> Mount {
 /// All absent sources at once.
 pub(super) fn check_bind_sources(spec: &LaunchSpec) -> Result<(), LaunchError> {
     let mut absent = Vec::new();
-    let model = crate::compose::settings_of(&spec.service).model.unwrap_or_default();
     for volume in spec.service.volumes.iter().filter(|v| v.kind == "bind") {
         let source = source_of(volume)?;
-        // What this user may not see is for Docker to judge; it refuses an absent source of a mount as well.
-        if matches!(Path::new(source).try_exists(), Ok(false)) {
+        if is_absent(Path::new(source)) {
             absent.push(format!("{source} (for {})", volume.target));
-        } else if let Some(place) = model_in(&model, source, &volume.target).filter(|place| is_missing_or_empty(place))
-        {
-            let message = format!("the model {model} is mounted from {}, which is empty or not there", place.display());
-            return Err(LaunchError::new(LaunchStep::Prepare, message).help(
-                "put the model's files there, or correct the volume: an engine that finds nothing begins to download",
-            ));
         }
     }
     if absent.is_empty() {
-        return Ok(());
+        let model = crate::compose::settings_of(&spec.service).model.unwrap_or_default();
+        return check_model(&model, &spec.service.volumes);
     }
     let message = format!("bind mount sources that do not exist on this host: {}", absent.join(", "));
     Err(LaunchError::new(LaunchStep::Prepare, message)
         .help("correct the path in the compose file or its variables, or create it"))
+}
+
+/// Whether nothing is there. What this user may not see is for Docker to judge; it refuses an absent source of a mount as well.
+pub(super) fn is_absent(place: &Path) -> bool {
+    matches!(place.try_exists(), Ok(false))
+}
+
+/// A model in a bind mount has files. Of mounts within one another the innermost holds it, as the kernel sees it.
+fn check_model(model: &str, volumes: &[Volume]) -> Result<(), LaunchError> {
+    let holds = |volume: &&Volume| model_in(model, "", &volume.target).is_some();
+    let innermost = volumes.iter().filter(holds).max_by_key(|volume| volume.target.trim_end_matches('/').len());
+    let Some(volume) = innermost.filter(|volume| volume.kind == "bind") else { return Ok(()) };
+    match model_in(model, source_of(volume)?, &volume.target).filter(|place| is_missing_or_empty(place)) {
+        None => Ok(()),
+        Some(place) => {
+            let message = format!("the model {model} is mounted from {}, which is empty or not there", place.display());
+            Err(LaunchError::new(LaunchStep::Prepare, message).help(
+                "put the model's files there, or correct the volume: an engine that finds nothing begins to download",
+            ))
+        }
+    }
 }
 
 /// Where on the host the model's files lie when `target` holds them.
@@ -187,6 +201,31 @@ mod tests {
         assert_eq!(place("/models", "/models").as_deref(), Some("/srv/models/"));
         assert_eq!(place("/modelsx/a", "/models"), None);
         assert_eq!(place("Qwen/Qwen3-32B", "/models"), None);
+    }
+
+    #[test]
+    fn of_mounts_within_one_another_the_innermost_holds_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, model) = (folder.path().join("cache"), folder.path().join("qwen"));
+        std::fs::create_dir(&cache).unwrap();
+        std::fs::create_dir(&model).unwrap();
+        std::fs::write(model.join("config.json"), "{}").unwrap();
+        let bind = |source: &Path, target: &str| Volume {
+            kind: "bind".into(),
+            source: Some(source.display().to_string()),
+            target: target.into(),
+            ..Volume::default()
+        };
+        let check = |volumes: Vec<Volume>| check_model("/models/qwen", &volumes);
+        assert!(check(vec![bind(&cache, "/models")]).is_err());
+        assert!(check(vec![bind(&cache, "/models"), bind(&model, "/models/qwen")]).is_ok());
+        let named = Volume {
+            kind: "volume".into(),
+            source: Some("qwen".into()),
+            target: "/models/qwen".into(),
+            ..Volume::default()
+        };
+        assert!(check(vec![bind(&cache, "/models"), named]).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bollard::models::ContainerInspectResponse;
 
 use super::docker::{DockerLauncher, name_of, short};
 use super::error::{LaunchError, LaunchStep};
+use super::mounts::is_absent;
 use super::serving::Serving;
 
 impl DockerLauncher {
@@ -28,7 +29,7 @@ impl DockerLauncher {
         if !serving.running {
             return Ok(found);
         }
-        if self.connection.address.is_local() {
+        if self.local_data_root().await.is_some() {
             found.extend(missing_sources(&inspect).iter().map(|source| {
                 obstacle(serving, &format!("its bind source {source} is not there any more")).help(
                     "put the folder back, or bring the service up anew as its files are now: `docker compose up -d`",
@@ -98,5 +99,5 @@ fn obstacle(serving: &Serving, what: &str) -> LaunchError {
 
 fn missing_sources(inspect: &ContainerInspectResponse) -> Vec<String> {
     let binds = inspect.mounts.iter().flatten().filter(|mount| mount.typ.as_deref() == Some("bind"));
-    binds.filter_map(|mount| mount.source.clone()).filter(|source| !Path::new(source).exists()).collect()
+    binds.filter_map(|mount| mount.source.clone()).filter(|source| is_absent(Path::new(source))).collect()
 }

@@ -267,6 +267,7 @@ fn the_baseline_s_further_starts_show_how_the_machine_moved() {
     assert!(build(&source).charts.iter().all(|c| c.id != "controls"), "one start shows nothing");
     let mut again = source.trials[0].attempt_reports[0].clone();
     again.started_at = "2026-11-24T01:30:00.000Z".into();
+    again.start = crate::domain::Start { purpose: crate::domain::Purpose::Control, number: 1 };
     again.scenarios[0].metrics[0].value = 600.0;
     source.trials[0].attempt_reports.push(again);
     let model = build(&source);

@@ -1,8 +1,10 @@
 //! The limitations of a sweep, written from what it did not measure.
 
+use itertools::Itertools as _;
+
 use crate::domain::{MetricPath, ScenarioKind, Verdict};
 use crate::rank::Ranking;
-use crate::store::{SweepState, TrialState};
+use crate::store::{SweepState, TrialReport, TrialState};
 
 use super::model::EffectTable;
 use super::section::newest_results;
@@ -65,7 +67,10 @@ fn scenarios(source: &Source) -> Vec<String> {
 /// Whether any measured config was started more than once.
 fn one_start(source: &Source) -> Option<String> {
     let measured: Vec<_> = source.trials.iter().filter(|t| t.trial.state == TrialState::Measured).collect();
-    let starts = |t: &&crate::store::TrialReport| t.attempt_reports.iter().filter(|a| !a.scenarios.is_empty()).count();
+    // Several attempts may be one start, cut short and gone on with.
+    let starts = |t: &TrialReport| {
+        t.attempt_reports.iter().filter(|a| !a.scenarios.is_empty()).map(|a| a.start).unique().count()
+    };
     let once = measured.iter().filter(|t| starts(t) < 2).count();
     (once > 0).then(|| {
         let which = if once == measured.len() { "Every measured config ran".to_owned() } else { format!("{once} of {} measured configs ran", measured.len()) };

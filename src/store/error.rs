@@ -47,7 +47,7 @@ pub enum StoreError {
     },
     /// Written by an older vgrid, and a reader does not migrate.
     #[error(
-        "{} has the older schema version {found} (this vgrid uses {known}); `vgrid run` or `vgrid resume` on it brings it up to date",
+        "{} has the older schema version {found} (this vgrid uses {known}); `vgrid run`, `vgrid resume` or `vgrid restore` on it brings it up to date",
         .path.display()
     )]
     Older {

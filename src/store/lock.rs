@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::StoreError;
@@ -42,10 +43,7 @@ impl Living {
     /// The process of this number, when there is one and the system tells.
     fn of(pid: u32) -> Option<Self> {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // proc(5): the name in parentheses may hold anything; the start is the 22nd field, the 20th behind it.
-        let start_ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-        Some(Self { boot_id, start_ticks })
+        Some(Self { boot_id, start_ticks: state_and_start_ticks(pid)?.1 })
     }
 
     /// This process.
@@ -98,6 +96,7 @@ impl fmt::Display for Holder {
 pub struct SweepLock {
     file: File,
     deployment: String,
+    died_before: AtomicBool,
 }
 
 impl SweepLock {
@@ -114,9 +113,10 @@ impl SweepLock {
             Ok(()) => {}
             Err(holder) => return Err(StoreError::InUse { path: path.to_owned(), holder }),
         }
+        let died_before = AtomicBool::new(holder_in(&mut file).pid.is_some());
         let text = format!("{}{deployment}\n", Holder::lines(&now(), Living::this()));
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
-        Ok(Self { file, deployment: deployment.to_owned() })
+        Ok(Self { file, deployment: deployment.to_owned(), died_before })
     }
 
     /// Who holds the lock now, for `status`; `None` when nobody does.
@@ -129,6 +129,17 @@ impl SweepLock {
         (holder.pid.is_some() && !holder.is_dead()).then_some(holder)
     }
 
+    /// Whether a holder before this one was killed, or the machine went down, and what it left open is not closed yet: one that ends
+    /// in order empties the file.
+    pub(super) fn died_before(&self) -> bool {
+        self.died_before.load(Ordering::Relaxed)
+    }
+
+    /// What dead holders left open is closed.
+    pub(super) fn settled(&self) {
+        self.died_before.store(false, Ordering::Relaxed);
+    }
+
     /// The deployment that is locked.
     #[must_use]
     pub fn deployment(&self) -> &str {
@@ -138,18 +149,27 @@ impl SweepLock {
 
 impl Drop for SweepLock {
     fn drop(&mut self) {
-        // Only tells readers; a failure changes nothing, the lock goes with the file handle.
-        let _ = self.file.set_len(0);
+        // Tells readers and the next holder. A failure changes nothing, the lock goes with the file handle. What a dead holder left
+        // open stays to be seen by whoever closes it.
+        if !self.died_before() {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
-/// Whether a process runs. One that was killed and whose parent has not asked for its end yet (a zombie, state Z in
-/// `/proc/PID/stat`; see proc(5)) does not: it holds nothing any more.
+/// Whether a process runs. One that was killed and whose parent has not asked for its end yet (a zombie) does not: it holds nothing
+/// any more.
 fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The program's name stands in parentheses and may hold any character.
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    state_and_start_ticks(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}
+
+/// From `/proc/PID/stat`, see proc(5): the name in parentheses may hold any character; the state is the first field behind it, the
+/// start, in clock ticks after the boot, the 20th.
+fn state_and_start_ticks(pid: u32) -> Option<(char, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// Locks the file, or says who holds it.
@@ -210,6 +230,20 @@ mod tests {
         std::fs::write(lock_path(&db, "d"), "4294967294\n2026-01-01T00:00:00Z\nd\n").unwrap();
         assert_eq!(SweepLock::holder(&db, "d"), None);
         assert!(SweepLock::acquire(&db, "d").is_ok());
+    }
+
+    #[test]
+    fn a_death_is_seen_until_what_it_left_open_is_closed_and_an_end_in_order_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("runs.db");
+        assert!(!SweepLock::acquire(&db, "d").unwrap().died_before());
+        std::fs::write(lock_path(&db, "d"), "4294967294\n2026-01-01T00:00:00Z\nd\n").unwrap();
+        assert!(SweepLock::acquire(&db, "d").unwrap().died_before());
+        let lock = SweepLock::acquire(&db, "d").unwrap();
+        assert!(lock.died_before(), "the one before closed nothing");
+        lock.settled();
+        drop(lock);
+        assert!(!SweepLock::acquire(&db, "d").unwrap().died_before());
     }
 
     #[test]

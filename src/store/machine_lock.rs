@@ -20,7 +20,14 @@ const STICKY_FOR_ALL: u32 = 0o1777;
 
 /// The lock, held until it is dropped or the process ends. The file stays; only the lock on it counts.
 #[derive(Debug)]
-pub struct MachineLock(#[expect(dead_code, reason = "the lock goes with the file handle")] File);
+pub struct MachineLock(File);
+
+impl Drop for MachineLock {
+    fn drop(&mut self) {
+        // An empty file takes no room in a folder in memory. A failure changes nothing, the lock goes with the file handle.
+        let _ = self.0.set_len(0);
+    }
+}
 
 impl MachineLock {
     /// Takes the lock of `deployment`, its server included (`compose p/s at unix:///var/run/docker.sock`); `database` is told to

@@ -35,6 +35,18 @@ impl Store {
         Ok(Self { conn, path: path.to_owned() })
     }
 
+    /// Opens `path` as it must already be, for a command that goes on to write: an older database is brought up to date, one that is
+    /// not there is not made.
+    ///
+    /// # Errors
+    /// There is no such file, and as [`Store::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        Self::open(path)
+    }
+
     /// Opens `path` for reading. Readers see the newest committed state, never block the writer, and are never blocked by it.
     ///
     /// # Errors

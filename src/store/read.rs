@@ -71,6 +71,17 @@ impl Store {
         })
     }
 
+    /// The newest sweep that has work left.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn newest_unfinished_sweep(&self) -> Result<Option<SweepId>, StoreError> {
+        self.conn
+            .query_row("SELECT max(sweep_id) FROM sweeps WHERE state <> 'finished'", [], |row| row.get(0))
+            .map(|id: Option<i64>| id.map(SweepId))
+            .map_err(self.explain("look for an unfinished sweep"))
+    }
+
     /// The newest sweep of this grid and deployment, finished or not.
     ///
     /// # Errors

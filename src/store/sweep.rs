@@ -119,28 +119,33 @@ impl Store {
         .map_err(explain)
     }
 
-    /// Closes what dead processes left open: attempts become `interrupted`, runs `crashed`. Holding the lock proves that whoever
-    /// opened them is dead, so call it before [`Store::start_run`]. Returns the number of attempts closed.
+    /// Closes what ended processes left open: attempts become `interrupted`, runs `crashed` where the lock's last holder died, else
+    /// `interrupted` (a second Ctrl-C, a database that took no end). Holding the lock proves that whoever opened them is gone, so call
+    /// it before [`Store::start_run`]. Returns the number of attempts closed.
     ///
     /// # Errors
     /// The database cannot be written.
     pub fn close_open_attempts(&mut self, lock: &SweepLock) -> Result<usize, StoreError> {
         let explain = self.explain("close attempts that a crash left open");
-        self.write(|tx| {
-            let at = now();
-            let attempts = tx.execute(
-                "UPDATE attempt SET outcome = 'interrupted', ended_at = ?2 WHERE outcome IS NULL AND trial_id IN
+        let ended = if lock.died_before() { RunEnd::Crashed } else { RunEnd::Interrupted };
+        let closed = self
+            .write(|tx| {
+                let at = now();
+                let attempts = tx.execute(
+                    "UPDATE attempt SET outcome = 'interrupted', ended_at = ?2 WHERE outcome IS NULL AND trial_id IN
                    (SELECT t.id FROM trial t JOIN sweep w ON w.id = t.sweep_id WHERE w.deployment = ?1)",
-                params![lock.deployment(), at],
-            )?;
-            tx.execute(
-                "UPDATE sweep_run SET ended = 'crashed', ended_at = ?2 WHERE ended IS NULL AND sweep_id IN
+                    params![lock.deployment(), at],
+                )?;
+                tx.execute(
+                    "UPDATE sweep_run SET ended = ?3, ended_at = ?2 WHERE ended IS NULL AND sweep_id IN
                    (SELECT id FROM sweep WHERE deployment = ?1)",
-                params![lock.deployment(), at],
-            )?;
-            Ok(attempts)
-        })
-        .map_err(explain)
+                    params![lock.deployment(), at, ended.as_str()],
+                )?;
+                Ok(attempts)
+            })
+            .map_err(explain)?;
+        lock.settled();
+        Ok(closed)
     }
 
     /// Counts a trial's last attempt as measured when it was interrupted: every result is stored, and only its end was not written.

@@ -5,10 +5,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{await_that, engine_answers};
+use super::{await_that, engine_answers, there_or_skipped};
 
 /// Where the daemon of this test process listens; the machine's own daemon when there is none.
 pub(super) static HOST: OnceLock<String> = OnceLock::new();
+
+/// The network interface of its containers.
+const BRIDGE: &str = "vgrid-test0";
 
 /// One test at a time has it.
 static TURN: Mutex<()> = Mutex::new(());
@@ -18,34 +21,39 @@ pub struct Daemon {
     _turn: MutexGuard<'static, ()>,
     folder: PathBuf,
     dockerd: Option<Child>,
+    docker0: Option<String>,
 }
 
 impl Daemon {
-    /// Starts one; `None` (said aloud) where that is not possible: not root, or no `dockerd`; and where nobody allows it: a second
-    /// daemon makes docker0 anew, which cuts off the containers of the machine's own daemon that are on it.
+    /// Starts one; `None` where that is not possible: not root, or no `dockerd`.
     pub fn start() -> Option<Self> {
-        if std::env::var_os("VGRID_SECOND_DAEMON").is_none() {
-            println!("SKIPPED: a second Docker daemon makes docker0 anew; VGRID_SECOND_DAEMON=1 allows it");
-            return None;
-        }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = std::env::temp_dir().join(format!("vgrid-dockerd-{}", std::process::id()));
         let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
-        let installed = Command::new("dockerd").arg("--version").output().is_ok_and(|version| version.status.success());
-        if !is_root || !installed {
-            println!("SKIPPED: a daemon of the test's own needs root and dockerd");
+        let possible = is_root && shell("dockerd --version >/dev/null && ip -Version >/dev/null");
+        if !there_or_skipped(
+            possible,
+            "VGRID_REQUIRE_DOCKER",
+            "dockerd and ip, or not root: no daemon of the test's own",
+        ) {
             return None;
         }
+        // A bridge of its own, made before: a daemon without one takes docker0, which is the machine's own daemon's.
+        shell(&format!("ip link delete {BRIDGE} 2>/dev/null"));
+        let made = shell(&format!(
+            "ip link add {BRIDGE} type bridge && ip address add 10.213.0.1/24 dev {BRIDGE} && ip link set {BRIDGE} up"
+        ));
+        assert!(made, "the bridge {BRIDGE} was not made");
         std::fs::create_dir_all(&folder).unwrap();
-        // No rule of the firewall: its proxies alone make a container's port reachable here.
+        // No address pools: a daemon that has some and starts again removes docker0. No rule of the firewall: its proxies alone make a
+        // container's port reachable here.
         let config = serde_json::json!({
             "data-root": folder.join("data"), "exec-root": folder.join("exec"), "pidfile": folder.join("docker.pid"),
-            "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": "vfs", "mtu": 1400,
-            "default-address-pools": [{ "base": "10.213.0.0/16", "size": 24 }],
+            "bridge": BRIDGE, "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": "vfs", "mtu": 1400,
         });
         std::fs::write(folder.join("daemon.json"), config.to_string()).unwrap();
         HOST.get_or_init(|| format!("unix://{}", folder.join("docker.sock").display()));
-        let mut daemon = Self { _turn: turn, folder, dockerd: None };
+        let mut daemon = Self { _turn: turn, folder, dockerd: None, docker0: default_bridge() };
         daemon.up();
         Some(daemon)
     }
@@ -91,18 +99,32 @@ impl Drop for Daemon {
         if self.dockerd.is_none() && !std::thread::panicking() {
             self.up();
         }
-        let shell = |script: &str| {
+        let in_folder = |script: &str| {
             Command::new("sh").args(["-c", script]).arg(&self.folder).env("DOCKER_HOST", HOST.get().unwrap()).status()
         };
-        shell("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes >/dev/null 2>&1").ok();
-        shell("docker network ls --quiet --filter type=custom | xargs --no-run-if-empty docker network rm >/dev/null 2>&1").ok();
+        in_folder("docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes >/dev/null 2>&1").ok();
+        in_folder("docker network ls --quiet --filter type=custom | xargs --no-run-if-empty docker network rm >/dev/null 2>&1").ok();
         if let Some(mut dockerd) = self.dockerd.take() {
             Command::new("kill").arg(dockerd.id().to_string()).status().ok();
             dockerd.wait().ok();
         }
         // Where dockerd was killed, its containerd may be left.
-        shell("pid=$(cat \"$0\"/exec/containerd/containerd.pid 2>/dev/null) && kill \"$pid\" 2>/dev/null").ok();
-        shell("grep -o \"$0/[^ ]*\" /proc/self/mounts | sort -r | xargs --no-run-if-empty umount --lazy").ok();
+        in_folder("pid=$(cat \"$0\"/exec/containerd/containerd.pid 2>/dev/null) && kill \"$pid\" 2>/dev/null").ok();
+        in_folder("grep -o \"$0/[^ ]*\" /proc/self/mounts | sort -r | xargs --no-run-if-empty umount --lazy").ok();
         std::fs::remove_dir_all(&self.folder).ok();
+        shell(&format!("ip link delete {BRIDGE}"));
+        if !std::thread::panicking() {
+            assert_eq!(default_bridge(), self.docker0, "the machine's own docker0 is as it was");
+        }
     }
+}
+
+/// Whether the script succeeds.
+fn shell(script: &str) -> bool {
+    Command::new("sh").args(["-c", script]).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// The kernel's number of the machine's default bridge: one that was made anew has another.
+fn default_bridge() -> Option<String> {
+    std::fs::read_to_string("/sys/class/net/docker0/ifindex").ok()
 }

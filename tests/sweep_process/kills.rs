@@ -176,7 +176,7 @@ fn a_sweep_of_several_starts_killed_at_random_moments_loses_and_repeats_none_of_
 ///
 /// `cargo test --locked --test sweep_process -- --ignored --nocapture soak`
 #[test]
-#[ignore = "takes half an hour; benches/soak.sh runs it"]
+#[ignore = "takes minutes; benches/soak.sh runs it"]
 fn soak_of_random_kill_points() {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name)

@@ -123,15 +123,16 @@ impl Attempt<'_> {
             context.cases = cases.clone();
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
             context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
-            context.kv_cache_tokens = resolved.figures.get("kv_cache_tokens").map(|tokens| *tokens as u64);
+            context.kv_cache_tokens = resolved.figures.get(KV_TOKENS).map(|tokens| *tokens as u64);
             context.max_num_seqs = resolved.get("max-num-seqs").and_then(|v| v.parse().ok());
+            let earlier_deeds = running.deeds_of_strangers().len();
             let mut result = match self.scenario(running, client, spec, context).await? {
                 Ok(result) => result,
                 Err(stopped) => return Ok(stopped),
             };
             if let Ok(Some(why)) = self.sweep.launcher.restarted(running).await {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, why);
-            } else if let Some(deeds) = told(&running.deeds_of_strangers()) {
+            } else if let Some(deeds) = told(running.deeds_of_strangers().get(earlier_deeds..).unwrap_or_default()) {
                 result.validity.add(Verdict::Invalid, ValidityReason::ServerRestarted, deeds);
             }
             let samples = self.observation.judge(&mut result);

@@ -93,3 +93,9 @@ fn the_reference_shows_every_use_case_as_it_is() {
         }
     }
 }
+
+#[test]
+fn the_objectives_of_a_use_case_bring_the_starts_that_a_champion_needs() {
+    assert_ne!(grid("use_cases: throughput\n").repeats, Repeats::OFF);
+    assert_eq!(grid("").repeats, Repeats::OFF);
+}
