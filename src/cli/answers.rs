@@ -3,9 +3,9 @@
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use crate::domain::reading::number;
 use crate::stats::holm;
 use crate::store::{PairedQuality, Store, StoreError, SweepRow, TrialId};
-use crate::ui::format::number;
 
 /// Below this p a difference is called one.
 const SIGNIFICANT: f64 = 0.05;

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, BenchError, Client, Target};
 use crate::cases::CaseSet;
+use crate::domain::reading::{duration, number};
 use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
 use crate::engine::Observation;
 use crate::grid;
-use crate::ui::format::{duration, number};
 
 use super::args::BenchArgs;
 use super::exit::{Exit, Stop};

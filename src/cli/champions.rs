@@ -5,10 +5,10 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::{Direction, MetricPath, Objective, SweepId, Verdict};
+use crate::domain::reading::{duration, figure, interval, judged_gain};
+use crate::domain::{Direction, MetricPath, MetricPathError, Objective, SweepId, Verdict};
 use crate::rank::{self, Answer, Ranking, Row, Standing};
 use crate::store::{Store, StoreError, SweepRow, TrialState};
-use crate::ui::format::{bare_figure, duration, figure, gain};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -36,6 +36,8 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     };
     let question = match (args.criteria, args.by.as_deref()) {
         (true, _) => Question::Criteria,
+        // A figure of the foreign tables, which knows no scenario.
+        (false, Some(figure)) if args.include_foreign && !figure.contains('.') => Question::Objectives,
         (false, Some(metric)) => Question::Metric(metric),
         (false, None) => Question::Objectives,
     };
@@ -172,12 +174,10 @@ fn render_boots(boots: &[Boot]) -> String {
 /// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
 pub(super) fn objective_by(text: &str) -> Result<Objective, Stop> {
     let (direction, metric) = match text.split_once(' ') {
-        Some((direction, metric)) => {
-            (Some(direction.parse().map_err(|e: String| Stop::usage(format!("--by: {e}")))?), metric)
-        }
+        Some((direction, metric)) => (Some(direction.parse().map_err(|e: String| Stop::usage(e))?), metric),
         None => (None, text),
     };
-    let metric: MetricPath = metric.trim().parse().map_err(|e| Stop::usage(format!("--by: {e}")))?;
+    let metric: MetricPath = metric.trim().parse().map_err(|e: MetricPathError| Stop::usage(e.to_string()))?;
     let by_name = Direction::usual_for(&metric);
     Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
 }
@@ -228,17 +228,11 @@ fn confidence(ranking: &Ranking) -> String {
 fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
     let unit = row.unit.as_deref().unwrap_or_default();
     let metric = ranking.objective.metric.name.as_str();
-    let interval = match (row.ci_low, row.ci_high) {
-        (Some(low), Some(high)) => {
-            format!("{} .. {}", bare_figure(metric, low, unit), bare_figure(metric, high, unit))
-        }
-        (_, _) => String::new(),
-    };
+    let interval = interval(metric, row.ci_low, row.ci_high, unit).unwrap_or_default();
     let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
     let gained = match row.gain_percent {
         _ if is_baseline => "baseline".to_owned(),
-        Some(percent) if row.gain_is_real == Some(false) => format!("{} (noise)", gain(percent)),
-        Some(percent) => gain(percent),
+        Some(percent) => judged_gain(percent, row.gain_is_real),
         None => String::new(),
     };
     let mut standing = match row.standing {

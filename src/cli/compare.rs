@@ -4,10 +4,10 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
+use crate::domain::reading::{self, duration, figure, gain, number, shorten};
 use crate::domain::{SweepId, Verdict};
 use crate::report::{Comparison, Difference, FigureLine, compare as side_by_side};
 use crate::store::{Store, TrialId, TrialReport};
-use crate::ui::format::{bare_figure, duration, figure, gain, number, shorten};
 
 use super::args::CompareArgs;
 use super::exit::{Exit, Stop};
@@ -176,9 +176,9 @@ fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
 fn with_interval(v: &crate::report::ComparedFigure, line: &FigureLine) -> String {
     let (name, unit) = (line.metric.name.as_str(), line.unit.as_str());
     let mut text = figure(name, v.value, unit);
-    if let (Some(low), Some(high)) = (v.ci_low, v.ci_high) {
+    if let Some(interval) = reading::interval(name, v.ci_low, v.ci_high, unit) {
         let gap = if print::is_wide() { "  " } else { "\n" };
-        text.push_str(&format!("{gap}{} .. {}", bare_figure(name, low, unit), bare_figure(name, high, unit)));
+        text.push_str(&format!("{gap}{interval}"));
     }
     match v.verdict {
         Verdict::Valid => text,
@@ -188,10 +188,8 @@ fn with_interval(v: &crate::report::ComparedFigure, line: &FigureLine) -> String
 
 /// The difference and what it means.
 fn difference(d: &Difference, line: &FigureLine, invalid: bool) -> [String; 2] {
-    let sign = if d.difference < 0.0 { "−" } else { "+" };
-    let absolute =
-        format!("{sign}{}", figure(&line.metric.name, d.difference.abs(), &line.unit).trim_start_matches('+'));
-    let text = d.percent.map_or(absolute, gain);
+    let absolute = || reading::difference(&line.metric.name, d.difference, &line.unit);
+    let text = d.percent.map_or_else(absolute, gain);
     match (d.real, d.better) {
         (Some(true), Some(true)) => [text.green().to_string(), "better".green().to_string()],
         (Some(true), Some(false)) => [text.red().to_string(), "worse".red().to_string()],

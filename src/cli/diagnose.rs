@@ -6,9 +6,9 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::classify::{self, Diagnosis};
+use crate::domain::reading::number;
 use crate::domain::{Phase, Redactor};
 use crate::launch::DockerLauncher;
-use crate::ui::format::number;
 
 use super::args::DiagnoseArgs;
 use super::exit::{Exit, Stop};

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::{Direction, SweepId};
+use crate::domain::SweepId;
+use crate::domain::reading::{difference, gain, interval};
 use crate::rank::Effect;
 use crate::report::{EffectTable, effects_of};
 use crate::store::Store;
-use crate::ui::format::{bare_figure, figure, gain};
 
 use super::args::EffectsArgs;
 use super::champions::objective_by;
@@ -64,7 +64,7 @@ fn render(table: &EffectTable) -> String {
     if !table.interactions.is_empty() {
         out.push_str("\n\n  interactions beyond the noise, strongest first");
         for i in &table.interactions {
-            let shown = |value: f64| signed(table, value);
+            let shown = |value: f64| difference(&table.metric.name, value, &table.unit);
             out.push_str(&format!(
                 "\n  {} {} to {} changes it by {} where {} is {}, and by {} where it is {}",
                 i.change.axis,
@@ -81,23 +81,11 @@ fn render(table: &EffectTable) -> String {
     out
 }
 
-/// A difference with its sign and unit.
-fn signed(table: &EffectTable, value: f64) -> String {
-    let sign = if value < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", figure(&table.metric.name, value.abs(), &table.unit).trim_start_matches('+'))
-}
-
 fn row(table: &EffectTable, effect: &Effect) -> [String; 8] {
     let (name, unit) = (table.metric.name.as_str(), table.unit.as_str());
     let shift = &effect.shift;
-    let interval = match (shift.ci_low, shift.ci_high) {
-        (Some(low), Some(high)) => format!("{} .. {}", bare_figure(name, low, unit), bare_figure(name, high, unit)),
-        (None, _) | (_, None) => String::new(),
-    };
-    let better = match table.direction {
-        Direction::Minimize => shift.difference < 0.0,
-        Direction::Maximize => shift.difference > 0.0,
-    };
+    let interval = interval(name, shift.ci_low, shift.ci_high, unit).unwrap_or_default();
+    let better = table.direction.cost(shift.difference) < 0.0;
     let verdict = match (shift.real, better) {
         (true, true) => "better".green().to_string(),
         (true, false) => "worse".red().to_string(),
@@ -108,7 +96,7 @@ fn row(table: &EffectTable, effect: &Effect) -> [String; 8] {
         effect.change.axis.clone(),
         effect.change.from.clone(),
         effect.change.to.clone(),
-        signed(table, shift.difference),
+        difference(&table.metric.name, shift.difference, &table.unit),
         interval,
         shift.percent.map(gain).unwrap_or_default(),
         effect.pairs.to_string(),

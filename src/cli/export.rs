@@ -1,6 +1,5 @@
 //! `vgrid export`: a sweep's tables and views as CSV or JSON lines.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -90,25 +89,15 @@ fn to_standard_output(args: &ExportArgs, tables: &[TableReader<'_>], sweep: Swee
     }
 }
 
-/// Writes beside the file and renames, so that no half of a table ever bears its name.
 fn to_file(folder: &Path, format: ExportFormat, table: &TableReader<'_>, sweep: SweepId) -> Result<Written, Stop> {
     let extension = match format {
         ExportFormat::Csv => "csv",
         ExportFormat::Jsonl => "jsonl",
     };
     let file = folder.join(format!("{}.{extension}", table.name));
-    let part = folder.join(format!(".{}.{extension}.part", table.name));
-    let written = File::create(&part)
-        .map_err(Failed::Write)
-        .and_then(|f| write(f, format, table, sweep))
-        .and_then(|rows| Ok(std::fs::rename(&part, &file).map(|()| rows)?));
-    match written {
+    match super::file::whole(&file, |to| write(to, format, table, sweep)) {
         Ok(rows) => Ok(Written { table: table.name.clone(), file, rows }),
-        Err(failed) => {
-            // What could not be written whole is of no use; that it is still there is no second error.
-            let _ = std::fs::remove_file(&part);
-            Err(stop(failed, &file.display().to_string()))
-        }
+        Err(failed) => Err(stop(failed, &file.display().to_string())),
     }
 }
 

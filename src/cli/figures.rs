@@ -1,7 +1,7 @@
 //! The figures of one scenario as a table: a line a metric, its statistics side by side.
 
 use crate::domain::Metric;
-use crate::ui::format::{bare_figure, figure};
+use crate::domain::reading::{bare_figure, figure, interval};
 
 use super::print;
 
@@ -44,10 +44,7 @@ pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
     table.set_header(header.iter().map(|h| h.to_uppercase()));
     for line in &lines {
         let Some((main, called)) = line.main() else { continue };
-        let interval = match (main.ci_low, main.ci_high) {
-            (Some(low), Some(high)) => format!("{} .. {}", bare(main, low), bare(main, high)),
-            (_, _) => String::new(),
-        };
+        let interval = interval(&main.path.name, main.ci_low, main.ci_high, &main.unit).unwrap_or_default();
         let failed = if main.failed_n > 0 { format!(" ({} failed)", main.failed_n) } else { String::new() };
         let mut row = vec![
             line.name.clone(),

@@ -2,9 +2,9 @@
 
 use owo_colors::OwoColorize;
 
+use crate::domain::reading::number;
 use crate::foreign::{self, ForeignLine, ForeignRanking};
 use crate::store::{Store, StoredForeign};
-use crate::ui::format::number;
 
 use super::exit::Stop;
 use super::print;

@@ -13,6 +13,7 @@ mod effects;
 mod exit;
 mod export;
 mod figures;
+mod file;
 mod foreign;
 mod import;
 mod init;
@@ -108,7 +109,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "vgrid", &mut text);
-            print::bytes(&text);
+            print::bytes(&text)?;
             Ok(Exit::Ok)
         }
         Command::Man(args) => manual(&args),
@@ -133,6 +134,6 @@ fn manual(args: &ManArgs) -> Result<Exit, Stop> {
     };
     let mut text = Vec::new();
     clap_mangen::Man::new(page).render(&mut text).map_err(|e| Stop::Fault(e.into()))?;
-    print::bytes(&text);
+    print::bytes(&text)?;
     Ok(Exit::Ok)
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
-use crate::domain::{Direction, Objective, SweepId, Verdict};
+use crate::domain::reading::{figure, interval};
+use crate::domain::{Objective, SweepId, Verdict};
 use crate::rank::{Candidate, Figure, GateOutcome, pareto_front};
 use crate::store::Store;
-use crate::ui::format::{bare_figure, figure};
 
 use super::args::ParetoArgs;
 use super::champions::objective_by;
@@ -82,20 +82,19 @@ pub(crate) fn pareto(args: &ParetoArgs, db: &Path) -> Result<Exit, Stop> {
 
 /// Its figures of all metrics; `None` when one is missing or invalid.
 fn figures<'a>(candidate: &'a Candidate, goals: &[Objective]) -> Option<Vec<&'a Figure>> {
-    let usable = |g: &Objective| candidate.figure(&g.metric).filter(|f| f.verdict != Verdict::Invalid);
+    let usable =
+        |g: &Objective| candidate.figure(&g.metric).filter(|f| f.verdict != Verdict::Invalid && f.judged().is_some());
     goals.iter().map(usable).collect()
 }
 
 /// Every config with its figures, the best by the first metric first.
 fn front<'a>(candidates: &[&'a Candidate], goals: &[Objective]) -> Vec<Point<'a>> {
-    let cost = |value: f64, goal: &Objective| match goal.direction {
-        Direction::Minimize => value,
-        Direction::Maximize => -value,
-    };
     let found: Vec<(&Candidate, Vec<&Figure>)> =
         candidates.iter().filter_map(|c| Some((*c, figures(c, goals)?))).collect();
-    let costs: Vec<Vec<f64>> =
-        found.iter().map(|(_, f)| f.iter().zip(goals).map(|(f, g)| cost(f.metric.value, g)).collect()).collect();
+    let costs: Vec<Vec<f64>> = found
+        .iter()
+        .map(|(_, f)| f.iter().zip(goals).filter_map(|(f, g)| Some(g.direction.cost(f.judged()?))).collect())
+        .collect();
     let on_front = pareto_front(&costs);
     let mut order: Vec<usize> = (0..found.len()).collect();
     order.sort_by(|a, b| costs[*a][0].total_cmp(&costs[*b][0]).then_with(|| found[*a].0.name.cmp(&found[*b].0.name)));
@@ -118,12 +117,8 @@ fn table(points: &[Point<'_>], goals: &[Objective], all: bool) -> String {
         let shown = point.figures.iter().map(|f| {
             let (name, unit) = (f.metric.path.name.as_str(), f.metric.unit.as_str());
             let value = figure(name, f.metric.value, unit);
-            match (f.metric.ci_low, f.metric.ci_high) {
-                (Some(low), Some(high)) => {
-                    format!("{value}  {} .. {}", bare_figure(name, low, unit), bare_figure(name, high, unit))
-                }
-                (None, _) | (_, None) => value,
-            }
+            let (low, high) = f.interval();
+            interval(name, low, high, unit).map_or(value.clone(), |interval| format!("{value}  {interval}"))
         });
         let mut row: Vec<String> = std::iter::once(point.name.to_owned()).chain(shown).collect();
         if all {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use owo_colors::OwoColorize;
 
 use crate::compose;
+use crate::domain::reading::shorten;
 use crate::domain::{Diagnostics, Repeats};
 use crate::engine::{PlannedConfig, Planner};
 use crate::launch::DockerLauncher;
 use crate::resume;
-use crate::ui::format::shorten;
 
 use super::args::PlanArgs;
 use super::exit::{Exit, Stop};

@@ -13,8 +13,17 @@ pub(crate) fn out(text: impl AsRef<str>) {
 }
 
 /// Writes what is made for other programs to standard output as it is. A reader that went away is no error.
-pub(crate) fn bytes(bytes: &[u8]) {
-    let _ = std::io::stdout().write_all(bytes);
+///
+/// # Errors
+/// It cannot be written, because a disk is full.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Stop> {
+    let mut to = std::io::stdout().lock();
+    match to.write_all(bytes).and_then(|()| to.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Stop::usage(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Prints text to standard error.

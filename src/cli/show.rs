@@ -4,9 +4,9 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
+use crate::domain::reading::{duration, number};
 use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
 use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
-use crate::ui::format::{duration, number};
 
 use super::args::TrialArgs;
 use super::exit::{Exit, Stop};

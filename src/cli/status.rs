@@ -4,10 +4,10 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
+use crate::domain::reading::{duration, shorten};
 use crate::domain::{Purpose, SweepId};
 use crate::rank;
 use crate::store::{StartCount, Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
-use crate::ui::format::{duration, shorten};
 
 use super::args::SweepArgs;
 use super::exit::{Exit, Stop};

@@ -1,7 +1,7 @@
 //! The telemetry of one attempt as `vgrid show` prints it: the main series of each phase.
 
+use crate::domain::reading::figure;
 use crate::store::TelemetryRow;
-use crate::ui::format::figure;
 
 /// Series that are shown, with their unit; the others are in the database and in `--json`.
 const SHOWN: [(&str, &str); 14] = [

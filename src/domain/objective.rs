@@ -15,6 +15,17 @@ text_enum! {
     }
 }
 
+impl Direction {
+    /// The value turned so that smaller is better.
+    #[must_use]
+    pub fn cost(self, value: f64) -> f64 {
+        match self {
+            Self::Minimize => value,
+            Self::Maximize => -value,
+        }
+    }
+}
+
 /// One objective of a grid: `throughput: maximize load.output_tokens_per_s`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Objective {

@@ -106,6 +106,26 @@ pub(crate) fn gain(percent: f64) -> String {
     format!("{} %", signed(percent))
 }
 
+/// A gain and what the noise of the night says of it: `+2.1 % (noise)`.
+pub(crate) fn judged_gain(percent: f64, is_real: Option<bool>) -> String {
+    match is_real {
+        Some(true) => gain(percent),
+        Some(false) => format!("{} (noise)", gain(percent)),
+        None => format!("{} (noise not known)", gain(percent)),
+    }
+}
+
+/// A difference of a figure with its sign and unit.
+pub(crate) fn difference(name: &str, value: f64, unit: &str) -> String {
+    let sign = if value < 0.0 { "−" } else { "+" };
+    format!("{sign}{}", figure(name, value.abs(), unit).trim_start_matches('+'))
+}
+
+/// The interval of a figure without its unit: `2,005 .. 2,076`; `None` where an end is not known.
+pub(crate) fn interval(name: &str, low: Option<f64>, high: Option<f64>, unit: &str) -> Option<String> {
+    Some(format!("{} .. {}", bare_figure(name, low?, unit), bare_figure(name, high?, unit)))
+}
+
 fn signed(value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "+" };
     format!("{sign}{}", number(value.abs()))

@@ -23,9 +23,11 @@ pub(crate) fn judge_gates(
     let candidates = store.candidates(sweep)?;
     let baseline = planner.baseline_name();
     let reference = candidates.iter().find(|c| Some(c.name.as_str()) == baseline.as_deref());
-    let reference = reference.map(usable_figures).unwrap_or_default();
+    let reference: HashMap<MetricPath, f64> = reference.map(usable_figures).unwrap_or_default().into_iter().collect();
     for candidate in candidates.iter().filter(|c| only.is_none_or(|id| id.0 == c.trial_id)) {
-        let mut own = usable_figures(candidate);
+        let mut own: HashMap<MetricPath, f64> = usable_figures(candidate).into_iter().collect();
+        let mut reference = reference.clone();
+        reference.extend(baseline_at_its_time(candidate));
         own.extend(store.paired_quality(TrialId(candidate.trial_id))?.iter().flat_map(paired_figures));
         let results: Vec<GateResult> = planner.grid.gates.iter().map(|gate| evaluate(gate, &own, &reference)).collect();
         store.save_gate_results(TrialId(candidate.trial_id), &results)?;
@@ -34,9 +36,17 @@ pub(crate) fn judge_gates(
 }
 
 /// Figures that may decide: an invalid one counts as not measured.
-fn usable_figures(candidate: &Candidate) -> HashMap<MetricPath, f64> {
+fn usable_figures(candidate: &Candidate) -> Vec<(MetricPath, f64)> {
     let usable = candidate.figures.iter().filter(|f| f.verdict != Verdict::Invalid);
     usable.map(|f| (f.metric.path.clone(), f.metric.value)).collect()
+}
+
+/// Where the baseline moved in the night: its values around the starts of this config, which is what the config is compared with.
+fn baseline_at_its_time(candidate: &Candidate) -> impl Iterator<Item = (MetricPath, f64)> {
+    candidate.figures.iter().filter(|f| f.noise.moved && f.verdict != Verdict::Invalid).filter_map(|f| {
+        let then = f.metric.value / f.relative?;
+        then.is_finite().then(|| (f.metric.path.clone(), then))
+    })
 }
 
 /// What a gate may ask of the comparison with the baseline, case by case.

@@ -157,3 +157,28 @@ fn the_noise_between_starts_is_what_the_noise_within_them_does_not_explain() {
     assert!((noise.within_variance - 4e-4).abs() < 1e-6, "{noise:?}");
     assert_eq!((noise.start_variance, noise.degrees), (0.0, 1));
 }
+
+#[test]
+fn the_same_cases_asked_on_three_starts_are_not_three_times_as_many() {
+    let share = |path: &str, minute: f64| {
+        let metric = Metric { unit: "ratio".into(), ..metric(path, 0.8, Some(0.1), 40) };
+        StartFigure { metric, ..start(minute, 0.8) }
+    };
+    let half_of = |path: &str| {
+        let starts = (0..3).map(|i| share(path, f64::from(i))).collect();
+        let config = ConfigStarts { trial_id: 0, is_baseline: false, starts };
+        let figure = figure_over_starts(&config, &[], StartNoise::default()).unwrap();
+        figure.metric.ci_high.unwrap() - figure.metric.value
+    };
+    assert!((half_of("reasoning.score") - 0.1).abs() < 1e-12);
+    assert!((half_of("tool_calling.well_formed_rate") - 0.1).abs() < 1e-12);
+    // Requests of a load are others on each start.
+    assert!((half_of("load.transport_success_rate") - 0.1 / 3.0_f64.sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn a_baseline_of_zero_has_not_moved_by_any_share() {
+    let night = night(&[config(0, true, &[(0.0, 0.0), (60.0, 3.0)]), config(1, false, &[(5.0, 2.0)])]);
+    assert!(!night.noise.moved, "{:?}", night.noise);
+    assert!(night.rows.iter().all(|r| r.value.is_some_and(f64::is_finite)), "{night:?}");
+}

@@ -88,10 +88,7 @@ impl<'a> Entry<'a> {
 
     /// What is compared, turned so that smaller is better.
     fn cost(&self) -> Option<f64> {
-        self.figure.and_then(Figure::judged).map(|value| match self.direction {
-            Direction::Minimize => value,
-            Direction::Maximize => -value,
-        })
+        self.figure.and_then(Figure::judged).map(|value| self.direction.cost(value))
     }
 
     /// Those that may rank first, then by value, those without a figure last; name and trial make the order total.
@@ -110,13 +107,17 @@ impl<'a> Entry<'a> {
     }
 
     fn beats(&self, other: &Self) -> bool {
-        self.bar.is_none() && matches!((self.cost(), other.cost()), (Some(mine), Some(theirs)) if mine < theirs)
+        self.bar.is_none() && self.cost().is_some_and(|mine| other.cost().is_none_or(|theirs| mine < theirs))
     }
 
-    /// Whether both differ beyond the noise of a night of `candidates` configs.
+    /// Whether both differ beyond the noise of a night of `candidates` configs; `None` where that is not known.
+    fn differs_from(&self, other: &Self, candidates: u64) -> Option<bool> {
+        differ(self.figure?, other.figure?, candidates)
+    }
+
+    /// As [`Self::differs_from`]; what is not known is not apart.
     fn is_apart_from(&self, other: &Self, candidates: u64) -> bool {
-        let both = self.figure.zip(other.figure);
-        both.is_some_and(|(mine, theirs)| differ(mine, theirs, candidates) == Some(true))
+        self.differs_from(other, candidates) == Some(true)
     }
 
     fn row(
@@ -147,10 +148,10 @@ impl<'a> Entry<'a> {
             ci_low,
             ci_high,
             gain_percent,
-            gain_is_real: gain_is_real.map(|c| {
+            gain_is_real: gain_is_real.and_then(|c| {
                 let named = is_best && c.bar.is_none() && standing == Standing::Leader;
                 // The baseline may not rank itself; it is one more config of the comparison then.
-                named || self.is_apart_from(c, candidates.max(2))
+                if named { Some(true) } else { self.differs_from(c, candidates.max(2)) }
             }),
             gates_missed: missed(&self.candidate.gates),
         }

@@ -3,7 +3,8 @@
 //!
 //! Of one metric, with y the figure of one start and h the half-width of its own 95 % interval:
 //!
-//! - A config's figure is the mean of its valid starts (suspect ones included); its interval joins theirs, sqrt(sum h^2) / s.
+//! - A config's figure is the mean of its valid starts (suspect ones included); its interval joins theirs, sqrt(sum h^2) / s. Shares of
+//!   judged cases are shares of the same cases on each start, which are not more cases: sqrt(sum h^2 / s), and their w is left out.
 //! - Two starts of one config differ by more than their intervals say. S^2 is the pooled relative variance between starts,
 //!   sum (y / mean - 1)^2 / sum (s - 1) over the configs with several starts, on `degrees` = sum (s - 1) degrees of freedom; w the mean
 //!   relative variance within those starts. The variance of the starts themselves is max(0, S^2 - w) (DerSimonian and Laird 1986,
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::{Spread, Z_975, separated};
 use super::{Figure, Metric};
-use crate::domain::Verdict;
+use crate::domain::{ScenarioKind, Verdict};
 
 /// The baseline may differ between two starts by this share of its value before the night counts as drifting: starts of one
 /// config differ by a few percent on a machine that does not change.
@@ -82,8 +83,20 @@ impl StartFigure {
             .then(|| ((self.metric.value - low).max(0.0), (high - self.metric.value).max(0.0)))
     }
 
-    /// Relative variance within the start; `None` without an interval, from one sample, or for 0.
+    /// Whether every start of the suite asks for the same cases: what they share does not differ between starts.
+    fn is_of_same_cases(&self) -> bool {
+        self.metric.unit == "ratio"
+            && matches!(
+                self.metric.path.scenario,
+                ScenarioKind::ToolCalling | ScenarioKind::Reasoning | ScenarioKind::Canary
+            )
+    }
+
+    /// Relative variance within the start; `None` without an interval, from one sample, for 0, or where starts share it.
     fn within(&self) -> Option<f64> {
+        if self.is_of_same_cases() {
+            return None;
+        }
         let (below, above) = self.halves()?;
         let n = self.metric.n as f64;
         let variance = 0.5 * (below * below + above * above) * n / (n - 1.0) / (Z_975 * Z_975);
@@ -105,8 +118,10 @@ pub fn figure_over_starts(config: &ConfigStarts, controls: &[StartFigure], noise
     let mean_of = |f: &dyn Fn(&StartFigure) -> f64| usable.iter().map(|u| f(u)).sum::<f64>() / s;
     let value = mean_of(&|u| u.metric.value);
     let halves: Option<Vec<(f64, f64)>> = usable.iter().map(|u| u.halves()).collect();
+    let independent = if newest.is_of_same_cases() { 1.0 } else { s };
     let joined = |side: &dyn Fn(&(f64, f64)) -> f64| {
-        halves.as_ref().map(|halves| halves.iter().map(|h| side(h).powi(2)).sum::<f64>().sqrt() / s)
+        let mean_square = |halves: &Vec<(f64, f64)>| halves.iter().map(|h| side(h).powi(2)).sum::<f64>() / s;
+        halves.as_ref().map(|halves| (mean_square(halves) / independent).sqrt())
     };
     let metric = Metric {
         value,
@@ -207,7 +222,8 @@ fn largest_change(controls: &[StartFigure], noise: &mut StartNoise) {
         beyond_intervals =
             separated((to - from).abs(), spread(one, earlier), spread(other, later), controls.len() as u64);
     }
-    noise.moved = beyond_intervals && (to - from).abs() > DRIFT_LIMIT * from.abs();
+    // From 0 no share can be stated, and no figure compared as a share.
+    noise.moved = beyond_intervals && noise.change_percent.is_some_and(|percent| percent.abs() > 100.0 * DRIFT_LIMIT);
 }
 
 impl StartNoise {

@@ -92,7 +92,17 @@ fn a_figure_without_an_interval_separates_from_nothing() {
         Some("a"),
     );
     assert!(matches!(ranking.answer, Answer::Tied { .. }));
-    assert_eq!(ranking.rows[0].gain_is_real, Some(false));
+    assert_eq!(ranking.rows[0].gain_is_real, None, "not known is not noise");
+}
+
+#[test]
+fn a_config_in_front_ranks_before_those_without_a_figure() {
+    let mut unknown = valid("unknown", 1, 1.0, None);
+    unknown.figures.clear();
+    let field = [unknown, valid("slow", 2, 10.0, Some(1.0)), valid("fast", 3, 900.0, Some(1.0))];
+    let ranking = rank(&field, &objective(Direction::Maximize), None);
+    let places: Vec<_> = ranking.rows.iter().map(|r| (r.name.as_str(), r.place)).collect();
+    assert_eq!(places, [("fast", Some(1)), ("slow", Some(2)), ("unknown", None)]);
 }
 
 #[test]

@@ -190,9 +190,6 @@ fn warnings(trials: &[TrialReport], settings: &[SettingDifference]) -> Vec<Strin
             names.join(", ")
         ));
     }
-    if settings.is_empty() {
-        out.push("nothing differs in what these engines run: what differs below is noise".to_owned());
-    }
     for trial in trials.iter().filter(|t| t.trial.state != TrialState::Measured) {
         let detail = trial.trial.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default();
         out.push(format!("{} is not measured ({}){detail}", trial.trial.name, trial.trial.state));
@@ -204,6 +201,10 @@ fn warnings(trials: &[TrialReport], settings: &[SettingDifference]) -> Vec<Strin
     digests.dedup();
     if digests.len() > 1 {
         out.push(format!("they ran {} different images", digests.len()));
+    }
+    let spoke = |t: &TrialReport| telling_attempt(t).is_some_and(|a| !a.resolved.facts.is_empty());
+    if settings.is_empty() && digests.len() < 2 && trials.iter().all(spoke) {
+        out.push("nothing differs in what these engines run: what differs below is noise".to_owned());
     }
     let mut sweeps: Vec<i64> = trials.iter().map(|t| t.trial.sweep.0).collect();
     sweeps.sort_unstable();
@@ -260,10 +261,7 @@ fn difference(first: &Figure, other: &Figure, candidates: u64) -> Difference {
     let percent = 100.0 * difference / a.value.abs();
     let real = differ(first, other, candidates);
     let neutral = NEUTRAL.contains(&b.path.name.as_str()) || b.path.statistic.as_deref() == Some("stddev");
-    let better = (real == Some(true) && !neutral).then(|| match Direction::usual_for(&b.path) {
-        Direction::Minimize => difference < 0.0,
-        Direction::Maximize => difference > 0.0,
-    });
+    let better = (real == Some(true) && !neutral).then(|| Direction::usual_for(&b.path).cost(difference) < 0.0);
     Difference { difference, percent: percent.is_finite().then_some(percent + 0.0), real, better }
 }
 

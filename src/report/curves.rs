@@ -9,7 +9,6 @@ use super::model::{Column, EffectTable, Tone};
 use super::night::{controls, memory, night};
 use super::section::point_number;
 use super::source::Source;
-use super::table::cost;
 
 /// Highlight colours.
 pub(super) const MARKS: usize = 6;
@@ -137,17 +136,18 @@ fn trade_offs(candidates: &[Candidate], columns: &[Column], marks: &Marks) -> Ve
 }
 
 fn scatter(candidates: &[Candidate], x: &Column, y: &Column, marks: &Marks) -> Option<Chart> {
+    // As drawn, and as compared: in a night that moved these are not the same.
     let usable = |c: &Candidate, column: &Column| {
         let figure = c.figure(&column.metric).filter(|f| f.verdict != crate::domain::Verdict::Invalid)?;
-        Some(figure.metric.value)
+        Some((figure.metric.value, column.direction.cost(figure.judged()?)))
     };
-    let points: Vec<(&str, f64, f64)> =
+    let found: Vec<_> =
         candidates.iter().filter_map(|c| Some((c.name.as_str(), usable(c, x)?, usable(c, y)?))).collect();
+    let points: Vec<(&str, f64, f64)> = found.iter().map(|(name, x, y)| (*name, x.0, y.0)).collect();
     if points.len() < 2 {
         return None;
     }
-    let costs: Vec<Vec<f64>> =
-        points.iter().map(|(_, a, b)| vec![cost(*a, x.direction), cost(*b, y.direction)]).collect();
+    let costs: Vec<Vec<f64>> = found.iter().map(|(_, x, y)| vec![x.1, y.1]).collect();
     let on_front = pareto_front(&costs);
     let front: Vec<&str> = points.iter().zip(&on_front).filter(|(_, on)| **on).map(|((name, ..), _)| *name).collect();
     let named = if front.len() <= 4 { format!(" ({})", front.join(", ")) } else { String::new() };
@@ -257,7 +257,7 @@ fn effect_chart(table: &EffectTable) -> Option<Chart> {
         .filter_map(|e| {
             let scale = e.shift.percent.filter(|_| e.shift.difference != 0.0).map(|p| p / e.shift.difference)?;
             let ends = [e.shift.ci_low, e.shift.ci_high].map(|end| end.map(|v| v * scale));
-            let better = cost(e.shift.difference, table.direction) < 0.0;
+            let better = table.direction.cost(e.shift.difference) < 0.0;
             let tone = match (e.shift.real, better) {
                 (false, _) => Tone::Plain,
                 (true, true) => Tone::Good,

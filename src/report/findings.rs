@@ -6,7 +6,7 @@ use crate::domain::{Event, MetricPath, Outcome, SkipReason, Verdict};
 use crate::rank::{Candidate, Ranking};
 use crate::store::TrialReport;
 
-use super::model::{Cell, Expectation, FailureGroup, Finding, Tone};
+use super::model::{Expectation, FailureGroup, Finding, Measured, Tone};
 use super::section::{evidence, flag_text, newest_results};
 use super::source::Source;
 use super::table::telling_attempt;
@@ -48,16 +48,16 @@ pub(super) fn expectations(trials: &[TrialReport], candidates: &[Candidate]) -> 
         for (metric, expected) in expected {
             let candidate = candidates.iter().find(|c| c.trial_id == trial.trial.trial_id.0);
             let figure = metric.parse::<MetricPath>().ok().and_then(|path| candidate?.figure(&path));
-            let measured = figure.map(|f| Cell {
-                value: f.metric.value,
-                unit: f.metric.unit.clone(),
-                n: f.metric.n,
-                ci_low: f.metric.ci_low,
-                ci_high: f.metric.ci_high,
-                gain_percent: None,
-                gain_is_real: None,
-                standing: crate::rank::Standing::NotMeasured,
-                verdict: f.verdict,
+            let measured = figure.map(|f| {
+                let (ci_low, ci_high) = f.interval();
+                Measured {
+                    value: f.metric.value,
+                    unit: f.metric.unit.clone(),
+                    n: f.metric.n,
+                    ci_low,
+                    ci_high,
+                    verdict: f.verdict,
+                }
             });
             let off = measured.as_ref().map(|m| 100.0 * (m.value - expected) / expected.abs());
             let interval = measured.as_ref().and_then(|m| m.ci_low.zip(m.ci_high));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::domain::MetricPath;
-use crate::domain::reading::{bare_figure, figure, gain, unit_text};
+use crate::domain::reading::{bare_figure, difference, figure, gain, interval, judged_gain, unit_text};
 
 use super::model::{Cell, ReportModel};
 
@@ -80,18 +80,15 @@ fn configs(out: &mut String, model: &ReportModel) {
     }
 }
 
+fn bracketed(name: &str, (low, high): (Option<f64>, Option<f64>), unit: &str) -> String {
+    interval(name, low, high, unit).map(|interval| format!(" [{interval}]")).unwrap_or_default()
+}
+
 /// `2,042 [2,005 .. 2,076], +50.3 %`.
 fn cell(name: &str, cell: &Cell) -> String {
     let bare = |value| bare_figure(name, value, &cell.unit);
-    let interval = match (cell.ci_low, cell.ci_high) {
-        (Some(low), Some(high)) => format!(" [{} .. {}]", bare(low), bare(high)),
-        (None, _) | (_, None) => String::new(),
-    };
-    let gained = match (cell.gain_percent, cell.gain_is_real) {
-        (Some(percent), Some(true)) => format!(", {}", gain(percent)),
-        (Some(percent), Some(false) | None) => format!(", {} (noise)", gain(percent)),
-        (None, _) => String::new(),
-    };
+    let interval = bracketed(name, (cell.ci_low, cell.ci_high), &cell.unit);
+    let gained = cell.gain_percent.map(|p| format!(", {}", judged_gain(p, cell.gain_is_real))).unwrap_or_default();
     format!("{}{interval}{gained}", bare(cell.value))
 }
 
@@ -110,20 +107,20 @@ fn effects(out: &mut String, model: &ReportModel) {
         );
         row(out, (0..7).map(|_| "---".to_owned()));
         for e in &table.effects {
-            let interval = match (e.shift.ci_low, e.shift.ci_high) {
-                (Some(low), Some(high)) => {
-                    format!("{} .. {}", bare_figure(name, low, &table.unit), bare_figure(name, high, &table.unit))
-                }
-                (None, _) | (_, None) => String::new(),
+            let interval = interval(name, e.shift.ci_low, e.shift.ci_high, &table.unit);
+            let verdict = match (e.shift.real, &interval) {
+                (true, _) => "real",
+                (false, Some(_)) => "noise",
+                (false, None) => "no interval",
             };
             let cells = [
                 code(&e.change.axis),
                 format!("{} to {}", text(&e.change.from), text(&e.change.to)),
                 e.pairs.to_string(),
-                figure(name, e.shift.difference, &table.unit),
-                interval,
+                difference(name, e.shift.difference, &table.unit),
+                interval.unwrap_or_default(),
                 e.shift.percent.map(gain).unwrap_or_default(),
-                if e.shift.real { "real" } else { "noise" }.to_owned(),
+                verdict.to_owned(),
             ];
             row(out, cells.into_iter());
         }
@@ -175,7 +172,10 @@ fn expectations(out: &mut String, model: &ReportModel) {
     for e in &model.expectations {
         let name = e.metric.parse::<MetricPath>().map(|m| m.name).unwrap_or_default();
         let unit = e.measured.as_ref().map(|m| m.unit.as_str()).unwrap_or_default();
-        let measured = e.measured.as_ref().map_or_else(|| "not measured".to_owned(), |m| cell(&name, m));
+        let measured = e.measured.as_ref().map_or_else(
+            || "not measured".to_owned(),
+            |m| format!("{}{}", bare_figure(&name, m.value, unit), bracketed(&name, (m.ci_low, m.ci_high), unit)),
+        );
         let off = e.off_percent.map(gain).unwrap_or_default();
         row(out, [text(&e.config), code(&e.metric), bare_figure(&name, e.expected, unit), measured, off].into_iter());
     }

@@ -159,6 +159,23 @@ pub struct Column {
     pub is_objective: bool,
 }
 
+/// A figure that is compared with nothing of its night.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// Samples.
+    pub n: u64,
+    /// Lower end of the 95 % interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub ci_high: Option<f64>,
+    /// Whether the figure may be used.
+    pub verdict: Verdict,
+}
+
 /// A figure as a table shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
@@ -259,7 +276,7 @@ pub struct Expectation {
     /// What the grid says.
     pub expected: f64,
     /// What was measured.
-    pub measured: Option<Cell>,
+    pub measured: Option<Measured>,
     /// Measured against expected, percent of what was expected.
     pub off_percent: Option<f64>,
     /// Whether what was expected lies inside the measured 95 % interval; absent without one.

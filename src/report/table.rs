@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::{Direction, FlagValue, MetricPath, Objective, Settings};
+use crate::domain::{FlagValue, MetricPath, Objective, Settings};
 use crate::rank::{Ranking, Row, by_number};
 use crate::resolve::canonical;
 use crate::store::{AttemptReport, TrialReport, TrialState};
@@ -152,7 +152,7 @@ pub(super) fn best_first(model: &ReportModel) -> Vec<&ConfigLine> {
     let place = |c: &ConfigLine| {
         let cell = c.figures.first().and_then(Option::as_ref);
         let ranks = cell.is_some_and(|f| f.standing.ranks());
-        let cost = cell.zip(direction).map_or(f64::MAX, |(f, d)| cost(f.value, d));
+        let cost = cell.zip(direction).map_or(f64::MAX, |(f, d)| d.cost(f.value));
         (!ranks, !c.is_baseline && cell.is_none(), cost)
     };
     let mut lines: Vec<&ConfigLine> = model.configs.iter().collect();
@@ -171,12 +171,4 @@ fn why(t: &TrialReport) -> Option<String> {
         Some(detail) => format!("{code}: {detail}"),
         None => code,
     })
-}
-
-/// The value turned so that smaller is better.
-pub(super) fn cost(value: f64, direction: Direction) -> f64 {
-    match direction {
-        Direction::Minimize => value,
-        Direction::Maximize => -value,
-    }
 }

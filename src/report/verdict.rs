@@ -85,10 +85,14 @@ fn measured(ranking: &Ranking, row: &Row) -> String {
     };
     let against = match (&ranking.baseline, row.gain_percent) {
         (Some(baseline), Some(_)) if *baseline == row.name => "; it is the baseline".to_owned(),
-        (Some(baseline), Some(percent)) if row.gain_is_real == Some(true) => {
-            format!(", {} against {baseline}", gain(percent))
+        (Some(baseline), Some(percent)) => {
+            let doubt = match row.gain_is_real {
+                Some(true) => "",
+                Some(false) => ", which is within the noise",
+                None => "; how noisy that is, is not known",
+            };
+            format!(", {} against {baseline}{doubt}", gain(percent))
         }
-        (Some(baseline), Some(percent)) => format!(", {} against {baseline}, which is within the noise", gain(percent)),
         (None, _) | (_, None) => String::new(),
     };
     format!("{value}{interval}{against}")

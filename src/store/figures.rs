@@ -155,7 +155,10 @@ fn starts_of(conn: &Connection, trial: i64) -> rusqlite::Result<ByPath> {
 fn measured_since_the_last_control(conn: &Connection, sweep: i64, baseline: i64) -> rusqlite::Result<Vec<i64>> {
     let before_last: Option<String> = conn
         .prepare_cached(
-            "SELECT started_at FROM attempt WHERE trial_id = ?1 AND outcome = 'measured' ORDER BY number DESC LIMIT 1 OFFSET 1",
+            // A control with an invalid result controls nothing: what was measured around it hangs on the one before.
+            "SELECT started_at FROM attempt a WHERE trial_id = ?1 AND outcome = 'measured'
+               AND NOT EXISTS (SELECT 1 FROM scenario_result r WHERE r.attempt_id = a.id AND r.verdict = 'invalid')
+             ORDER BY number DESC LIMIT 1 OFFSET 1",
         )?
         .query_row([baseline], |row| row.get(0))
         .optional()?;

@@ -7,8 +7,8 @@ use owo_colors::OwoColorize;
 
 use crate::domain::{Event, Start, TrialProgress};
 
-use super::format::{duration, gain, number};
 use super::sentence::{doing, sentence};
+use crate::domain::reading::{duration, gain, number};
 
 /// Three lines at the bottom of the terminal; finished things scroll above them.
 pub(crate) struct Bars {

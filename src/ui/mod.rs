@@ -1,7 +1,6 @@
 //! Progress bars on a terminal, plain lines in a pipe: both drawn from events alone.
 
 mod bars;
-pub(crate) use crate::domain::reading as format;
 mod lines;
 mod sentence;
 

@@ -2,7 +2,7 @@
 
 use crate::domain::{BootMilestone, Event, MetricPath, Start, TrialProgress, TrialRef};
 
-use super::format::{duration, figure, gain};
+use crate::domain::reading::{duration, figure, gain, number};
 
 /// The event as one line; None for events that only move a bar.
 pub(crate) fn sentence(event: &Event) -> Option<String> {
@@ -62,7 +62,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
         }
         Event::BestSoFar { name, metric, value, gain_percent } => {
             let gain = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
-            format!("best so far: {name}, {metric} = {}{gain}", super::format::number(*value))
+            format!("best so far: {name}, {metric} = {}{gain}", number(*value))
         }
         Event::Restoring { what } => format!("putting back {what}"),
         Event::Restored { what, elapsed_s } => {
@@ -98,8 +98,7 @@ pub(crate) fn doing(progress: &TrialProgress) -> String {
         TrialProgress::WarmingUp => "warming up".to_owned(),
         TrialProgress::Measuring { scenario, requests_done, requests_total, output_tokens_per_s } => {
             let of = requests_total.map(|t| format!("/{t}")).unwrap_or_default();
-            let rate =
-                output_tokens_per_s.map(|r| format!(", {} tokens/s", super::format::number(r))).unwrap_or_default();
+            let rate = output_tokens_per_s.map(|r| format!(", {} tokens/s", number(r))).unwrap_or_default();
             format!("{scenario} {requests_done}{of} requests{rate}")
         }
         TrialProgress::Stopping => "stopping".to_owned(),

@@ -59,6 +59,9 @@ fn foreign_results_stand_behind_a_sweeps_own_rankings_and_only_when_asked_for() 
     assert!(!plain.contains("theirs"), "{plain}");
     let both = scene.run(["champions", "--include-foreign"]).ok().stdout;
     assert!(both.starts_with(plain.trim_end()) && both.contains("theirs"), "{both}");
+    // A figure of theirs asks for their ranking only by it; the sweep's own answer stays.
+    let by_theirs = scene.run(["champions", "--include-foreign", "--by", "ttft_ms"]).ok().stdout;
+    assert!(by_theirs.starts_with(plain.trim_end()) && by_theirs.contains("theirs"), "{by_theirs}");
 }
 
 #[test]
