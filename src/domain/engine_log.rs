@@ -207,7 +207,7 @@ fn prefix(text: &str) -> (usize, LogLevel) {
             .or_else(|| container_prefix(rest))
             .or_else(|| time_prefix(rest))
             .or_else(|| syslog_prefix(rest))
-            .or_else(|| colour_remains(rest));
+            .or_else(|| collector_prefix(rest));
         match step {
             Some(len) => at += len,
             None => break,
@@ -245,8 +245,8 @@ fn container_prefix(text: &str) -> Option<usize> {
     plausible.then(|| skip_one_space(text, bar + 1))
 }
 
-/// What is left of a colour whose escape byte was lost on the way (`[1;36m`), Kubernetes' `[pod/vllm-0/vllm] ` and `stdout F `.
-fn colour_remains(text: &str) -> Option<usize> {
+/// Kubernetes' `[pod/vllm-0/vllm] ` and `stdout F `, and what is left of a colour whose escape byte was lost on the way (`[1;36m`).
+fn collector_prefix(text: &str) -> Option<usize> {
     for stream in ["stdout F ", "stderr F "] {
         if text.starts_with(stream) {
             return Some(stream.len());
