@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Compares vgrid's streaming client with the one of `vllm bench serve`, on the same server with the same requests.
+"""Compares vgrid's streaming client with both of `vllm bench serve`, on the same server with the same streams.
 
     python3 benches/peers.py [ROUNDS]        # 3
 
-Builds the benchmark of the client (release), fetches the vLLM wheel (320 MB, once; only one file of it is used: the module that
-sends requests and takes their times) and what that module imports, with pip as you have configured it. Everything goes to
-$VGRID_PEERS_WORK (default: ~/.cache/vgrid/peers). The server runs on the first core, each client alone on the second. The clients take
+Builds the benchmark of the client (release), fetches the vLLM wheel (320 MB, once; two files of it are used: the Python module that
+sends requests and takes their times, and the program vllm-rs, whose `bench serve` does the same in Rust) and what that module
+imports, with pip as you have configured it. The server runs on the first core, each client alone on the second. The clients take
 turns, case by case; the table has the medians of all rounds. docs/client.md explains it.
+
+    VGRID_PEERS_WORK        where files are kept; default: ~/.cache/vgrid/peers
+    VGRID_PEERS_CLIENT      a built benchmark to use, instead of building one: target/release/deps/client-...
 """
 
 import asyncio
@@ -20,12 +23,16 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import types
+import urllib.request
 import zipfile
 
 VLLM = "0.32.0"
 NEEDED = ["aiohttp==3.14.5", "regex==2026.11.15", "tqdm==4.70.1"]
 MODULE = "vllm/benchmarks/lib/endpoint_request_func.py"
+PROGRAM = "vllm/vllm-rs"
 WORK = pathlib.Path(os.environ.get("VGRID_PEERS_WORK", "~/.cache/vgrid/peers")).expanduser()
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -33,7 +40,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOKENS = ["token ", " na\u00efve", "\n", '"quoted" ', "\U0001f600", '{"a": [', "\\", "data: "]
 
 
-# --- the peer, in a process of its own -------------------------------------------------------------------------------------
+# --- the peer in Python, in a process of its own ---------------------------------------------------------------------------
 
 
 def request_module():
@@ -44,13 +51,17 @@ def request_module():
     return module
 
 
+def play_of(case):
+    return {key: case[key] for key in ("chunks", "tokens_per_chunk", "gap_us", "split")}
+
+
 async def streams(module, session, address, case):
     """The requests as `vllm bench serve` sends them, begun as vgrid's benchmark begins its own."""
 
     async def one(index):
         if case["gap_us"]:
             await asyncio.sleep(index / case["streams"])
-        play = {"id": str(index)} | {key: case[key] for key in ("chunks", "tokens_per_chunk", "gap_us", "split")}
+        play = {"id": str(index)} | play_of(case)
         return await module.async_request_openai_chat_completions(
             module.RequestFuncInput(
                 prompt="hi", api_url=f"http://{address}/v1/chat/completions", prompt_len=1,
@@ -76,7 +87,7 @@ async def peer(address, case):
 
         async def truth():
             async with session.get(f"http://{address}/truth") as response:
-                return await response.json()
+                return await response.json(content_type=None)
 
         await streams(module, session, address, case | {"chunks": 20, "gap_us": 1_000})
         server_before = (await truth())["waited_us"]
@@ -95,6 +106,58 @@ def waited_us():
     return sum(int(thread.read_text().split()[1]) for thread in threads) / 1e3
 
 
+# --- the peer in Rust ------------------------------------------------------------------------------------------------------
+
+# vllm-rs counts the tokens of its prompts itself: all that this tokenizer knows is one word.
+TOKENIZER = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}
+
+
+def rust_peer(address, case):
+    """All its requests have one `play`: a prompt is its request's number. Of the program's time only that between its first request
+    and its last answer counts: it asks for /metrics then, and the server notes what the kernel says of it."""
+    with tempfile.TemporaryDirectory() as name:
+        place = pathlib.Path(name)
+        (place / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+        prompts = [json.dumps({"prompt": str(index)}) for index in range(case["streams"])]
+        (place / "prompts.jsonl").write_text("\n".join(prompts))
+        streams, tokens = str(case["streams"]), str(case["chunks"] * case["tokens_per_chunk"])
+        command = [
+            str(WORK / PROGRAM), "bench", "serve", "--backend", "openai-chat", "--base-url", f"http://{address}", "--model", "m",
+            "--tokenizer", name, "--dataset-name", "custom", "--dataset-path", str(place / "prompts.jsonl"), "--disable-shuffle",
+            "--num-prompts", streams, "--custom-output-len", tokens, "--num-warmups", streams, "--disable-tqdm",
+            "--save-result", "--save-detailed", "--result-dir", name, "--result-filename", "result.json",
+            # constant gaps: the n-th of N streams begins n/N s after the first moment, where the others' begin at (n-1)/N s
+            *(["--request-rate", streams, "--burstiness", "inf"] if case["gap_us"] else []),
+        ]
+        child = os.fork()  # its own number is in what it sends
+        if child == 0:
+            try:
+                log = os.open(place / "log", os.O_WRONLY | os.O_CREAT)
+                os.dup2(log, 1)
+                os.dup2(log, 2)
+                body = {"play": play_of(case) | {"client": os.getpid()}}
+                os.execve(command[0], [*command, "--extra-body", json.dumps(body)], os.environ | {"HF_HUB_OFFLINE": "1"})
+            finally:
+                os._exit(127)
+        if os.waitpid(child, 0)[1] != 0:
+            sys.exit(f"{PROGRAM} failed: {(place / 'log').read_text()}")
+        result = json.loads((place / "result.json").read_text())
+    with urllib.request.urlopen(f"http://{address}/truth") as response:
+        told = json.load(response)
+    outputs = [
+        types.SimpleNamespace(success=not error, error=error, ttft=ttft, itl=itl, generated_text=text)
+        for error, ttft, itl, text in zip(result["errors"], result["ttfts"], result["itls"], result["generated_texts"])
+    ]
+    before, after = told["marks"]
+    cpu_us, client_us = (after["client"][key] - before["client"][key] for key in ("cpu_us", "waited_us"))
+    waited_ms = [client_us / 1e3, (after["server_waited_us"] - before["server_waited_us"]) / 1e3]
+    # when its clock began is not in its results: only lengths of time can be compared
+    return row(case, outputs, told["requests"], None, cpu_us / 1e6) | {"waited_ms": waited_ms}
+
+
+# --- what either peer gave -------------------------------------------------------------------------------------------------
+
+
 def row(case, outputs, truths, zero_s, cpu_s):
     tokens = case["chunks"] * case["tokens_per_chunk"]
     expected = "".join(TOKENS[i % len(TOKENS)] for i in range(tokens))
@@ -105,6 +168,8 @@ def row(case, outputs, truths, zero_s, cpu_s):
             continue
         received += 1 + len(output.itl)
         ttft_errors.append(output.ttft * 1e3 - (truth["written_us"][0] - truth["read_us"]) / 1e3)
+        if zero_s is None:
+            continue
         asking.append(truth["read_us"] / 1e3 - (zero_s + output.start_time) * 1e3)
         at = zero_s + output.start_time + output.ttft
         for gap, written_us in zip([0.0, *output.itl], truth["written_us"]):
@@ -127,7 +192,7 @@ def percentiles(values):
     return [values[round((len(values) - 1) * q)] if values else float("nan") for q in (0.5, 0.99)]
 
 
-# --- both, side by side ----------------------------------------------------------------------------------------------------
+# --- all, side by side -----------------------------------------------------------------------------------------------------
 
 
 def build_client():
@@ -145,7 +210,7 @@ def fetch_peer():
         part = WORK / "packages.part"
         subprocess.run([*pip, "install", "--target", str(part), *NEEDED], check=True)
         part.rename(packages)
-    if not (WORK / MODULE).is_file():
+    if not all((WORK / member).is_file() for member in (MODULE, PROGRAM)):
         wheels = WORK / "wheel"
         subprocess.run(
             [*pip, "download", "--no-deps", "--only-binary=:all:", "--dest", str(wheels), f"vllm=={VLLM}"], check=True
@@ -153,6 +218,7 @@ def fetch_peer():
         wheel = next(wheels.glob(f"vllm-{VLLM}*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             archive.extract(MODULE, WORK)
+            pathlib.Path(archive.extract(PROGRAM, WORK)).chmod(0o755)
         wheel.unlink()
     return packages
 
@@ -176,7 +242,10 @@ def main(rounds):
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment["PYTHONPATH"] = str(packages)
     cases = [json.loads(line) for line in subprocess.check_output([client, "--cases"], text=True).splitlines()]
-    clients = [("vgrid", [client]), ("vllm bench", [sys.executable, str(pathlib.Path(__file__).resolve())])]
+    peers = [sys.executable, str(pathlib.Path(__file__).resolve())]
+    clients = [
+        ("vgrid", [client, "--connect"]), ("vllm, Python", [*peers, "--connect"]), ("vllm, Rust", [*peers, "--connect-rust"])
+    ]
     server = subprocess.Popen([client, "--serve"], stdout=subprocess.PIPE, text=True, preexec_fn=on_core(0))
     try:
         address = server.stdout.readline().strip()
@@ -192,7 +261,7 @@ def main(rounds):
             for _ in range(rounds):
                 for name, command in clients:
                     done = subprocess.run(
-                        [*command, "--connect", address, json.dumps(case)], check=True, stdout=subprocess.PIPE, text=True,
+                        [*command, address, json.dumps(case)], check=True, stdout=subprocess.PIPE, text=True,
                         env=environment, preexec_fn=on_core(1),
                     )
                     rows[name].append(json.loads(done.stdout.splitlines()[-1]))
@@ -233,6 +302,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case "--connect", address, text:
             print(json.dumps(asyncio.run(peer(address, json.loads(text)))))
+        case "--connect-rust", address, text:
+            print(json.dumps(rust_peer(address, json.loads(text))))
         case []:
             main(3)
         case [rounds] if rounds.isdigit() and int(rounds) > 0:

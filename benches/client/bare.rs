@@ -14,7 +14,7 @@ pub async fn cpu_us_per_chunk(case: &Case, address: &str) -> f64 {
         socket.set_nodelay(true).expect("a TCP socket");
         sockets.push(socket);
     }
-    let sockets = read(sockets, &Case { chunks: 20, gap_us: 1_000, ..case.clone() }).await;
+    let sockets = read(sockets, &case.warm_up()).await;
     let before = process::times().cpu_us;
     read(sockets, case).await;
     (process::times().cpu_us - before) / (f64::from(case.streams) * f64::from(case.chunks))

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Over how long the streams of a paced case begin.
 const STARTS: Duration = Duration::from_secs(1);
 
+/// What each stream of a warm-up has: its connections are opened, and the allocator settles.
+pub const WARM_UP_CHUNKS: u32 = 20;
+pub const WARM_UP_GAP_US: u64 = 1_000;
+
 /// One measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Case {
@@ -45,6 +49,11 @@ impl Case {
         cases.push(Self { split: true, ..case("paced 50 ms, cut", 256, 100, 50_000) });
         cases.push(Self { tokens_per_chunk: 4, ..case("paced 50 ms, 4 tokens a chunk", 256, 100, 50_000) });
         cases
+    }
+
+    /// What a client does before it is measured.
+    pub fn warm_up(&self) -> Self {
+        Self { chunks: WARM_UP_CHUNKS, gap_us: WARM_UP_GAP_US, ..self.clone() }
     }
 
     /// When a stream begins, from the case's beginning.

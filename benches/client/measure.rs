@@ -72,8 +72,7 @@ pub fn measure(case: &Case, address: &str) -> Row {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = Client::new(&Target::new(format!("http://{address}"), "m")).await.expect("a client");
-        // opens the connections and settles the allocator
-        streams(&client, &Case { chunks: 20, gap_us: 1_000, ..case.clone() }, RunClock::start()).await;
+        streams(&client, &case.warm_up(), RunClock::start()).await;
         let server_before = truth(&client).await.waited_us;
         let (zero_us, clock, before) = (unix_us(), RunClock::start(), process::times());
         let replies = streams(&client, case, clock).await;

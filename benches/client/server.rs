@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::case::text_of;
-use crate::process;
+use crate::case::{WARM_UP_CHUNKS, WARM_UP_GAP_US, text_of};
+use crate::process::{self, Times};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
@@ -26,7 +26,10 @@ const FLOOD_BYTES: usize = 8_192;
 /// The part of a request's body that the server plays.
 #[derive(Debug, Deserialize)]
 struct Play {
-    id: String,
+    /// Without one, the request's prompt is its name: a client may send all its requests with the same `play`.
+    id: Option<String>,
+    /// The process that asks, if it is one whose times this server is to note.
+    client: Option<u32>,
     chunks: u32,
     tokens_per_chunk: u32,
     gap_us: u64,
@@ -41,16 +44,53 @@ pub struct Truth {
     pub written_us: Vec<f64>,
 }
 
+/// Noted when a client asks for `/metrics`: vLLM's client in Rust does so directly before its first request, and again directly after
+/// its last answer if the server is one that speculates.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Mark {
+    pub client: Times,
+    pub server_waited_us: f64,
+}
+
 /// What `GET /truth` tells.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Told {
     /// Per request, by its `id`.
     pub requests: HashMap<String, Truth>,
+    pub marks: Vec<Mark>,
     /// How long this process was ready to run and did not, since it began, us.
     pub waited_us: f64,
 }
 
-type Truths = Arc<Mutex<HashMap<String, Truth>>>;
+/// What the server remembers between two `GET /truth`.
+#[derive(Debug, Default)]
+struct Notes {
+    requests: HashMap<String, Truth>,
+    /// The client whose times are noted.
+    client: Option<u32>,
+    marks: Vec<Mark>,
+}
+
+impl Notes {
+    /// Notes the client's times, if there is one to note, and says what vLLM's `/metrics` says of speculation.
+    fn mark(&mut self) -> &'static str {
+        if let Some(client) = self.client {
+            let client = process::times_of(&client.to_string());
+            self.marks.push(Mark { client, server_waited_us: process::times().waited_us });
+        }
+        "vllm:spec_decode_num_drafts_total 0\n"
+    }
+
+    /// What to play: a client whose times are noted warms up until it first asks for `/metrics`.
+    fn play(&mut self, asked: Play) -> (Play, bool) {
+        self.client = self.client.or(asked.client);
+        let is_warm_up = asked.client.is_some() && self.marks.is_empty();
+        let warm_up = |asked| Play { chunks: WARM_UP_CHUNKS, gap_us: WARM_UP_GAP_US, ..asked };
+        (if is_warm_up { warm_up(asked) } else { asked }, is_warm_up)
+    }
+}
+
+type Shared = Arc<Mutex<Notes>>;
 
 pub fn unix_us() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1e6
@@ -60,33 +100,39 @@ pub fn unix_us() -> f64 {
 pub async fn serve() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     println!("{}", listener.local_addr().expect("an address"));
-    let truths = Truths::default();
+    let notes = Shared::default();
     loop {
         let (socket, _) = listener.accept().await.expect("a connection");
-        let truths = Arc::clone(&truths);
+        let notes = Arc::clone(&notes);
         tokio::spawn(async move {
-            let _ = connection(socket, truths).await; // the client's end of a connection is no failure
+            let _ = connection(socket, notes).await; // the client's end of a connection is no failure
         });
     }
 }
 
 /// Answers the requests of one connection: `GET /truth` tells and forgets, everything else is a chat completion.
-async fn connection(mut socket: TcpStream, truths: Truths) -> std::io::Result<()> {
+async fn connection(mut socket: TcpStream, notes: Shared) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     let mut random = 0x2545_F491_4F6C_DD1D;
     loop {
         let (path, body) = read_request(&mut socket).await?;
         let read_us = unix_us();
-        if path == "/truth" {
-            let requests = std::mem::take(&mut *truths.lock().expect("nobody panics"));
-            let json = serde_json::to_string(&Told { requests, waited_us: process::times().waited_us })?;
-            let head =
-                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", json.len());
-            socket.write_all(format!("{head}{json}").as_bytes()).await?;
+        let plain = match path.as_str() {
+            "/truth" => {
+                let Notes { requests, marks, .. } = std::mem::take(&mut *notes.lock().expect("nobody panics"));
+                Some(serde_json::to_string(&Told { requests, marks, waited_us: process::times().waited_us })?)
+            }
+            "/metrics" => Some(notes.lock().expect("nobody panics").mark().to_owned()),
+            _ => None,
+        };
+        if let Some(text) = plain {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
+            socket.write_all(format!("{head}{text}").as_bytes()).await?;
             continue;
         }
         let body: serde_json::Value = serde_json::from_slice(&body)?;
-        let play: Play = serde_json::from_value(body["play"].clone())?;
+        let asked = serde_json::from_value(body["play"].clone())?;
+        let (play, is_warm_up) = notes.lock().expect("nobody panics").play(asked);
         let mut truth = Truth { read_us, written_us: Vec::with_capacity(play.chunks as usize) };
         socket.write_all(HEAD.as_bytes()).await?;
         if play.gap_us == 0 {
@@ -94,7 +140,10 @@ async fn connection(mut socket: TcpStream, truths: Truths) -> std::io::Result<()
         } else {
             pace(&mut socket, &play, &mut truth, &mut random).await?;
         }
-        truths.lock().expect("nobody panics").insert(play.id, truth);
+        if !is_warm_up {
+            let prompt = || body["messages"][0]["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+            notes.lock().expect("nobody panics").requests.insert(play.id.unwrap_or_else(prompt), truth);
+        }
     }
 }
 
