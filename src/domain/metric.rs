@@ -25,6 +25,15 @@ pub struct MetricPath {
     pub statistic: Option<String>,
 }
 
+impl MetricPath {
+    /// Whether it is a change or a slope, which may lie on either side of 0. All others are sizes, shares and rates: never below it.
+    #[must_use]
+    pub(crate) fn is_change(&self) -> bool {
+        const CHANGES: &[&str] = &["_drift_ratio", "_change_ratio", "_growth", "_ms_per_turn"];
+        CHANGES.iter().any(|end| self.name.ends_with(end))
+    }
+}
+
 /// The statistics that may stand last in a metric's path.
 pub(crate) const STATISTICS: &[&str] = &["mean", "min", "max", "stddev", "p50", "p90", "p95", "p99"];
 

@@ -101,9 +101,15 @@ pub(crate) fn bytes(value: f64) -> String {
     format!("{} {}", number(scaled), UNITS[unit])
 }
 
-/// A signed gain in percent: `+12.3 %`, `−4.5 %`.
+/// A signed gain in percent, to a tenth below 1,000: `+12.3 %`, `−4.5 %`, `0.0 %`, `+2,140 %`.
 pub(crate) fn gain(percent: f64) -> String {
-    format!("{} %", signed(percent))
+    let size = percent.abs();
+    if size < 0.05 {
+        return "0.0 %".to_owned();
+    }
+    let sign = if percent < 0.0 { "−" } else { "+" };
+    let digits = if size < 999.95 { format!("{size:.1}") } else { number(size.round()) };
+    format!("{sign}{digits} %")
 }
 
 /// A gain and what the noise of the night says of it: `+2.1 % (noise)`.
@@ -144,6 +150,12 @@ pub(crate) fn shorten(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gain_has_its_sign_and_one_decimal() {
+        let shown = [12.34, -4.5, 0.01, -0.03, -835.4, 2_140.2, 102.46].map(gain);
+        assert_eq!(shown, ["+12.3 %", "−4.5 %", "0.0 %", "0.0 %", "−835.4 %", "+2,140 %", "+102.5 %"]);
+    }
 
     #[test]
     fn durations_have_at_most_two_units() {

@@ -182,3 +182,18 @@ fn a_baseline_of_zero_has_not_moved_by_any_share() {
     assert!(!night.noise.moved, "{:?}", night.noise);
     assert!(night.rows.iter().all(|r| r.value.is_some_and(f64::is_finite)), "{night:?}");
 }
+
+#[test]
+fn an_interval_of_what_cannot_be_negative_ends_at_zero() {
+    let noisy = config(1, false, &[(0.0, 100.0), (30.0, 140.0)]);
+    let noise = start_noise(std::slice::from_ref(&noisy));
+    let figure = |path: &str| {
+        let mut figure = figure_over_starts(&noisy, &[], noise).unwrap();
+        figure.metric.path = path.parse().unwrap();
+        figure.interval()
+    };
+    let (low, high) = figure("load.ttft_ms.p50");
+    assert_eq!(low, Some(0.0));
+    assert!(high.unwrap() > 300.0, "one degree of freedom: t is 12.7");
+    assert!(figure("load.backlog_growth").0.unwrap() < 0.0, "a change has two sides");
+}

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::critical::{Spread, Z_975, separated};
 use super::{Figure, Metric};
-use crate::domain::{ScenarioKind, Verdict};
+use crate::domain::{ScenarioKind, Verdict, reading};
 
 /// The baseline may differ between two starts by this share of its value before the night counts as drifting: starts of one
 /// config differ by a few percent on a machine that does not change.
@@ -232,21 +232,23 @@ impl StartNoise {
     pub fn sentence(&self) -> Option<String> {
         let change = self.change_percent?;
         let n = self.controls;
-        let most = change.abs();
-        if !self.moved && most <= 100.0 * DRIFT_LIMIT {
-            return Some(format!("the baseline did not move over its {n} starts (at most {most:.1} % apart)"));
+        let most = reading::gain(change.abs());
+        let most = most.trim_start_matches('+');
+        if !self.moved && change.abs() <= 100.0 * DRIFT_LIMIT {
+            return Some(format!("the baseline did not move over its {n} starts (at most {most} apart)"));
         }
         if !self.moved {
             return Some(format!(
-                "the baseline's {n} starts are up to {most:.1} % apart, no more than the noise within them explains"
+                "the baseline's {n} starts are up to {most} apart, no more than the noise within them explains"
             ));
         }
         let interval = match (self.change_low, self.change_high) {
-            (Some(low), Some(high)) => format!(" [{low:+.1} .. {high:+.1}]"),
+            (Some(low), Some(high)) => format!(" [{} .. {}]", reading::gain(low), reading::gain(high)),
             (None, _) | (_, None) => String::new(),
         };
         Some(format!(
-            "the baseline moved by {change:+.1} %{interval} over its {n} starts: results are compared with the controls around them"
+            "the baseline moved by {}{interval} over its {n} starts: results are compared with the controls around them",
+            reading::gain(change)
         ))
     }
 

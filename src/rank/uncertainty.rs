@@ -70,7 +70,7 @@ impl Figure {
     }
 
     /// Its own 95 % interval, not widened for the number of configs: with the noise between starts where that was measured, that of the
-    /// requests of one start where it was not.
+    /// requests of one start where it was not. It ends at 0 where the metric cannot be less.
     #[must_use]
     pub fn interval(&self) -> (Option<f64>, Option<f64>) {
         let metric = &self.metric;
@@ -78,7 +78,11 @@ impl Figure {
             return (metric.ci_low, metric.ci_high);
         };
         let half = |side| self.uncertainty(side).map(|u| factor * u.joint.sqrt() / self.scale());
-        (half(Side::Below).map(|half| metric.value - half), half(Side::Above).map(|half| metric.value + half))
+        let least = if metric.path.is_change() || metric.value < 0.0 { f64::NEG_INFINITY } else { 0.0 };
+        (
+            half(Side::Below).map(|half| (metric.value - half).max(least)),
+            half(Side::Above).map(|half| metric.value + half),
+        )
     }
 }
 

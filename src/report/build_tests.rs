@@ -214,7 +214,7 @@ fn a_champion_by_one_objective_and_a_tie_are_told_apart_in_the_verdict() {
     alone.candidates.retain(|c| c.name != "uncached_16");
     let model = build(&alone);
     let expected = format!(
-        "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,584 to 1,616), +100 % against base."
+        "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,584 to 1,616), +100.0 % against base."
     );
     assert_eq!(
         (model.verdict.headline, model.verdict.tone),
@@ -273,7 +273,7 @@ fn the_baseline_s_further_starts_show_how_the_machine_moved() {
     let model = build(&source);
     let chart = model.charts.iter().find(|c| c.id == "controls").unwrap();
     assert!(
-        chart.caption.starts_with("base, measured at 2 starts: from the first to the last −25 %"),
+        chart.caption.starts_with("base, measured at 2 starts: from the first to the last −25.0 %"),
         "{}",
         chart.caption
     );

@@ -154,6 +154,8 @@ impl Drop for SweepLock {
         if !self.died_before() {
             let _ = self.file.set_len(0);
         }
+        // A child process that another thread starts at this moment has the file open until it runs its own program.
+        let _ = self.file.unlock();
     }
 }
 

@@ -26,6 +26,8 @@ impl Drop for MachineLock {
     fn drop(&mut self) {
         // An empty file takes no room in a folder in memory. A failure changes nothing, the lock goes with the file handle.
         let _ = self.0.set_len(0);
+        // As in `SweepLock`: a child process that is just being started has the file open, too.
+        let _ = self.0.unlock();
     }
 }
 
