@@ -7,8 +7,8 @@ use owo_colors::OwoColorize;
 
 use crate::domain::{Event, Start, TrialProgress};
 
-use super::sentence::{doing, sentence};
-use crate::domain::reading::{duration, gain, number};
+use super::sentence::{against_the_baseline, doing, sentence};
+use crate::domain::reading::{duration, number};
 
 /// Three lines at the bottom of the terminal; finished things scroll above them.
 pub(crate) struct Bars {
@@ -86,7 +86,7 @@ impl Bars {
                 self.print(event);
             }
             Event::BestSoFar { name, metric, value, gain_percent } => {
-                let against = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
+                let against = against_the_baseline(*gain_percent);
                 self.best.set_message(format!("best so far {} {metric} = {}{against}", name.bold(), number(*value)));
             }
             Event::SweepFinished { .. } | Event::SweepFailed { .. } => {

@@ -61,8 +61,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             format!("warning: stopping, {failures} trials in a row failed alike ({cause}): {remedy}; then run again")
         }
         Event::BestSoFar { name, metric, value, gain_percent } => {
-            let gain = gain_percent.map(|g| format!(" ({} against the baseline)", gain(g))).unwrap_or_default();
-            format!("best so far: {name}, {metric} = {}{gain}", number(*value))
+            format!("best so far: {name}, {metric} = {}{}", number(*value), against_the_baseline(*gain_percent))
         }
         Event::Restoring { what } => format!("putting back {what}"),
         Event::Restored { what, elapsed_s } => {
@@ -120,6 +119,12 @@ fn milestone_words(milestone: BootMilestone) -> &'static str {
     }
 }
 
+/// What the best so far gains, in parentheses; nothing for the baseline itself.
+pub(super) fn against_the_baseline(gain_percent: Option<f64>) -> String {
+    let moved = gain_percent.filter(|percent| *percent != 0.0);
+    moved.map(|percent| format!(" ({} against the baseline)", gain(percent))).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +179,19 @@ mod tests {
         assert_eq!(
             line.as_deref(),
             Some("[2/8] prefix-on: kv_cache done in 2.0 s (20 requests) ttft_hit_ms.p50 35.2 ms")
+        );
+    }
+
+    #[test]
+    fn the_best_so_far_has_a_gain_unless_it_is_the_baseline() {
+        let best = |gain_percent| {
+            let metric = "load.output_tokens_per_s".into();
+            sentence(&Event::BestSoFar { name: "a".into(), metric, value: 1_367.0, gain_percent }).unwrap()
+        };
+        assert_eq!(best(Some(0.0)), "best so far: a, load.output_tokens_per_s = 1,367");
+        assert_eq!(
+            best(Some(56.04)),
+            "best so far: a, load.output_tokens_per_s = 1,367 (+56.0 % against the baseline)"
         );
     }
 }
