@@ -10,6 +10,10 @@
 
 mod common_docker;
 
+#[path = "docker/images.rs"]
+mod images;
+#[path = "docker/paused.rs"]
+mod paused;
 #[path = "docker/restorable.rs"]
 mod restorable;
 #[path = "docker/telemetry.rs"]
@@ -271,16 +275,11 @@ fn production_that_a_stranger_removes_while_it_is_aside_is_made_again() {
     let environment = inspected(&again.id, "json .Config.Env");
     assert!(environment.contains("HF_TOKEN=hf_test_secret") && environment.contains("PLAIN=yes"), "{environment}");
     // The secret was needed to make it again, and stands in no file of ours.
-    for file in walk(scene.dir.path()).into_iter().filter(|path| !path.ends_with("compose.yml")) {
+    for file in common_docker::walk(scene.dir.path()).into_iter().filter(|path| !path.ends_with("compose.yml")) {
         let bytes = std::fs::read(&file).unwrap();
         let secret = bytes.windows(14).any(|window| window == b"hf_test_secret");
         assert!(!secret, "{} holds the secret", file.display());
     }
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]

@@ -177,6 +177,81 @@ fn what_was_not_measured_or_would_not_be_what_was_measured_is_not_written() {
     scene.assert_restored(&production);
 }
 
+#[test]
+fn a_promotion_a_rollback_and_a_restore_that_are_refused_show_no_secret() {
+    const PLANTED: [&str; 2] = ["hf_by_a_variable_of_the_files", "literal-password-of-the-files"];
+    let Some(scene) = Scene::new("promote-echo") else { return };
+    // While the switch is on, every answer is an error whose body repeats the environment of the server.
+    std::fs::create_dir(scene.path("switch")).unwrap();
+    let environment = format!("environment: {{ HF_TOKEN: '${{THE_TOKEN}}', DB_PASSWORD: {} }}", PLANTED[1]);
+    let flags = "--sim-boot-seconds 2 --sim-fail echo_secrets --sim-fail-while /switch/on";
+    scene.write(".env", &format!("THE_TOKEN={}\n", PLANTED[0]));
+    scene.deploy(&Service::sim().with_flags(flags).with(&environment).with("volumes: [\"./switch:/switch\"]"));
+    scene.grid(&GRID.replace("env: { ", "env: { MY_API_KEY: '${THE_TOKEN}', "));
+    let production = scene.production();
+    scene.run().end().expect_code(0);
+    let mut said = String::new();
+    let mut run = |arguments: &[&str]| {
+        let ended = scene.start(arguments).end();
+        said.push_str(&format!("$ vgrid {arguments:?}\n{}{}", ended.stdout, ended.stderr()));
+        ended
+    };
+    run(&["promote", "better", "--dry-run"]).expect_code(0);
+    scene.write("champion.yml", "# mine\n");
+    run(&["promote", "better", "--json"]).expect_code(0);
+    let backup =
+        common_docker::walk(scene.dir.path()).iter().any(|path| path.extension().is_some_and(|end| end == "bak"));
+    assert!(backup, "what the override replaced is kept");
+    assert_eq!(files_with(&scene, &PLANTED), Vec::<String>::new());
+    let text = std::fs::read_to_string(scene.path("champion.yml")).unwrap();
+    assert!(text.contains("\"MY_API_KEY\": \"${THE_TOKEN"), "{text}");
+    run(&["rollback"]).expect_code(0);
+    scene.write("champion.yml", "# mine\n");
+    scene.write("switch/on", "");
+    let refused = run(&["promote", "better", "--apply"]);
+    assert!(refused.stderr().contains("HF_TOKEN=***"), "what it was refused with is not told: {}", refused.stderr());
+    let refused = run(&["rollback"]);
+    assert!(refused.stderr().contains("DB_PASSWORD=***"), "{}", refused.stderr());
+    std::fs::remove_file(scene.path("switch/on")).unwrap();
+    run(&["rollback"]).expect_code(0);
+    scene.assert_restored(&production);
+
+    let vgrid = scene.start(&["run", "grid.yaml", "--new"]);
+    vgrid.await_line(&["putting back"]);
+    scene.write("switch/on", "");
+    let ended = vgrid.end();
+    assert!(ended.stderr().contains("DB_PASSWORD=***"), "{}", ended.stderr());
+    // Without the grid nobody knows the secrets but the container itself.
+    std::fs::rename(scene.path("grid.yaml"), scene.path("gone.yaml")).unwrap();
+    std::fs::rename(scene.path("compose.yml"), scene.path("gone-compose.yml")).unwrap();
+    let refused = run(&["restore"]);
+    assert!(refused.stderr().contains("DB_PASSWORD=***"), "{}", refused.stderr());
+    std::fs::rename(scene.path("gone.yaml"), scene.path("grid.yaml")).unwrap();
+    std::fs::rename(scene.path("gone-compose.yml"), scene.path("compose.yml")).unwrap();
+    run(&["status", "--json"]).expect_code(0);
+    run(&["report", "--format", "json"]).expect_code(0);
+    std::fs::remove_file(scene.path("switch/on")).unwrap();
+    run(&["restore"]).expect_code(0);
+    scene.assert_restored(&production);
+
+    said.push_str(&format!("{}{}", ended.stdout, ended.stderr()));
+    let printed = PLANTED.iter().filter(|secret| said.contains(&secret[..12]));
+    assert_eq!(printed.count(), 0, "{said}");
+    assert_eq!(files_with(&scene, &PLANTED), Vec::<String>::new());
+}
+
+/// The files of the scene, its own ones apart, in which a half of a secret stands.
+fn files_with(scene: &Scene, secrets: &[&str]) -> Vec<String> {
+    let own = ["compose.yml", ".env"];
+    let holds = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
+        secrets.iter().any(|secret| bytes.windows(12).any(|window| window == &secret.as_bytes()[..12]))
+    };
+    let files = common_docker::walk(scene.dir.path()).into_iter();
+    let files = files.filter(|path| !own.iter().any(|name| path.ends_with(name)) && holds(path));
+    files.map(|path| path.display().to_string()).collect()
+}
+
 /// A grid whose night ends with its champion: `fast` is faster by far, `slow` is what is deployed.
 fn champion_grid(scene: &Scene, configs: &str, objective: &str) {
     scene.write(

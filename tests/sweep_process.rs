@@ -23,6 +23,8 @@ mod disk;
 mod events;
 #[path = "sweep_process/fit.rs"]
 mod fit;
+#[path = "sweep_process/hangs.rs"]
+mod hangs;
 #[path = "sweep_process/kills.rs"]
 mod kills;
 #[path = "sweep_process/memory.rs"]

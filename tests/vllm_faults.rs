@@ -98,6 +98,8 @@ fn every_fault_of_the_real_vllm_has_its_cause_and_the_config_that_works_is_measu
     assert!(evidence("no_such_parser").contains("hermess"));
     assert!(evidence("no_such_model").contains("/no/such/model"), "{}", evidence("no_such_model"));
     assert!(evidence("kv_too_small").contains("KV cache"));
+    let remedy = scene.rows("SELECT remedy FROM failures WHERE config = 'kv_too_small'")[0][0].clone();
+    assert!(remedy.contains("kv-cache-memory-bytes") && !remedy.contains("utilization"), "{remedy}");
     assert_eq!(scene.rows("SELECT count(*) FROM failures WHERE length(remedy) < 10"), [["0"]]);
     assert_eq!(scene.rows("SELECT scenario FROM results WHERE config = 'works' ORDER BY 1"), [["load"], ["smoke"]]);
 }

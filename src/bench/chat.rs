@@ -111,7 +111,7 @@ pub(super) fn short_sha256(parts: &[&[u8]]) -> String {
     hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// How long the client waits. Each limit counts from the moment of sending, except `idle`.
+/// How long the client waits. Each limit counts from the moment of sending, except `idle` and `standstill`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until the response headers.
@@ -122,6 +122,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Until the end.
     pub total: Duration,
+    /// With requests under way, none of them ended and no counter of the engine moved: it hangs.
+    pub standstill: Duration,
 }
 
 impl Default for Timeouts {
@@ -132,6 +134,7 @@ impl Default for Timeouts {
             first_token: Duration::from_secs(600),
             idle: Duration::from_secs(120),
             total: Duration::from_secs(1_800),
+            standstill: Duration::from_secs(300),
         }
     }
 }

@@ -155,6 +155,11 @@ impl Client {
         self.get("metrics").await
     }
 
+    /// As [`Client::metrics`], with this patience.
+    pub(super) async fn metrics_within(&self, patience: Duration) -> Result<String, CallError> {
+        self.call(Method::GET, "metrics", None, patience.min(CONTROL_TIMEOUT)).await
+    }
+
     /// Asks whether the server still serves, after a request of ours failed.
     pub async fn health(&self, patience: Duration) -> Option<(Unusable, String)> {
         match self.call(Method::GET, "health", None, patience).await {

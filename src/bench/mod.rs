@@ -24,6 +24,7 @@ mod selfcheck;
 mod smoke;
 mod sse;
 mod stability;
+mod standstill;
 mod stream;
 mod target;
 mod tool_calling;

@@ -22,12 +22,12 @@ use super::prompt::{Prompt, PromptWriter, data_sha256};
 use super::selfcheck::{SelfCheck, SelfReport};
 use super::{
     BenchError, RunClock, Unusable, canary, conversation, kv_cache, load, long_context, profile, reasoning, smoke,
-    stability, tool_calling, validity,
+    stability, standstill, tool_calling, validity,
 };
 use crate::prometheus::Scrape;
 
 /// How long `/health` may take when a request of ours failed.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a request for one token may take before a server whose `/health` is fine is called hung.
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
@@ -67,17 +67,11 @@ fn texts_of<'c>(spec: &ScenarioSpec, cases: &'c CaseSet) -> Vec<&'c str> {
 /// measured before; [`BenchError::Internal`] for a bug of ours. A request that fails on a live server is no error but a record.
 pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -> Result<ScenarioResult, BenchError> {
     let mut run = Run::begin(client, spec, ctx).await?;
-    let outcome = match spec {
-        ScenarioSpec::Smoke(spec) => smoke::run(&mut run, spec).await,
-        ScenarioSpec::KvCache(spec) => kv_cache::run(&mut run, spec).await,
-        ScenarioSpec::Load(spec) => load::run(&mut run, spec).await,
-        ScenarioSpec::Conversation(spec) => conversation::run(&mut run, spec).await,
-        ScenarioSpec::Stability(spec) => stability::run(&mut run, spec).await,
-        ScenarioSpec::LongContext(spec) => long_context::run(&mut run, spec).await,
-        ScenarioSpec::Profile(spec) => profile::run(&mut run, spec).await,
-        ScenarioSpec::ToolCalling(spec) => tool_calling::run(&mut run, spec).await,
-        ScenarioSpec::Reasoning(spec) => reasoning::run(&mut run, spec).await,
-        ScenarioSpec::Canary(spec) => canary::run(&mut run, spec).await,
+    let sender = Arc::clone(&run.sender);
+    let outcome = tokio::select! {
+        biased;
+        outcome = work(&mut run, spec) => outcome,
+        (how, evidence) = standstill::watch(client, &sender, ctx.timeouts.standstill) => Err(Stop::Unusable(how, evidence)),
     };
     match outcome {
         Ok(()) => Ok(run.finish().await),
@@ -91,6 +85,21 @@ pub async fn run_scenario(client: &Client, spec: &ScenarioSpec, ctx: &Context) -
             run.validity.add(Verdict::Invalid, ValidityReason::RequestsFailed, sentence);
             Err(BenchError::ServerUnusable { how, evidence, partial: Box::new(run.close(Vec::new())) })
         }
+    }
+}
+
+async fn work(run: &mut Run<'_>, spec: &ScenarioSpec) -> Result<(), Stop> {
+    match spec {
+        ScenarioSpec::Smoke(spec) => smoke::run(run, spec).await,
+        ScenarioSpec::KvCache(spec) => kv_cache::run(run, spec).await,
+        ScenarioSpec::Load(spec) => load::run(run, spec).await,
+        ScenarioSpec::Conversation(spec) => conversation::run(run, spec).await,
+        ScenarioSpec::Stability(spec) => stability::run(run, spec).await,
+        ScenarioSpec::LongContext(spec) => long_context::run(run, spec).await,
+        ScenarioSpec::Profile(spec) => profile::run(run, spec).await,
+        ScenarioSpec::ToolCalling(spec) => tool_calling::run(run, spec).await,
+        ScenarioSpec::Reasoning(spec) => reasoning::run(run, spec).await,
+        ScenarioSpec::Canary(spec) => canary::run(run, spec).await,
     }
 }
 
@@ -140,6 +149,7 @@ pub(super) struct Sender {
     clock: RunClock,
     next_index: AtomicU32,
     done: AtomicU64,
+    under_way: AtomicU64,
     tokens: AtomicU64,
     /// When the current point began.
     point_began: Mutex<Instant>,
@@ -155,7 +165,9 @@ impl Sender {
             measured: purpose.measured,
             intended_ms: purpose.intended_ms,
         };
+        let under_way = UnderWay::of(&self.under_way);
         let reply = self.client.chat(request, &slot, &self.clock, &self.ctx.timeouts, cancel).await;
+        drop(under_way);
         self.tell(&reply.record);
         reply
     }
@@ -163,6 +175,16 @@ impl Sender {
     /// `instant` on the run's clock, ms.
     pub(super) fn offset_ms(&self, instant: Instant) -> f64 {
         self.clock.offset_ms(instant)
+    }
+
+    /// Requests that have ended.
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Requests that were sent and have not ended.
+    pub(super) fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     fn tell(&self, record: &RequestRecord) {
@@ -233,6 +255,7 @@ impl Sender {
             first_token: PROBE_PATIENCE,
             idle: PROBE_PATIENCE,
             total: PROBE_PATIENCE,
+            ..self.ctx.timeouts
         };
         let slot = Slot { index: 0, point: None, role: "probe", measured: false, intended_ms: None };
         let reply = self.client.chat(&request, &slot, &self.clock, &patience, &self.ctx.cancel).await;
@@ -246,6 +269,22 @@ impl Sender {
         *self.point_began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.tokens.store(0, Ordering::Relaxed);
         self.ctx.progress.send_modify(|p| p.activity = activity);
+    }
+}
+
+/// Counts a request for as long as it is waited for, given up or not.
+struct UnderWay<'s>(&'s AtomicU64);
+
+impl<'s> UnderWay<'s> {
+    fn of(count: &'s AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -321,6 +360,7 @@ impl<'a> Run<'a> {
             clock: RunClock::start(),
             next_index: AtomicU32::new(0),
             done: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             point_began: Mutex::new(Instant::now()),
         };

@@ -29,7 +29,7 @@ fn slot() -> Slot {
 
 fn impatient() -> Timeouts {
     let long = Duration::from_secs(20);
-    Timeouts { headers: long, first_token: long, idle: long, total: long }
+    Timeouts { headers: long, first_token: long, idle: long, total: long, standstill: long }
 }
 
 async fn ask_with(server: &TestServer, timeouts: Timeouts, cancel: &CancellationToken) -> Reply {

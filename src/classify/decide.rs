@@ -129,6 +129,18 @@ pub fn remedy(cause: Cause, stage: Option<Stage>, numbers: &BTreeMap<String, f64
     first_filled(templates, numbers)
 }
 
+/// The advice for a KV cache too small whose size was given in bytes: then `gpu-memory-utilization` changes nothing.
+#[must_use]
+pub fn remedy_of_given_kv_bytes(numbers: &BTreeMap<String, f64>) -> String {
+    let templates = [
+        "lower max-model-len to {max_model_len_estimate} or raise kv-cache-memory-bytes to {kv_needed_gib} GiB",
+        "lower max-model-len to {max_model_len_estimate} or raise kv-cache-memory-bytes",
+        "lower max-model-len to {kv_cache_tokens} or raise kv-cache-memory-bytes",
+        "raise kv-cache-memory-bytes, or lower max-model-len",
+    ];
+    first_filled(&templates, numbers)
+}
+
 const fn gpu_oom_advice(stage: Option<Stage>) -> &'static [&'static str] {
     match stage {
         Some(Stage::Weights) => {

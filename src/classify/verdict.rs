@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::{fill, is_transient, remedy};
+use super::decide::{fill, is_transient, remedy, remedy_of_given_kv_bytes};
 use super::evidence::{first_exception, of_healthy, of_line, of_rule, of_state};
 use super::milestone::milestone;
 use super::occupancy::others_hold_memory;
@@ -83,9 +83,12 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
             .unwrap_or_else(|| is_transient(finding.cause, finding.stage))
     });
     let advice = finding.decided.filter(|(rule, _)| rule.cause == finding.cause).and_then(|(rule, _)| rule.advice);
-    let remedy = advice
-        .and_then(|template| fill(template, &numbers))
-        .unwrap_or_else(|| remedy(finding.cause, finding.stage, &numbers));
+    let remedy = match finding.cause {
+        Cause::KvCacheTooSmall if kv_bytes_were_given(input.argv, &view) => remedy_of_given_kv_bytes(&numbers),
+        _ => advice
+            .and_then(|template| fill(template, &numbers))
+            .unwrap_or_else(|| remedy(finding.cause, finding.stage, &numbers)),
+    };
     Failure {
         phase: case.phase,
         stage: finding.stage,
@@ -96,6 +99,16 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
         transient,
         exit: input.exit.clone(),
     }
+}
+
+/// Whether the command line, or the log where the engine repeats it, sets the KV cache's size in bytes.
+fn kv_bytes_were_given(argv: &[String], view: &LogView<'_>) -> bool {
+    let is_flag = |word: &String| {
+        let name = word.split('=').next().unwrap_or(word).replace('_', "-");
+        name == "--kv-cache-memory-bytes"
+    };
+    let said = |body: &str| body.contains("non-default args: ") && body.contains("'kv_cache_memory_bytes': ");
+    argv.iter().any(is_flag) || view.lines.iter().any(|line| said(line.body()))
 }
 
 /// The port, from Docker's message or the command line.

@@ -204,11 +204,13 @@ impl Line {
 }
 
 /// Where the engine's arguments begin, and whether a positional model may stand there.
-fn engine_start(words: &[String], entrypoint_known: bool) -> (usize, bool) {
+pub(super) fn engine_start(words: &[String], entrypoint_known: bool) -> (usize, bool) {
     for (i, word) in words.iter().enumerate() {
         let before = i.checked_sub(1).map(|b| words[b].rsplit('/').next().unwrap_or_default());
         let program = match (word.as_str(), before) {
-            ("serve", Some("vllm")) | ("sim", Some("vgrid")) => true,
+            ("serve", Some("vllm")) => true,
+            // The simulated engine, whatever its file is called.
+            ("sim", Some(_)) if i == 1 => true,
             // The image's entrypoint is `vllm`.
             ("serve", None) => !entrypoint_known,
             _ => false,
@@ -307,6 +309,16 @@ mod tests {
             let result = overlay(&service(None, Some(line)), &settings).unwrap();
             assert_eq!(result.command.unwrap().join(" "), expected);
         }
+    }
+
+    #[test]
+    fn the_simulated_engine_is_known_by_its_subcommand_and_not_by_its_file_s_name() {
+        let settings = Settings { model: Some("new".into()), ..Settings::default() };
+        for program in ["vgrid", "/opt/vgrid", "/opt/vgrid-of-yesterday"] {
+            let result = overlay(&service(None, Some(&format!("{program} sim old --x 1"))), &settings).unwrap();
+            assert_eq!(result.command.unwrap().join(" "), format!("{program} sim new --x 1"));
+        }
+        assert_eq!(engine_start(&words("sim --x 1"), false), (0, true), "a model may be called so");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::argv::{Part, argv, parts};
 use super::load::{LoadRequest, Loader};
+use super::overlay::engine_start;
 use super::{Service, paths};
 use crate::domain::{Diagnostics, FlagValue, Settings};
 
@@ -17,12 +18,14 @@ pub fn settings_of(service: &Service) -> Settings {
     let mut settings =
         Settings { image: service.image.clone(), env: service.environment.clone(), ..Settings::default() };
     let mut positional = None;
+    let (start, _) = engine_start(&words, service.entrypoint.is_some());
     for part in parts(&words) {
         match part {
             Part::Word(i) => {
                 let word = &words[i];
                 let program = word.rsplit('/').next().unwrap_or(word);
-                if !["vllm", "serve", "vgrid", "sim", "python", "python3"].contains(&program) && positional.is_none() {
+                let is_program = i < start || ["vllm", "serve", "python", "python3"].contains(&program);
+                if !is_program && positional.is_none() {
                     positional = Some(word.clone());
                 }
             }
@@ -79,6 +82,13 @@ mod tests {
         assert_eq!(flag("max-model-len"), Some(FlagValue::Value("2048".into())));
         assert_eq!(flag("enable-prefix-caching"), Some(FlagValue::Off));
         assert_eq!(flag("enforce-eager"), Some(FlagValue::On));
+    }
+
+    #[test]
+    fn the_model_of_a_simulated_engine_is_found_behind_a_program_of_any_name() {
+        for program in ["vgrid", "/tmp/copy-of-it"] {
+            assert_eq!(settings_of(&service(&[program, "sim", "m", "--seed", "1"])).model.as_deref(), Some("m"));
+        }
     }
 
     #[test]

@@ -22,12 +22,22 @@ const MASK: &str = "***";
 const SHORTEST_SECRET: usize = 4;
 
 impl Redactor {
-    /// A redactor for these secret values; values under four characters and duplicates are dropped.
+    /// A redactor for these secret values, as they are and as they stand in JSON; values under four characters and duplicates are
+    /// dropped.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
         let mut secrets: Vec<String> = values.into_iter().filter(|v| v.trim().len() >= SHORTEST_SECRET).collect();
+        let in_json = |secret: &String| serde_json::Value::from(secret.as_str()).to_string();
+        let escaped = secrets.iter().map(in_json).map(|text| text[1..text.len() - 1].to_owned());
+        secrets.extend(escaped.collect::<Vec<_>>());
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
         Self { secrets: std::sync::Arc::new(secrets) }
+    }
+
+    /// Knows these values too.
+    #[must_use]
+    pub fn with(&self, values: impl IntoIterator<Item = String>) -> Self {
+        Self::new(self.secrets.iter().cloned().chain(values))
     }
 
     /// Whether a variable or flag of this name holds a secret by its name (`VLLM_API_KEY`, `HF_TOKEN`, `--api-key`, ...).
@@ -116,6 +126,13 @@ mod tests {
         let r = Redactor::new(["abcd".to_owned(), "abcd-efgh".to_owned(), "x".to_owned()]);
         assert_eq!(r.apply("key=abcd-efgh, other=abcd x"), "key=***, other=*** x");
         assert!(matches!(r.apply("nothing here"), std::borrow::Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_secret_that_an_error_body_quotes_is_found_in_its_json_spelling() {
+        let r = Redactor::new(["se\"cr\\et".to_owned()]).with(["more\n1".to_owned()]);
+        let body = serde_json::json!({"error": "bad key se\"cr\\et and more\n1"}).to_string();
+        assert_eq!(r.apply(&body), r#"{"error":"bad key *** and ***"}"#);
     }
 
     #[test]

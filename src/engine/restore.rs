@@ -81,7 +81,7 @@ pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
     daemon::await_back(&launcher, patience, tell).await?;
     let leftovers = remove_leftovers(&sweep.launcher, &sweep.store, &sweep.db_label).await?;
     let deployment = sweep.deployment();
-    let plan = restore_plan(&sweep.planner.service);
+    let plan = restore_plan(Some(&sweep.planner));
     for leftover in leftovers {
         let event = Event::Notice { text: removed(&leftover) };
         unsaved = unsaved.or(sweep.recorder.record_or_tell(&mut sweep.store, event).err());
@@ -156,7 +156,7 @@ pub(crate) async fn recover(
             restoration.sweep.and_then(&planner_of).filter(|p| deployment_identity(p) == restoration.deployment);
         let redactor = planner.as_ref().map(|p| p.redactor.clone()).unwrap_or_default();
         let mut recorder = restoration.sweep.map(|sweep| Recorder::new(sweep, redactor, teller.clone()));
-        let plan = restore_plan(planner.as_ref().map_or(&Service::default(), |planner| &planner.service));
+        let plan = restore_plan(planner.as_ref());
         let patience = planner.as_ref().map_or(Limits::DAEMON, |planner| planner.grid.limits.daemon);
         let put_back =
             restore_one(launcher, &mut store, restoration, (&plan, patience), recorder.as_mut(), teller).await;
@@ -235,7 +235,7 @@ async fn restore_one(
                 (_, None) => Event::Warning { text: format!("{what} runs again; it did not answer before either") },
             },
             Err(error) => {
-                let why = error.to_string();
+                let why = plan.redactor.apply(&error.to_string()).into_owned();
                 failed = Some(why.clone());
                 Event::RestoreFailed { what: restoration.what.clone(), why }
             }
@@ -287,11 +287,15 @@ pub(super) fn query(planner: &Planner, db_label: &str) -> ServingQuery {
         .without_trials_of(db_label.to_owned())
 }
 
-pub(super) fn restore_plan(service: &Service) -> RestorePlan {
+/// How to put back; without a planner from the environment alone.
+pub(super) fn restore_plan(planner: Option<&Planner>) -> RestorePlan {
+    let nothing = Service::default();
+    let service = planner.map_or(&nothing, |planner| &planner.service);
     RestorePlan {
         server_port: launch::server_port(service),
         model_id: None,
         api_key: Planner::api_key(service),
+        redactor: planner.map(|planner| planner.redactor.clone()).unwrap_or_default(),
         deadline: RESTORE_DEADLINE,
         secrets: launch::secrets_of(service),
     }

@@ -359,6 +359,7 @@ impl Sweep {
         ReadyPolicy {
             model_id: Planner::model_id(service),
             api_key: Planner::api_key(service),
+            redactor: self.planner.redactor.clone(),
             startup: limits.startup,
             stall: limits.stall,
             ..ReadyPolicy::default()

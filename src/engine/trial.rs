@@ -107,7 +107,7 @@ impl<'s> Attempt<'s> {
         let spec = self.launch_spec();
         let launcher = self.sweep.launcher.clone();
         if let Some(gone) = self.image_gone(&launcher).await? {
-            return self.finish(trouble(Seen::Death, gone.exit_facts()), None);
+            return self.finish(not_started(gone), None);
         }
         self.enter(Phase::Create)?;
         self.progress(TrialProgress::Creating);
@@ -121,7 +121,7 @@ impl<'s> Attempt<'s> {
             }
             Err(error) => {
                 self.enter(error.phase())?;
-                (trouble(Seen::Death, error.exit_facts()), None)
+                (not_started(error), None)
             }
             Ok(running) => {
                 self.timings.create_s = Some(running.create_s + running.start_s);
@@ -314,6 +314,11 @@ impl<'s> Attempt<'s> {
 
 fn trouble(seen: Seen, exit: ExitFacts) -> Measured {
     Measured::Trouble(Trouble { seen, exit })
+}
+
+fn not_started(error: launch::LaunchError) -> Measured {
+    let exit = error.exit_facts();
+    trouble(Seen::NotStarted(error.help), exit)
 }
 
 /// The message of a line of evidence without its prefixes, at most 160 characters, for the screen; the database has it whole.

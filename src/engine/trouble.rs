@@ -17,8 +17,10 @@ pub(super) struct Trouble {
 
 /// What was seen.
 pub(super) enum Seen {
-    /// It could not be created or started, or it died.
+    /// It died.
     Death,
+    /// It could not be created or started; what to do about it, where that is known.
+    NotStarted(Option<String>),
     /// The memory of its GPUs was not free; what that is as a failure.
     GpuBusy(Box<Failure>),
     /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
@@ -82,6 +84,13 @@ impl Seen {
         match self {
             Seen::GpuBusy(failure) => *failure,
             Seen::Death => scene.classified(u64::MAX, exit, None),
+            Seen::NotStarted(help) => {
+                let mut failure = scene.classified(u64::MAX, exit, None);
+                if let Some(help) = help.filter(|_| failure.cause == Cause::Docker) {
+                    failure.remedy = scene.redactor.apply(&help).into_owned();
+                }
+                failure
+            }
             Seen::GaveUp(verdict, log_bytes) => scene.classified(log_bytes, exit, Some(verdict)),
             Seen::Unusable(what) => {
                 let mut failure = scene.classified(u64::MAX, exit, None);

@@ -285,7 +285,14 @@ async fn production(scene: &Scene, port: u16, policy: &str) -> (LaunchSpec, Stri
 
 fn restore_plan() -> RestorePlan {
     let secrets = [("HF_TOKEN".to_owned(), "hf_verysecret".to_owned())].into();
-    RestorePlan { server_port: 8000, model_id: None, api_key: None, deadline: Duration::from_secs(60), secrets }
+    RestorePlan {
+        server_port: 8000,
+        model_id: None,
+        api_key: None,
+        redactor: crate::domain::Redactor::default(),
+        deadline: Duration::from_secs(60),
+        secrets,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

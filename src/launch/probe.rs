@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::domain::Redactor;
+
 use super::error::with_sources;
 
 /// A connection on the same host is there at once or not at all.
@@ -94,14 +96,16 @@ struct Usage {
 pub struct Probe {
     client: reqwest::Client,
     api_key: Option<String>,
+    redactor: Redactor,
 }
 
 impl Probe {
-    /// A client that sends `api_key` as a bearer token and uses no proxy.
+    /// A client that sends `api_key` as a bearer token and uses no proxy. What a server answers is told without the key and without
+    /// the secrets of `redactor`: error bodies repeat both.
     ///
     /// # Errors
     /// A sentence, when the client cannot be built.
-    pub fn new(api_key: Option<String>) -> Result<Self, String> {
+    pub fn new(api_key: Option<String>, redactor: &Redactor) -> Result<Self, String> {
         // Building a client needs a TLS provider, though only plain HTTP is spoken; main may have installed it.
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder()
@@ -109,7 +113,8 @@ impl Probe {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| with_sources(&error))?;
-        Ok(Self { client, api_key: api_key.filter(|key| !key.is_empty()) })
+        let redactor = redactor.with(api_key.clone());
+        Ok(Self { client, api_key: api_key.filter(|key| !key.is_empty()), redactor })
     }
 
     /// Whether `GET /health` answers 200.
@@ -126,7 +131,7 @@ impl Probe {
     /// Any answer that is no list of models, or none.
     pub async fn models(&self, base_url: &str) -> Result<Vec<String>, ProbeError> {
         let body = self.read(self.client.get(format!("{base_url}/v1/models")), SMALL_TIMEOUT).await?;
-        let list: ModelList = serde_json::from_str(&body).map_err(|error| malformed(&body, &error.to_string()))?;
+        let list: ModelList = serde_json::from_str(&body).map_err(|error| self.malformed(&body, &error.to_string()))?;
         Ok(list.data.into_iter().map(|model| model.id).collect())
     }
 
@@ -160,7 +165,7 @@ impl Probe {
         let began = Instant::now();
         let text = self.read(self.client.post(url).json(body), timeout).await?;
         let completion: Completion =
-            serde_json::from_str(&text).map_err(|error| malformed(&text, &error.to_string()))?;
+            serde_json::from_str(&text).map_err(|error| self.malformed(&text, &error.to_string()))?;
         let said: String = completion
             .choices
             .into_iter()
@@ -173,7 +178,7 @@ impl Probe {
         let completion_tokens = completion.usage.and_then(|usage| usage.completion_tokens);
         // Text is the proof; a count alone is believed too, because the first tokens may be special ones with no text.
         if said.is_empty() && completion_tokens.is_none_or(|n| n == 0) {
-            return Err(malformed(&text, "the completion holds no token"));
+            return Err(self.malformed(&text, "the completion holds no token"));
         }
         Ok(CompletionSeen { elapsed_s: began.elapsed().as_secs_f64(), completion_tokens, text: said })
     }
@@ -194,14 +199,15 @@ impl Probe {
         let response = request.timeout(timeout).send().await.map_err(failed)?;
         let status = response.status().as_u16();
         let body = response.text().await.map_err(failed)?;
-        if status == 200 { Ok(body) } else { Err(ProbeError::Status { status, body: start_of(&body) }) }
+        if status == 200 { Ok(body) } else { Err(ProbeError::Status { status, body: self.start_of(&body) }) }
     }
-}
 
-fn malformed(body: &str, why: &str) -> ProbeError {
-    ProbeError::Malformed(format!("{why}: {}", start_of(body)))
-}
+    fn malformed(&self, body: &str, why: &str) -> ProbeError {
+        ProbeError::Malformed(self.redactor.apply(&format!("{why}: {}", self.start_of(body))).into_owned())
+    }
 
-fn start_of(body: &str) -> String {
-    body.chars().take(BODY_LIMIT).collect()
+    /// Redacted before it is cut: half a secret would not be found.
+    fn start_of(&self, body: &str) -> String {
+        self.redactor.apply(body).chars().take(BODY_LIMIT).collect()
+    }
 }

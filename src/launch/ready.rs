@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{BootMilestone, ExitFacts};
+use crate::domain::{BootMilestone, ExitFacts, Redactor};
 
 use super::boot::{Boot, Over};
 use super::probe::{Probe, ProbeError};
@@ -27,6 +27,8 @@ pub struct ReadyPolicy {
     pub model_id: Option<String>,
     /// Key for the probes.
     pub api_key: Option<String>,
+    /// Hides secrets in what the server answers.
+    pub redactor: Redactor,
     /// From the start to the first completion.
     pub startup: Duration,
     /// When the deadline comes while the boot advances, it moves to this long after the last advance.
@@ -45,6 +47,7 @@ impl Default for ReadyPolicy {
         Self {
             model_id: None,
             api_key: None,
+            redactor: Redactor::default(),
             startup,
             extension: Duration::from_secs(5 * 60),
             startup_at_most: startup * 3,
@@ -158,7 +161,7 @@ struct Target<'a> {
 /// # Errors
 /// The server's last word, when it answers and refuses.
 pub(super) async fn ask_until_completion(base_urls: &[String], policy: &ReadyPolicy) -> Result<Ready, String> {
-    let probe = Probe::new(policy.api_key.clone())?;
+    let probe = Probe::new(policy.api_key.clone(), &policy.redactor)?;
     let (tell, _seen) = watch::channel(ProbeState::default());
     let target = Target { base_urls, started: Instant::now() };
     match until_completion(target, policy, &probe, &tell).await {
@@ -175,7 +178,7 @@ pub(super) async fn race(
     milestones: MilestoneReader<'_>,
     progress: ProgressListener<'_>,
 ) -> Readiness {
-    let probe = match Probe::new(policy.api_key.clone()) {
+    let probe = match Probe::new(policy.api_key.clone(), &policy.redactor) {
         Ok(probe) => probe,
         Err(why) => return Readiness::Refused { why, state: NotReady::default() },
     };

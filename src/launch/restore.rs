@@ -16,6 +16,7 @@ use super::docker::{DockerLauncher, facts_of, is_running, name_of};
 use super::endpoints::base_urls;
 use super::error::{LaunchError, LaunchStep};
 use super::ready::{ReadyPolicy, ask_until_completion};
+use super::secrets::known_to;
 use super::serving::Serving;
 use super::spec::{LABEL_ROLE, ROLE_TRIAL};
 
@@ -38,6 +39,8 @@ pub struct RestorePlan {
     pub model_id: Option<String>,
     /// Key for the probes.
     pub api_key: Option<String>,
+    /// Hides secrets in what the server answers and in its log.
+    pub redactor: Redactor,
     /// From the start to the completion: a cold boot of the production server.
     pub deadline: Duration,
     /// Values of secrets by name of variable or flag, for making again a container that was removed; see [`super::secrets_of`].
@@ -245,6 +248,7 @@ impl DockerLauncher {
         let policy = ReadyPolicy {
             model_id: plan.model_id.clone().or_else(|| serving.models.first().cloned()),
             api_key: plan.api_key.clone(),
+            redactor: plan.redactor.with(known_to(&self.inspect(id).await?)),
             ..ReadyPolicy::default()
         };
         let deadline = tokio::time::Instant::now() + limit;
@@ -300,7 +304,7 @@ impl DockerLauncher {
     async fn died(&self, id: &str, inspect: &ContainerInspectResponse, plan: &RestorePlan) -> LaunchError {
         let facts = facts_of(inspect);
         let lines = self.last_lines(id, QUOTED_LINES).await;
-        let redactor = Redactor::new(plan.secrets.values().cloned());
+        let redactor = plan.redactor.with(plan.secrets.values().cloned().chain(known_to(inspect)));
         let lines = redactor.apply(lines.trim_end());
         let code = facts.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
         LaunchError::new(

@@ -19,6 +19,19 @@ pub(super) fn mask_inspect(inspect: &mut ContainerInspectResponse) {
     inspect.args.as_deref_mut().map(mask_arguments);
 }
 
+/// The values that are secret by name in a container's environment, command and entrypoint: what its own answers and log may repeat.
+pub(super) fn known_to(inspect: &ContainerInspectResponse) -> Vec<String> {
+    let config = inspect.config.as_ref();
+    let pairs = config.and_then(|c| c.env.as_deref()).unwrap_or_default().iter().filter_map(|e| e.split_once('='));
+    let mut known: Vec<String> =
+        pairs.filter(|(name, _)| Redactor::is_secret_name(name)).map(|(_, value)| value.to_owned()).collect();
+    let lists = [config.and_then(|c| c.cmd.as_deref()), config.and_then(|c| c.entrypoint.as_deref())];
+    for words in lists.into_iter().chain([inspect.args.as_deref()]).flatten() {
+        known.extend(secret_places(words).into_iter().map(|place| place.value(words)));
+    }
+    known
+}
+
 /// `NAME=value` entries: the values of secret names are masked.
 pub(super) fn mask_environment(entries: &mut [String]) {
     for entry in entries {
@@ -50,6 +63,15 @@ impl Place {
     fn flag(&self) -> &str {
         match self {
             Self::Inside { flag, .. } | Self::Whole { flag, .. } => flag,
+        }
+    }
+
+    fn value(&self, words: &[String]) -> String {
+        match self {
+            Self::Inside { word, .. } => {
+                words[*word].split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default()
+            }
+            Self::Whole { word, .. } => words[*word].clone(),
         }
     }
 
@@ -90,13 +112,7 @@ pub fn secrets_of(service: &Service) -> BTreeMap<String, String> {
     let mut secrets: BTreeMap<String, String> = pairs.filter(|(name, _)| Redactor::is_secret_name(name)).collect();
     for words in service.entrypoint.iter().chain(&service.command) {
         for place in secret_places(words) {
-            let value = match &place {
-                Place::Inside { word, .. } => {
-                    words[*word].split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default()
-                }
-                Place::Whole { word, .. } => words[*word].clone(),
-            };
-            secrets.insert(place.flag().to_owned(), value);
+            secrets.insert(place.flag().to_owned(), place.value(words));
         }
     }
     secrets

@@ -8,6 +8,7 @@ use bollard::models::{
 use serde::{Deserialize, Serialize};
 
 use crate::compose::Service;
+use crate::domain::Redactor;
 
 use super::docker::{DockerLauncher, is_running, name_of, short, started_at};
 use super::endpoints::base_urls;
@@ -324,7 +325,7 @@ fn another_trial(container: &ContainerSummary, db: &str) -> LaunchError {
 
 /// The models that answer at one of the addresses.
 async fn models_at(urls: &[String], query: &ServingQuery) -> Vec<String> {
-    let Ok(probe) = Probe::new(query.api_key.clone()) else { return Vec::new() };
+    let Ok(probe) = Probe::new(query.api_key.clone(), &Redactor::default()) else { return Vec::new() };
     for url in urls {
         if let Ok(models) = probe.models(url).await {
             return models;

@@ -205,6 +205,11 @@ async fn generate(api: &Api, endpoint: Endpoint, headers: &HeaderMap, body: &[u8
     }
     let fault = api.args.sim.fault;
     let number = api.requests.fetch_add(1, Ordering::Relaxed);
+    if Fault::strikes(fault, FaultKind::EchoSecrets, number)
+        && api.args.sim.fault_while.as_ref().is_none_or(|file| file.exists())
+    {
+        return Err(ApiError::echo(headers, number));
+    }
     let voice = Voice {
         seed: api.args.sim.seed,
         quality: api.args.sim.quality,

@@ -1,5 +1,7 @@
 //! The arguments of the simulated engine, typed, with vLLM V1's defaults.
 
+use std::path::PathBuf;
+
 use super::fault::Fault;
 use super::flags::{self, Parsed, UsageError, Value};
 
@@ -33,6 +35,8 @@ pub(super) struct SimOptions {
     pub(super) quality: f64,
     pub(super) truth_requests: usize,
     pub(super) fault: Option<Fault>,
+    /// Requests are refused on request only while this file is there.
+    pub(super) fault_while: Option<PathBuf>,
 }
 
 /// Everything the command line says.
@@ -247,6 +251,7 @@ fn read_sim(read: &Reader<'_>) -> Result<SimOptions, UsageError> {
         quality: read.number("sim-quality", 1.0, 0.0)?,
         truth_requests: read.count("sim-truth-requests")?.unwrap_or(4_096),
         fault,
+        fault_while: read.text("sim-fail-while").map(PathBuf::from),
     })
 }
 

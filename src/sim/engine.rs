@@ -251,7 +251,8 @@ impl Engine {
                     || strikes(FaultKind::Killed)
                     || strikes(FaultKind::HostOom);
                 if doomed && self.doom.is_none() {
-                    self.doom = Some(3);
+                    // A hang comes before even a short answer is whole.
+                    self.doom = Some(if strikes(FaultKind::HangServing) { 1 } else { 3 });
                 }
                 let Submission { tokens, prompt_tokens, salt, .. } = submission.as_ref();
                 self.scheduler.add(id, tokens.clone(), *prompt_tokens, *salt);
@@ -418,7 +419,8 @@ impl Engine {
                 | FaultKind::ToolStreamDiffers
                 | FaultKind::MarkupLeak
                 | FaultKind::UnclosedThink
-                | FaultKind::Truncate,
+                | FaultKind::Truncate
+                | FaultKind::EchoSecrets,
             )
             | None => None,
         }

@@ -45,6 +45,9 @@ pub(super) enum FaultKind {
     UnclosedThink,
     /// Answers are cut in the middle, as by their token limit.
     Truncate,
+    /// Requests are refused (400 and 500 by turns), and the body repeats again and again what must not be shown: the request's
+    /// `Authorization` header and the server's own environment.
+    EchoSecrets,
 }
 
 impl FaultKind {
@@ -70,6 +73,7 @@ impl FaultKind {
         (Self::MarkupLeak, "markup_leak", 0),
         (Self::UnclosedThink, "unclosed_think", 0),
         (Self::Truncate, "truncate", 0),
+        (Self::EchoSecrets, "echo_secrets", 0),
     ];
 }
 

@@ -214,6 +214,7 @@ const FLAGS: &[(&str, &[&str], Kind)] = &[
     ("sim-boot-seconds", &[], Kind::Float),
     ("sim-quality", &[], Kind::Float),
     ("sim-fail", &[], Kind::Text),
+    ("sim-fail-while", &[], Kind::Text),
     ("sim-truth-requests", &[], Kind::Int),
 ];
 

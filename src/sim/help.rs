@@ -35,7 +35,8 @@ Flags of the simulation (docs/sim.md has the formulas):
   --sim-boot-seconds N            time from start to serving [1]
   --sim-quality N                 share of the shipped cases (docs/data.md) that are answered rightly [1]
   --sim-truth-requests N          how many requests /sim/truth keeps [4096]
-  --sim-fail KIND[:N]             {faults}",
+  --sim-fail KIND[:N]             {faults}
+  --sim-fail-while FILE           echo_secrets only while FILE is there",
         version = super::boot::VERSION,
         faults = faults.join(", "),
     )

@@ -39,20 +39,25 @@ repeats: off
     )
 }
 
-/// Fails when a file of the folder or below has a planted key in its bytes. `runs.db-wal` is among them.
-fn search(folder: &Path, found: &mut Vec<String>) {
+/// Enough of a key to be of use to a thief: a text that is cut in the middle of one shows it too.
+fn told_by(key: &str) -> &str {
+    &key[..12]
+}
+
+/// Finds the planted keys in the bytes of all files of the folder and below. `runs.db-wal` is among them.
+fn search(folder: &Path, planted: &[&str], found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            search(&path, found);
+            search(&path, planted, found);
             continue;
         }
         if ["grid.yaml", "keys.env"].iter().any(|own| path.ends_with(own)) {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
-        let has = |key: &&&str| bytes.windows(key.len()).any(|w| w == key.as_bytes());
-        found.extend(PLANTED.iter().filter(has).map(|key| format!("{key} in {}", path.display())));
+        let has = |key: &&&str| bytes.windows(12).any(|w| w == told_by(key).as_bytes());
+        found.extend(planted.iter().filter(has).map(|key| format!("{key} in {}", path.display())));
     }
 }
 
@@ -95,10 +100,10 @@ fn no_key_is_ever_printed_or_stored_and_the_engine_gets_it() {
         let mut command = scene.vgrid(*args);
         command.env("VGRID_TEST_KEY", PLANTED[5]);
         let done = super::run(command).code(*code);
-        let shown = |key: &&&str| done.stdout.contains(**key) || done.stderr.contains(**key);
+        let shown = |key: &&&str| format!("{}{}", done.stdout, done.stderr).contains(told_by(key));
         found.extend(PLANTED.iter().filter(shown).map(|key| format!("{key} printed by {args:?}")));
     }
-    search(scene.folder(), &mut found);
+    search(scene.folder(), &PLANTED, &mut found);
     assert!(found.is_empty(), "{}", found.join("\n"));
     // With a wrong key the engine refuses every request: a measured config is the proof that the right one arrived.
     assert_eq!(
@@ -112,4 +117,55 @@ fn no_key_is_ever_printed_or_stored_and_the_engine_gets_it() {
             "fails: failed (bad_argument)",
         ]
     );
+}
+
+#[test]
+fn no_key_is_shown_when_the_engine_repeats_it_in_the_bodies_of_its_errors() {
+    // One of them stands in JSON otherwise than it is.
+    let planted = ["sk-of-every-request-7h3f", "hf-in-an-error-\"body\"-5k2", "password-of-a-database-9s"];
+    let [key, token, password] = planted;
+    let scene = Scene::new();
+    let env = format!("    env: {{ VLLM_API_KEY: {key}, HF_TOKEN: '{token}', DB_PASSWORD: {password} }}\n");
+    let body = "notify: [{ hook: [sh, -c, 'cat > told.json'] }]
+configs:
+  - { name: at-once, flags: { sim-fail: echo_secrets } }
+  - { name: at-its-second-request, flags: { sim-fail: \"echo_secrets:1\" } }
+  - { name: in-smoke, flags: { sim-fail: \"echo_secrets:3\" } }
+  - { name: in-a-load, flags: { sim-fail: \"echo_secrets:12\" } }
+suite:
+  - smoke
+  - load: { concurrency: [2], requests_per_user: 6, prompt_tokens: 64, output_tokens: 8 }
+limits: { retries: 0, startup: 10s, identical_failures: 10 }
+repeats: off
+";
+    scene.write("grid.yaml", &format!("{}{env}{body}", scene.head(&[])));
+    let mut found = Vec::new();
+    let mut said = String::new();
+    let sweep: &[&str] = &["run", "grid.yaml"];
+    let names = ["at-once", "at-its-second-request", "in-smoke", "in-a-load"];
+    let readers = names.iter().flat_map(|name| [vec!["show", name], vec!["show", name, "--json"], vec!["logs", name]]);
+    let others: [&[&str]; 8] = [
+        &["status", "--json"],
+        &["champions", "--json"],
+        &["report", "-o", "report.html"],
+        &["report", "--format", "md"],
+        &["report", "--format", "json"],
+        &["export", "--to", "as-csv"],
+        &["export", "--format", "jsonl", "--to", "as-jsonl"],
+        &["promote", "in-a-load", "--dry-run", "--force"],
+    ];
+    for args in std::iter::once(sweep.to_vec()).chain(readers).chain(others.map(<[&str]>::to_vec)) {
+        let done = scene.run(&args);
+        let all = format!("{}{}", done.stdout, done.stderr);
+        let shown = planted.iter().filter(|key| all.contains(told_by(key)));
+        found.extend(shown.map(|key| format!("{key} printed by {args:?}")));
+        said.push_str(&all);
+    }
+    search(scene.folder(), &planted, &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    // The bodies did arrive, and are told without the keys.
+    assert_eq!(scene.count("SELECT count(*) FROM failures WHERE evidence LIKE '%DB_PASSWORD=***%'"), 3, "{said}");
+    let kept = "SELECT count(*) FROM request WHERE error LIKE '%HF_TOKEN=***%Bearer ***%'";
+    assert!(scene.count(kept) > 0, "{said}");
+    assert!(said.contains("HF_TOKEN=***"), "{said}");
 }

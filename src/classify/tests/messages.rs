@@ -439,3 +439,25 @@ fn a_container_that_a_stranger_removed_is_stopped_and_may_be_tried_again() {
     assert_eq!((failure.cause, failure.transient), (crate::domain::Cause::Stopped, true));
     assert_eq!(failure.evidence[0].text, "the container was removed by somebody else");
 }
+
+#[test]
+fn a_kv_cache_whose_size_was_given_in_bytes_is_to_be_given_more_bytes() {
+    let start = "INFO 01-01 00:00:00 [api_server.py:1] vLLM API server version 0.32.0\n";
+    let given =
+        "INFO 01-01 00:00:00 [api_utils.py:286] non-default args: {'model': 'm', 'kv_cache_memory_bytes': 8388608}\n";
+    let small = "ValueError: To serve at least one request with the model's max seq len (4096), (0.44 GiB KV cache is needed, which is \
+                 larger than the available KV cache memory (0.01 GiB). Based on the available memory, the estimated maximum model \
+                 length is 73. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.\n";
+    let remedy_of = |log: &str, argv: &[&str]| {
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        let input = crate::classify::EvidenceInput { log, argv: &argv, ..Default::default() };
+        let failure = crate::classify::classify(&input);
+        assert_eq!(failure.cause, KvCacheTooSmall);
+        failure.remedy
+    };
+    let by_bytes = "lower max-model-len to 73 or raise kv-cache-memory-bytes to 0.44 GiB";
+    assert_eq!(remedy_of(&format!("{start}{given}{small}"), &[]), by_bytes);
+    assert_eq!(remedy_of(&format!("{start}{small}"), &["m", "--kv_cache_memory_bytes=8388608"]), by_bytes);
+    let by_share = "lower max-model-len to 73 or raise gpu-memory-utilization";
+    assert_eq!(remedy_of(&format!("{start}{small}"), &["m", "--kv-cache-dtype", "fp8"]), by_share);
+}

@@ -178,6 +178,7 @@ async fn start_and_verify(
     let policy = ReadyPolicy {
         model_id: Planner::model_id(&prepared.service),
         api_key: Planner::api_key(&prepared.service),
+        redactor: prepared.planner.redactor.clone(),
         startup: limits.startup,
         stall: limits.stall,
         ..ReadyPolicy::default()

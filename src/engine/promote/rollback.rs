@@ -40,8 +40,7 @@ pub(crate) async fn roll_back(
     why: &str,
     teller: &Teller,
 ) -> Result<RolledBack, EngineError> {
-    let service = planner.filter(|p| deployment_identity(p) == promotion.deployment).map(|p| p.service.clone());
-    let plan = restore::restore_plan(&service.unwrap_or_default());
+    let plan = restore::restore_plan(planner.filter(|p| deployment_identity(p) == promotion.deployment));
     let undone = undo(docker, store, promotion, &plan, teller).await;
     match undone {
         Ok((serving, files, left_alone)) => {
@@ -51,7 +50,7 @@ pub(crate) async fn roll_back(
             Ok(RolledBack { promotion, serving, files, left_alone })
         }
         Err(error) => {
-            let text = error.to_string();
+            let text = plan.redactor.apply(&error.to_string()).into_owned();
             store.promotion_done(promotion.id, PromotionState::Failed, Some(&text))?;
             teller.tell(Event::RestoreFailed {
                 what: format!("what served before {}", promotion.config),

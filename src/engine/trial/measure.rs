@@ -121,6 +121,7 @@ impl Attempt<'_> {
             let nonce = uuid::Uuid::now_v7().simple().to_string();
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
             context.cases = cases.clone();
+            context.timeouts.standstill = self.sweep.planner.grid.limits.stall;
             context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
             context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
             context.kv_cache_tokens = resolved.figures.get(KV_TOKENS).map(|tokens| *tokens as u64);
