@@ -121,8 +121,10 @@ fn no_key_is_ever_printed_or_stored_and_the_engine_gets_it() {
 
 #[test]
 fn no_key_is_shown_when_the_engine_repeats_it_in_the_bodies_of_its_errors() {
-    // One of them stands in JSON otherwise than it is.
-    let planted = ["sk-of-every-request-7h3f", "hf-in-an-error-\"body\"-5k2", "password-of-a-database-9s"];
+    // Long, so that a cut falls into one; and one of them stands in JSON otherwise than it is.
+    let long = |start: &str| format!("{start}{}", "0123456789abcdef".repeat(8));
+    let planted = ["sk-of-every-request", "hf-in-an-error-\"body\"", "password-of-a-database"].map(long);
+    let planted: [&str; 3] = std::array::from_fn(|i| planted[i].as_str());
     let [key, token, password] = planted;
     let scene = Scene::new();
     let env = format!("    env: {{ VLLM_API_KEY: {key}, HF_TOKEN: '{token}', DB_PASSWORD: {password} }}\n");
