@@ -18,7 +18,8 @@ use common_docker::{Production, Scene, Service, docker, inspected};
 const GRID: &str = "configs:\n  - name: as_deployed\n  - name: better\n    flags: { max-num-seqs: 32, enable-prefix-caching: off }\n    \
                     env: { NOTE: 'a $5 \"note\", kept' }\nbaseline: as_deployed\n\
                     suite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
-                    load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n\
+                    load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n  \
+                    canary: { limit: 4, repeats: 1 }\n\
                     objectives: { throughput: maximize load.output_tokens_per_s }\nrepeats: off\nlimits: { startup: 90s, trial: 3m }\n";
 
 /// A scene whose grid was swept, and what serves in it.
@@ -62,6 +63,7 @@ fn a_promoted_config_serves_under_composes_eyes_and_a_rollback_brings_the_old_on
     scene.write("champion.yml", "# mine\n");
     let ended = scene.start(&["promote", "better", "--apply"]).end().expect_code(0);
     assert!(ended.stdout.contains("better") && ended.stdout.contains("verified"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("all 4 that were right when it was measured are right"), "{}", ended.stdout);
     let id = promoted(&scene);
     assert_eq!(scene.containers(&[]), [id.as_str()], "nothing else of the project is left");
     assert_ne!(id, production.id);
@@ -125,6 +127,35 @@ fn a_promotion_that_breaks_rolls_back_by_itself_to_the_very_same_container() {
     scene.assert_restored(&production);
     assert!(!scene.path("champion.yml").exists());
     assert_eq!(scene.rows("SELECT state FROM promotion"), [["rolled_back"]]);
+}
+
+#[test]
+fn a_promotion_whose_canaries_are_right_no_more_rolls_back_by_itself() {
+    let Some(scene) = Scene::new("promote-canary") else { return };
+    scene.deploy(&Service::sim());
+    scene.grid(&GRID.replace("max-num-seqs: 32,", "max-num-seqs: 32, sim-quality: 0,"));
+    let production = scene.production();
+    scene.run().end().expect_code(0);
+    // What never was right is no reason against it.
+    let ended = scene.start(&["promote", "better", "--apply"]).end().expect_code(0);
+    assert!(
+        ended.stdout.contains("0 of 4 are right") && ended.stdout.contains("nothing to compare"),
+        "{}",
+        ended.stdout
+    );
+    scene.start(&["rollback"]).end().expect_code(0);
+    let production = Production { id: scene.containers(&[])[0].clone(), ..production };
+    // An engine that answered better when it was measured than it does now.
+    let database = rusqlite::Connection::open(scene.db()).unwrap();
+    let changed = database.execute("UPDATE case_outcome SET result = 'passed' WHERE result = 'wrong'", []).unwrap();
+    assert_eq!(changed, 4, "of the baseline all were right");
+    drop(database);
+    let ended = scene.start(&["promote", "better", "--apply"]).end().expect_code(2);
+    assert!(ended.says(&["better is not promoted", "4 of 4 that were right"]), "{}", ended.stderr());
+    assert!(ended.stdout.contains("rolled back"), "{}", ended.stdout);
+    scene.assert_restored(&production);
+    assert!(!scene.path("champion.yml").exists());
+    assert_eq!(scene.rows("SELECT state FROM promotion ORDER BY id"), [["rolled_back"], ["rolled_back"]]);
 }
 
 #[test]

@@ -195,11 +195,12 @@ fn tell_written(prepared: &Prepared, written: &Written, env_file: Option<&Path>)
 fn tell_applied(prepared: &Prepared, applied: &Applied) {
     print::out("");
     match applied {
-        Applied::Promoted { container, model, ready_s, files, .. } => {
+        Applied::Promoted { container, model, ready_s, canary, files, .. } => {
+            print::out(check::lines(&[canary]));
             tell_files(files);
             print::out(format!(
-                "{} serves as {model} in container {container}, verified: a completion, the settings that the engine read \
-                 back, a canary; ready after {ready_s:.1} s",
+                "{} serves as {model} in container {container}, verified: a completion and the settings that the \
+                 engine read back; ready after {ready_s:.1} s",
                 prepared.report.trial.name.green()
             ));
             print::out(format!("Compose manages it as before: {}\nundo: vgrid rollback", prepared.usage));

@@ -16,7 +16,8 @@ use crate::store::{Promotion, PromotionId, PromotionState, Store};
 
 use super::super::preflight::state_folder;
 use super::super::trouble::smoke_failure;
-use super::super::{EngineError, Planner, Teller, deployment_identity, readback, restore};
+use super::super::{EngineError, Finding, FindingKind, Planner, Teller, deployment_identity, readback, restore};
+use super::canary;
 use super::files::FileChange;
 use super::prepare::Prepared;
 use super::rollback::{RolledBack, roll_back};
@@ -36,6 +37,8 @@ pub(crate) enum Applied {
         model: String,
         /// From the container's start to the first real completion, s.
         ready_s: f64,
+        /// What became of the quick canary.
+        canary: Finding,
         /// The files that changed.
         files: Vec<FileChange>,
     },
@@ -61,6 +64,7 @@ impl From<LaunchError> for Unfit {
 struct Verified {
     running: Running,
     ready: Ready,
+    canary: Finding,
 }
 
 /// Puts a prepared promotion into production. The caller holds the deployment's lock. `aside` is what a sweep has taken aside
@@ -105,12 +109,13 @@ pub(crate) async fn apply(
                 docker.remove_displaced(one).await?;
             }
             store.promotion_done(id, PromotionState::Promoted, None)?;
-            let Verified { running, ready } = verified;
+            let Verified { running, ready, canary } = verified;
             Ok(Applied::Promoted {
                 promotion: id,
                 container: running.name.clone(),
                 model: ready.model_id,
                 ready_s: ready.ready_s,
+                canary,
                 files,
             })
         }
@@ -197,8 +202,8 @@ async fn start_and_verify(
         Readiness::Cancelled => return Err(Unfit("it was interrupted".to_owned())),
     };
     teller.tell(Event::Notice { text: format!("{} answers a completion; checking what it runs", ready.model_id) });
-    verify(prepared, docker, &running, &ready, &spec, cancel).await?;
-    Ok(Verified { running, ready })
+    let canary = verify(prepared, docker, &running, &ready, &spec, cancel).await?;
+    Ok(Verified { running, ready, canary })
 }
 
 fn launch_spec(prepared: &Prepared, store: &Store, id: PromotionId, serving: &[Serving]) -> Result<LaunchSpec, Unfit> {
@@ -228,7 +233,7 @@ fn launch_spec(prepared: &Prepared, store: &Store, id: PromotionId, serving: &[S
     })
 }
 
-/// The engine must run what was tested, and answer as it must.
+/// The engine must run what was tested, and answer as it must. What became of the quick canary is returned.
 async fn verify(
     prepared: &Prepared,
     docker: &DockerLauncher,
@@ -236,7 +241,7 @@ async fn verify(
     ready: &Ready,
     spec: &LaunchSpec,
     cancel: &CancellationToken,
-) -> Result<(), Unfit> {
+) -> Result<Finding, Unfit> {
     let mut target = bench::Target::new(&ready.base_url, &ready.model_id);
     target.api_key = Planner::api_key(&prepared.service).map(bench::ApiKey::new);
     target.redactor = prepared.planner.redactor.clone();
@@ -256,11 +261,12 @@ async fn verify(
             return Err(Unfit(format!("the engine does not run what was tested: {}", differ.join("; "))));
         }
     }
-    let context = bench::Context::new(
+    let mut context = bench::Context::new(
         prepared.planner.suite.seed,
         uuid::Uuid::now_v7().simple().to_string(),
         cancel.child_token(),
     );
+    context.cases = prepared.planner.cases.clone();
     let smoke = ScenarioSpec::Smoke(SmokeSpec::default());
     let mut death = std::pin::pin!(running.watch_death());
     let result = tokio::select! {
@@ -275,8 +281,19 @@ async fn verify(
         let why: Vec<&str> = result.validity.reasons.iter().map(|(_, why)| why.as_str()).collect();
         return Err(Unfit(format!("it does not answer as it must: {}", why.join("; "))));
     }
+    let canary = tokio::select! {
+        biased;
+        _ = &mut death => return Err(Unfit("it died while it was checked".to_owned())),
+        canary = canary::ask(&client, &context, &prepared.report) => canary,
+    };
+    if cancel.is_cancelled() {
+        return Err(Unfit("it was interrupted".to_owned()));
+    }
+    if canary.kind == FindingKind::Failed {
+        return Err(Unfit(format!("it does not answer its canaries as it did: {}", canary.message)));
+    }
     if let Some(why) = docker.restarted(running).await? {
         return Err(Unfit(why));
     }
-    Ok(())
+    Ok(canary)
 }

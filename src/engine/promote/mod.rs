@@ -1,6 +1,7 @@
 //! Promotion: the exact settings of a measured trial as a compose override, with a checklist; into production and back.
 
 mod apply;
+mod canary;
 mod env_keys;
 mod files;
 mod override_file;
