@@ -11,7 +11,7 @@ use crate::domain::{
 use crate::stats;
 
 use super::chat::{Answer, AnswerLength, ChatParts, ChatRequest, Delivery, Keep};
-use super::figures::{Figures, Single};
+use super::figures::{Figures, Samples, Single};
 use super::run::{Purpose, Run, Stop};
 
 /// Characters of `expected` and `got` that are kept.
@@ -41,7 +41,7 @@ pub(super) const fn is_delivered(end: RequestEnd) -> bool {
 }
 
 /// Whether the token limit cut the answer, also where nothing of it was seen (markup that a parser held back).
-pub(super) fn is_truncated(record: &RequestRecord) -> bool {
+fn is_truncated(record: &RequestRecord) -> bool {
     record.finish_reason.as_deref() == Some("length")
 }
 
@@ -149,9 +149,10 @@ impl Asking {
         if !self.left_out.is_empty() {
             let cases: Vec<&str> = self.left_out.iter().map(String::as_str).collect();
             let sentence = format!("left out, because they do not fit the engine's context: {}", cases.join(", "));
-            run.validity.add(Verdict::Suspect, ValidityReason::AnswersLimited, sentence);
+            let verdict = if run.replies.is_empty() { Verdict::Invalid } else { Verdict::Suspect };
+            run.validity.add(verdict, ValidityReason::AnswersLimited, sentence);
         }
-        super::validity::of_undelivered(&mut run.validity, &run.replies);
+        super::validity::of_failed(&mut run.validity, &run.replies, |end| !is_delivered(end));
     }
 }
 
@@ -178,14 +179,22 @@ pub(super) fn outcome(
     }
 }
 
-/// Why a request brought nothing to judge.
-pub(super) fn failure_of(record: &RequestRecord) -> String {
-    let error = record.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
-    format!("the request ended as {}{error}", record.end)
+/// What an answer comes to that is not judged by its text, because it never came or was cut.
+pub(super) fn unjudged(record: &RequestRecord) -> Option<(CaseResult, String)> {
+    if !is_delivered(record.end) {
+        let error = record.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+        return Some((CaseResult::Failed, format!("the request ended as {}{error}", record.end)));
+    }
+    is_truncated(record).then(|| (CaseResult::Truncated, "the answer was cut by its token limit".to_owned()))
+}
+
+/// Whether samples of one per request are independent of each other: not where a case was asked more than once.
+pub(super) fn independence(outcomes: &[CaseOutcome]) -> Samples {
+    if outcomes.iter().any(|o| o.repeat > 1) { Samples::Dependent } else { Samples::Independent }
 }
 
 /// A share of outcomes. Repeats and ways of delivery of one case are not independent of each other, so `n` and the interval (Wilson's)
-/// count cases.
+/// count cases; `failed_n` counts those of which no outcome is counted.
 pub(super) fn share<'o>(
     figures: &mut Figures,
     point: Option<&str>,
@@ -193,16 +202,14 @@ pub(super) fn share<'o>(
     outcomes: impl IntoIterator<Item = &'o CaseOutcome>,
     counts: impl Fn(&CaseOutcome) -> Option<bool>,
 ) {
-    let (mut hits, mut all, mut failed_n) = (0_usize, 0_usize, 0_usize);
-    let mut cases = BTreeSet::new();
+    let (mut hits, mut all) = (0_usize, 0_usize);
+    let (mut asked, mut cases) = (BTreeSet::new(), BTreeSet::new());
     for outcome in outcomes {
-        match counts(outcome) {
-            Some(hit) => {
-                hits += usize::from(hit);
-                all += 1;
-                cases.insert(outcome.case_id.as_str());
-            }
-            None => failed_n += usize::from(outcome.result == CaseResult::Failed),
+        asked.insert(outcome.case_id.as_str());
+        if let Some(hit) = counts(outcome) {
+            hits += usize::from(hit);
+            all += 1;
+            cases.insert(outcome.case_id.as_str());
         }
     }
     if all == 0 {
@@ -210,7 +217,7 @@ pub(super) fn share<'o>(
     }
     let value = hits as f64 / all as f64;
     let interval = stats::wilson_interval(value, cases.len());
-    figures.single(point, name, Single { value, n: cases.len(), failed_n, interval });
+    figures.single(point, name, Single { value, n: cases.len(), failed_n: asked.len() - cases.len(), interval });
 }
 
 /// The figures that all three scenarios have: what came through, what was cut.

@@ -12,6 +12,7 @@ use crate::domain::{
     ValidityReason, Verdict,
 };
 
+use super::testserver::{Step, TestServer};
 use super::{Client, Context, Target, run_scenario};
 
 /// A server that takes tools and thinks, fast.
@@ -31,8 +32,11 @@ async fn server(more: &[&str]) -> SimServer {
 
 async fn run(server: &SimServer, spec: &ScenarioSpec) -> ScenarioResult {
     let client = Client::new(&Target::new(server.url(), "m")).await.unwrap();
-    let context = Context::new(7, "attempt-1", CancellationToken::new());
-    run_scenario(&client, spec, &context).await.unwrap()
+    run_scenario(&client, spec, &context()).await.unwrap()
+}
+
+fn context() -> Context {
+    Context::new(7, "attempt-1", CancellationToken::new())
 }
 
 fn tools() -> ScenarioSpec {
@@ -246,6 +250,8 @@ async fn requests_that_fail_are_told_apart_from_wrong_answers() {
     assert!(near(value(&result, "tool_calling.semantic_success_rate"), 1.0));
     assert!(near(value(&result, "tool_calling.success_rate"), 0.5));
     assert_eq!(result.validity.verdict, Verdict::Suspect);
+    let failed = &result.validity.reasons.iter().find(|r| r.0 == ValidityReason::RequestsFailed).unwrap().1;
+    assert!(failed.contains("(stream_cut 28)"), "{failed}");
     assert!(result.cases.iter().all(|c| (c.delivery == CaseDelivery::Streamed) == (c.result == CaseResult::Failed)));
     assert!(absent(&result, "tool_calling.agreement_rate"), "there is no pair to compare");
 }
@@ -274,6 +280,7 @@ async fn a_small_context_limits_answers_and_the_result_says_so() {
     assert!(result.validity.reasons.iter().any(|(_, why)| why.contains("left out") || why.contains("leaves room")));
     let result = run(&server, &tools()).await;
     assert!(result.requests.is_empty() && has(&result, ValidityReason::AnswersLimited), "{:?}", result.validity);
+    assert_eq!(result.validity.verdict, Verdict::Invalid, "nothing was asked, so nothing is known");
 }
 
 #[tokio::test]
@@ -294,17 +301,51 @@ async fn thinking_is_sent_as_asked_and_a_limit_shortens_the_run() {
 }
 
 #[tokio::test]
-async fn every_figure_of_these_scenarios_stands_in_the_metrics_document() {
-    let document = include_str!("../../docs/metrics.md");
-    let server = server(&["--reasoning-parser=qwen3", "--sim-quality=0.5"]).await;
-    let mut names = BTreeSet::new();
-    for spec in [tools(), reasoning(), canary()] {
-        let result = run(&server, &spec).await;
-        names.extend(result.metrics.into_iter().map(|m| (spec.kind(), m.path.name, m.unit)));
+async fn what_failed_is_counted_once_however_often_it_was_asked() {
+    // six tasks, three times each; the first four requests are served
+    let server = server(&["--sim-fail=stream_cut:4"]).await;
+    let spec = ReasoningSpec { limit: Some(6), repeats: 3, ..ReasoningSpec::default() };
+    let result = run(&server, &ScenarioSpec::Reasoning(spec)).await;
+    let counts = |path: &str| {
+        let found = result.metrics.iter().find(|m| m.path.to_string() == path);
+        found.map(|m| (m.n, m.failed_n)).unwrap_or_else(|| panic!("no {path}"))
+    };
+    assert_eq!(counts("reasoning.score"), (4, 2), "cases");
+    for name in ["ttft_ms", "ttfc_ms", "e2e_ms"] {
+        assert_eq!(counts(&format!("reasoning.{name}.mean")), (4, 2), "{name}: of the first time");
     }
-    assert!(names.len() >= 25, "{names:?}");
-    for (scenario, name, unit) in names {
-        let row = format!("| `{scenario}` | `{name}` | {unit} |");
-        assert!(document.contains(&row), "docs/metrics.md lacks the row {row}");
+    assert_eq!(counts("reasoning.content_tokens.mean"), (4, 14), "of every time");
+}
+
+#[tokio::test]
+async fn figures_of_cases_that_were_asked_several_times_have_no_interval() {
+    let server = server(&["--reasoning-parser=qwen3"]).await;
+    for (repeats, has_interval) in [(1, true), (3, false)] {
+        let specs = [
+            ScenarioSpec::Reasoning(ReasoningSpec { limit: Some(8), repeats, ..ReasoningSpec::default() }),
+            ScenarioSpec::Canary(CanarySpec { repeats, ..CanarySpec::default() }),
+        ];
+        let [reasoning, canary] = [run(&server, &specs[0]).await, run(&server, &specs[1]).await];
+        let interval = |result: &ScenarioResult, path: &str| {
+            let found = result.metrics.iter().find(|m| m.path.to_string() == path);
+            found.unwrap_or_else(|| panic!("no {path}")).ci_low.is_some()
+        };
+        assert!(interval(&reasoning, "reasoning.ttft_ms.mean"), "the first time of each task");
+        assert_eq!(interval(&reasoning, "reasoning.content_tokens.mean"), has_interval);
+        let long = canary.metrics.iter().find(|m| m.path.to_string() == "canary.repetition_ratio.mean").unwrap();
+        assert!(repeats == 1 || (long.n >= 5 && long.ci_low.is_none()), "{long:?}");
     }
+}
+
+#[tokio::test]
+async fn an_engine_that_takes_no_tools_is_known_by_its_error_however_long_that_is() {
+    let body = format!("{{\"error\":{{\"message\":\"{} --enable-auto-tool-choice\"}}}}", "no ".repeat(200));
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let server = TestServer::playing(vec![Step::Send(answer.into_bytes())]).await;
+    let result = run_scenario(&server.client().await, &tools(), &context()).await.unwrap();
+    assert!(has(&result, ValidityReason::ToolsNotEnabled), "{:?}", result.validity);
+    assert_eq!(result.requests.len(), 1);
 }

@@ -43,19 +43,14 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &CanarySpec) -> Result<(), Stop
 
 fn judge(run: &Run<'_>, canary: &Canary, repeat: u32, answered: &Answered) -> CaseOutcome {
     let record = &answered.record;
-    let problem = canary.problem(&answered.answer.content);
-    let (result, got) = if !answers::is_delivered(record.end) {
-        (CaseResult::Failed, answers::failure_of(record))
-    } else {
-        match problem {
-            // Nonsense that was cut is nonsense.
-            Some(why) if !answers::is_truncated(record) || why.starts_with("degenerate") => (CaseResult::Wrong, why),
-            Some(_) => (CaseResult::Truncated, "the answer was cut by its token limit".to_owned()),
-            None if answers::is_truncated(record) && !canary.may_be_cut() => {
-                (CaseResult::Truncated, "the answer was cut by its token limit".to_owned())
-            }
-            None => (CaseResult::Passed, answered.answer.content.clone()),
-        }
+    let content = &answered.answer.content;
+    let (result, got) = match (answers::unjudged(record), canary.problem(content)) {
+        (None, Some(problem)) => (CaseResult::Wrong, problem.why),
+        // nonsense that was cut is nonsense
+        (Some((CaseResult::Truncated, _)), Some(problem)) if problem.is_degenerate => (CaseResult::Wrong, problem.why),
+        (Some((CaseResult::Truncated, _)), None) if canary.may_be_cut() => (CaseResult::Passed, content.clone()),
+        (Some(unjudged), _) => unjudged,
+        (None, None) => (CaseResult::Passed, content.clone()),
     };
     let names = (canary.id.as_str(), CATEGORY, canary.language.as_str());
     let texts = (canary.in_words(), got);
@@ -77,7 +72,7 @@ fn summarise(run: &mut Run<'_>, outcomes: &[CaseOutcome], texts: &BTreeMap<&str,
         );
     }
     let repetition: Vec<f64> = texts.values().flatten().filter_map(|text| Canary::repetition(text)).collect();
-    figures.overall("repetition_ratio", &repetition, 0);
+    figures.overall(answers::independence(outcomes), "repetition_ratio", &repetition, 0);
     let repeated: Vec<&Vec<String>> = texts.values().filter(|answers| answers.len() > 1).collect();
     let same = repeated.iter().filter(|answers| answers.iter().all(|text| *text == answers[0])).count();
     let value = same as f64 / repeated.len() as f64;

@@ -10,7 +10,7 @@ use crate::stats;
 
 use super::chat::ChatRequest;
 use super::context::Activity;
-use super::figures::Single;
+use super::figures::{Samples, Single};
 use super::prompt::{Counted, Draft, Prompt};
 use super::run::{Purpose, Run, Stop};
 use super::validity;
@@ -207,7 +207,7 @@ fn summarise(run: &mut Run<'_>, turns: u32, visits: &[Visit]) {
     }
     for (name, figure) in DESCRIBED {
         let (samples, failed_n) = visits::samples(visits.iter(), figure);
-        run.figures.overall(name, &samples, failed_n);
+        run.figures.overall(Samples::Independent, name, &samples, failed_n);
     }
     let complete: Vec<&RequestRecord> = visits.iter().map(|v| &v.record).filter(|r| r.end.is_complete()).collect();
     let (n, failed_n) = (complete.len(), visits.len() - complete.len());

@@ -15,9 +15,9 @@ pub(super) struct Single {
 /// Whether samples are independent, so that an interval over them means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Samples {
-    /// One per request.
+    /// One per request, each of a prompt of its own.
     Independent,
-    /// Many per request.
+    /// Many per request, or several requests of one prompt.
     Dependent,
 }
 
@@ -36,26 +36,27 @@ impl Figures {
 
     /// All statistics that the samples allow; nothing for no samples.
     pub(super) fn describe(&mut self, point: &str, name: &str, samples: &[f64], failed_n: usize) {
-        self.describe_as(Samples::Independent, point, name, samples, failed_n);
+        self.describe_at(Samples::Independent, Some(point), name, samples, failed_n);
     }
 
     /// Like [`Self::describe`], saying whether the samples are independent.
     pub(super) fn describe_as(&mut self, kind: Samples, point: &str, name: &str, samples: &[f64], failed_n: usize) {
+        self.describe_at(kind, Some(point), name, samples, failed_n);
+    }
+
+    /// All statistics that the samples of a whole scenario allow.
+    pub(super) fn overall(&mut self, kind: Samples, name: &str, samples: &[f64], failed_n: usize) {
+        self.describe_at(kind, None, name, samples, failed_n);
+    }
+
+    fn describe_at(&mut self, kind: Samples, point: Option<&str>, name: &str, samples: &[f64], failed_n: usize) {
         let statistics: Vec<Statistic> = match kind {
             Samples::Independent => stats::describe(samples, self.seed),
             Samples::Dependent => stats::describe_dependent(samples),
         };
         for s in statistics {
             let single = Single { value: s.value, n: samples.len(), failed_n, interval: s.interval };
-            self.push(Some(point), name, Some(s.name), single);
-        }
-    }
-
-    /// All statistics that the samples of a whole scenario allow, one sample per request.
-    pub(super) fn overall(&mut self, name: &str, samples: &[f64], failed_n: usize) {
-        for s in stats::describe(samples, self.seed) {
-            let single = Single { value: s.value, n: samples.len(), failed_n, interval: s.interval };
-            self.push(None, name, Some(s.name), single);
+            self.push(point, name, Some(s.name), single);
         }
     }
 

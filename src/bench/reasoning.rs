@@ -7,6 +7,7 @@ use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, Reques
 
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
+use super::figures::Samples;
 use super::run::{Purpose, Run, Stop};
 
 /// Times and tokens of one complete answer.
@@ -47,14 +48,10 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ReasoningSpec) -> Result<(), S
 
 fn judge(run: &Run<'_>, task: &Task, repeat: u32, answered: &Answered) -> CaseOutcome {
     let record = &answered.record;
-    let (result, got) = if !answers::is_delivered(record.end) {
-        (CaseResult::Failed, answers::failure_of(record))
-    } else if answers::is_truncated(record) {
-        (CaseResult::Truncated, "the answer was cut by its token limit".to_owned())
-    } else {
+    let (result, got) = answers::unjudged(record).unwrap_or_else(|| {
         let (passed, got) = task.judge(&answered.answer.content);
         (if passed { CaseResult::Passed } else { CaseResult::Wrong }, got)
-    };
+    });
     let names = (task.id.as_str(), task.category.as_str(), task.language.as_str());
     let texts = (task.right_answer(), got);
     answers::outcome(run, names, (repeat, CaseDelivery::Streamed), result, (&texts.0, &texts.1), record.index)
@@ -90,14 +87,19 @@ fn summarise(run: &mut Run<'_>, outcomes: &[CaseOutcome], costs: &[Cost]) {
     for point in answers::points(outcomes) {
         answers::share(figures, Some(&point), "score", outcomes.iter().filter(|o| answers::belongs(o, &point)), score);
     }
-    let failed = outcomes.iter().filter(|o| o.result == CaseResult::Failed).count();
-    let mut describe = |name: &str, sample: &dyn Fn(&Cost) -> Option<f64>| {
-        let samples: Vec<f64> = costs.iter().filter_map(sample).collect();
-        figures.overall(name, &samples, failed);
+    let asked_first = outcomes.iter().filter(|o| o.repeat == 1).count();
+    let mut time = |name: &str, sample: &dyn Fn(&RequestRecord) -> Option<f64>| {
+        let samples: Vec<f64> = costs.iter().filter(|c| c.is_first).filter_map(|c| sample(&c.record)).collect();
+        figures.overall(Samples::Independent, name, &samples, asked_first - samples.len());
     };
-    describe("ttft_ms", &|c| c.record.ttft_ms().filter(|_| c.is_first));
-    describe("ttfc_ms", &|c| c.record.ttfc_ms().filter(|_| c.is_first));
-    describe("e2e_ms", &|c| c.is_first.then(|| c.record.e2e_ms()));
-    describe("reasoning_tokens", &|c| c.reasoning_tokens);
-    describe("content_tokens", &|c| c.content_tokens);
+    time("ttft_ms", &RequestRecord::ttft_ms);
+    time("ttfc_ms", &RequestRecord::ttfc_ms);
+    time("e2e_ms", &|record| Some(record.e2e_ms()));
+    let mut tokens = |name: &str, sample: &dyn Fn(&Cost) -> Option<f64>| {
+        let samples: Vec<f64> = costs.iter().filter_map(sample).collect();
+        // a complete answer whose tokens the server does not tell did not fail
+        figures.overall(answers::independence(outcomes), name, &samples, outcomes.len() - costs.len());
+    };
+    tokens("reasoning_tokens", &|c| c.reasoning_tokens);
+    tokens("content_tokens", &|c| c.content_tokens);
 }

@@ -3,7 +3,7 @@
 use crate::domain::{Metric, ScenarioKind};
 
 use super::chat::Reply;
-use super::figures::{Figures, Single};
+use super::figures::{Figures, Samples, Single};
 use super::window::{Window, tests::reply};
 
 /// A request: sent, then its tokens, ms.
@@ -32,6 +32,6 @@ pub(crate) fn load_metrics(users: &[Vec<Stamps>], seed: u64) -> Vec<Metric> {
 /// The times to the first token of cache hits, as the kv_cache scenario has them.
 pub(crate) fn hit_metrics(ttft_ms: &[f64], seed: u64) -> Vec<Metric> {
     let mut figures = Figures::new(ScenarioKind::KvCache, seed);
-    figures.overall("ttft_hit_ms", ttft_ms, 0);
+    figures.overall(Samples::Independent, "ttft_hit_ms", ttft_ms, 0);
     figures.metrics
 }

@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cases::{
-    Final, MadeCall, StepFindings, ToolCase, ToolFile, final_content, judge_step, leaked_markup, same_calls,
-};
+use crate::cases::{MadeCall, StepFindings, ToolCase, ToolFile, final_text, judge_step, leaked_markup, same_calls};
 use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ToolCallingSpec, ValidityReason, Verdict};
 
 use super::answers::{self, Answered, Asking};
@@ -69,7 +67,8 @@ const fn rounds(case: &ToolCase) -> usize {
 
 /// An engine without a tool parser refuses every request: that is said once, and nothing is measured.
 fn refuses_tools(run: &mut Run<'_>, conversation: &Conversation) -> bool {
-    let refuses = conversation.outcome.result == CaseResult::Failed && conversation.outcome.got.contains(NO_TOOLS);
+    let error = run.replies.last().and_then(|reply| reply.record.error.as_deref());
+    let refuses = conversation.outcome.result == CaseResult::Failed && error.is_some_and(|e| e.contains(NO_TOOLS));
     if refuses {
         let sentence = "the engine takes no tools: start it with --enable-auto-tool-choice and --tool-call-parser, or take \
                         tool_calling out of the suite";
@@ -168,15 +167,7 @@ fn in_words(case: &ToolCase) -> String {
 
 /// A failed or truncated answer is not judged.
 fn unjudged(case: &ToolCase, answered: &Answered) -> Option<Ruling> {
-    let record = &answered.record;
-    let expected = || in_words(case);
-    if !answers::is_delivered(record.end) {
-        return Some(Ruling { result: CaseResult::Failed, expected: expected(), got: answers::failure_of(record) });
-    }
-    answers::is_truncated(record).then(|| {
-        let got = "the answer was cut by its token limit".to_owned();
-        Ruling { result: CaseResult::Truncated, expected: expected(), got }
-    })
+    answers::unjudged(&answered.record).map(|(result, got)| Ruling { result, expected: in_words(case), got })
 }
 
 /// A round in which a text is expected and no call.
@@ -186,13 +177,12 @@ fn judge_text(case: &ToolCase, made: &[MadeCall], content: &str) -> Ruling {
     let with = if texts.is_empty() { String::new() } else { format!(" with `{}`", texts.join("`, `")) };
     let expected = format!("a text{with} and no call");
     let missing = |text: &str| case.answer.as_ref().and_then(|answer| answer.missing_in(text));
-    let (result, got) = match final_content(content) {
+    let (result, got) = match final_text(content) {
         _ if !made.is_empty() => {
             (CaseResult::Wrong, made.iter().map(MadeCall::in_words).collect::<Vec<_>>().join(", "))
         }
-        Final::Unclosed => (CaseResult::Wrong, "an unclosed <think> and no answer after it".to_owned()),
-        Final::Text("") => (CaseResult::Wrong, "no text".to_owned()),
-        Final::Text(text) => match missing(text) {
+        Err(why) => (CaseResult::Wrong, why.to_owned()),
+        Ok(text) => match missing(text) {
             Some(missing) => (CaseResult::Wrong, format!("no `{missing}` in: {text}")),
             None => (CaseResult::Passed, text.to_owned()),
         },

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::sim::{Running, TruthEntry, spawn};
 
+mod answers;
 mod covered;
 mod documented;
 mod load;

@@ -90,11 +90,17 @@ fn came_in_a_burst(record: &RequestRecord) -> Option<bool> {
     Some(middle < TOGETHER_MS && last - first < BURST_SHARE * (first - record.sent_ms))
 }
 
-/// Failed requests among the measured ones, with how they failed and the first error.
+/// Requests among the measured ones that are not complete, with how they ended and the first error.
 pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
+    of_failed(validity, replies, |end| !end.is_complete());
+}
+
+/// Like [`of_failures`], where `failed` says which ends are failures.
+pub(super) fn of_failed(validity: &mut Validity, replies: &[Reply], failed: impl Fn(RequestEnd) -> bool) {
+    let has_failed = |r: &&RequestRecord| failed(r.end);
     let measured = || replies.iter().map(|r| &r.record).filter(|r| r.measured);
     let mut ends: BTreeMap<RequestEnd, usize> = BTreeMap::new();
-    for record in measured().filter(|r| !r.end.is_complete()) {
+    for record in measured().filter(has_failed) {
         *ends.entry(record.end).or_default() += 1;
     }
     let (failed, total) = (ends.values().sum::<usize>(), measured().count());
@@ -102,20 +108,10 @@ pub(super) fn of_failures(validity: &mut Validity, replies: &[Reply]) {
         return;
     }
     let ends: Vec<String> = ends.iter().map(|(end, n)| format!("{end} {n}")).collect();
-    let first = measured().find(|r| !r.end.is_complete()).and_then(|r| r.error.as_deref());
+    let first = measured().find(has_failed).and_then(|r| r.error.as_deref());
     let first = first.map(|e| format!("; the first: {}", one_line(e))).unwrap_or_default();
     let verdict = if failed == total { Verdict::Invalid } else { Verdict::Suspect };
     let sentence = format!("{failed} of {total} measured requests failed ({}){first}", ends.join(", "));
-    validity.add(verdict, ValidityReason::RequestsFailed, sentence);
-}
-
-/// Requests that brought no answer to judge, for scenarios in which an empty or refused answer is a wrong one.
-pub(super) fn of_undelivered(validity: &mut Validity, replies: &[Reply]) {
-    let failed: Vec<_> = replies.iter().map(|r| &r.record).filter(|r| !super::answers::is_delivered(r.end)).collect();
-    let Some(first) = failed.first() else { return };
-    let verdict = if failed.len() == replies.len() { Verdict::Invalid } else { Verdict::Suspect };
-    let error = first.error.as_deref().map(|e| format!(": {}", one_line(e))).unwrap_or_default();
-    let sentence = format!("{} of {} requests failed; the first as {}{error}", failed.len(), replies.len(), first.end);
     validity.add(verdict, ValidityReason::RequestsFailed, sentence);
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::content::{Final, final_content};
+use super::content::final_text;
 use super::read::Reader;
 use super::repetition::{degenerate, word_repetition};
 use super::task::last_number;
@@ -34,6 +34,15 @@ pub struct Canary {
     pub contains: Vec<String>,
     /// Words that the answer must have at least. With it the answer may be cut by its limit: its text is what counts.
     pub least_words: Option<usize>,
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// In words.
+    pub why: String,
+    /// The text repeats itself or is no text: that is wrong however it would have gone on.
+    pub is_degenerate: bool,
 }
 
 impl CanaryFile {
@@ -83,15 +92,21 @@ fn canary(reader: &mut Reader, node: &Node, ids: &mut Vec<String>) -> Canary {
 impl Canary {
     /// What is wrong with an answer; none when the canary lives.
     #[must_use]
-    pub fn problem(&self, content: &str) -> Option<String> {
-        let text = match final_content(content) {
-            Final::Unclosed => return Some("an unclosed <think> and no answer after it".to_owned()),
-            Final::Text("") => return Some("no text".to_owned()),
-            Final::Text(text) => text,
+    pub fn problem(&self, content: &str) -> Option<Problem> {
+        let degenerate = final_text(content).ok().and_then(degenerate);
+        let why = match &degenerate {
+            Some(how) => Some(format!("degenerate: {how}")),
+            None => self.miss(content),
         };
-        if let Some(how) = degenerate(text) {
-            return Some(format!("degenerate: {how}"));
-        }
+        why.map(|why| Problem { why, is_degenerate: degenerate.is_some() })
+    }
+
+    /// What an answer lacks.
+    fn miss(&self, content: &str) -> Option<String> {
+        let text = match final_text(content) {
+            Ok(text) => text,
+            Err(why) => return Some(why.to_owned()),
+        };
         if let Some(right) = self.number {
             let found = last_number(text, &self.language);
             if found.is_none_or(|found| (found - right).abs() > 1e-9) {
@@ -115,10 +130,7 @@ impl Canary {
     /// The share of an answer's runs of four words that are repetitions; `None` for short answers.
     #[must_use]
     pub fn repetition(content: &str) -> Option<f64> {
-        match final_content(content) {
-            Final::Text(text) => word_repetition(text),
-            Final::Unclosed => None,
-        }
+        word_repetition(final_text(content).ok()?)
     }
 
     /// What is expected, for the record.

@@ -2,21 +2,18 @@
 
 use serde_json::Value as Json;
 
-/// The part of a content that answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Final<'t> {
-    /// The text after any reasoning.
-    Text(&'t str),
-    /// Reasoning began in the content and never ended: there is no answer, whatever stands in it.
-    Unclosed,
-}
-
 /// What of a content answers. A `<think>` block in it (a server without a reasoning parser) is taken out; one that is not closed
 /// swallows the rest. A `</think>` without its beginning ends reasoning that the chat template began.
-#[must_use]
-pub fn final_content(content: &str) -> Final<'_> {
+///
+/// # Errors
+/// Why there is no answer: nothing is left, or the reasoning never ended, whatever stands in it.
+pub fn final_text(content: &str) -> Result<&str, &'static str> {
     let rest = content.rsplit_once("</think>").map_or(content, |(_, after)| after);
-    if rest.contains("<think>") { Final::Unclosed } else { Final::Text(rest.trim()) }
+    match rest.trim() {
+        _ if rest.contains("<think>") => Err("an unclosed <think> and no answer after it"),
+        "" => Err("no text"),
+        text => Ok(text),
+    }
 }
 
 /// Marks of tool calls and chat templates of common model families. No answer to a person has one.
@@ -59,12 +56,15 @@ mod tests {
 
     #[test]
     fn reasoning_in_the_content_is_no_answer_and_an_unclosed_one_swallows_the_rest() {
-        assert_eq!(final_content("42"), Final::Text("42"));
-        assert_eq!(final_content("<think>41?</think>\n\n42"), Final::Text("42"));
-        assert_eq!(final_content("41? no.</think>42"), Final::Text("42"));
-        assert_eq!(final_content("<think>Answer: 42"), Final::Unclosed);
-        assert_eq!(final_content("<think>a</think>b<think>Answer: 42"), Final::Unclosed);
-        assert_eq!(final_content(""), Final::Text(""));
+        for content in ["42", "<think>41?</think>\n\n42", "41? no.</think>42"] {
+            assert_eq!(final_text(content), Ok("42"), "{content}");
+        }
+        for content in ["<think>Answer: 42", "<think>a</think>b<think>Answer: 42"] {
+            assert!(final_text(content).unwrap_err().contains("unclosed"), "{content}");
+        }
+        for content in ["", " \n", "<think>42</think>"] {
+            assert_eq!(final_text(content), Err("no text"), "{content}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::domain::{Diagnostics, ScenarioSpec, Suite};
 
 pub use calls::{MadeCall, StepFindings, judge_step, same_calls};
 pub use canary::{Canary, CanaryFile};
-pub use content::{Final, final_content, leaked_markup};
+pub use content::{final_text, leaked_markup};
 #[cfg(test)]
 pub use expected::Expected;
 pub use task::{Task, TaskFile};

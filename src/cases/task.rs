@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::content::{Final, final_content};
+use super::content::final_text;
 use super::read::Reader;
 use super::{folded, shortened};
 use crate::domain::Diagnostics;
@@ -99,10 +99,9 @@ impl Task {
     /// Whether the final content answers rightly; what it answers, for the record.
     #[must_use]
     pub fn judge(&self, content: &str) -> (bool, String) {
-        let text = match final_content(content) {
-            Final::Unclosed => return (false, "an unclosed <think> and no answer after it".to_owned()),
-            Final::Text("") => return (false, "no text".to_owned()),
-            Final::Text(text) => text,
+        let text = match final_text(content) {
+            Ok(text) => text,
+            Err(why) => return (false, why.to_owned()),
         };
         let stated = stated_answer(text);
         let passed = match &self.answer {

@@ -127,9 +127,9 @@ fn canaries_die_of_nonsense_wrong_sums_and_silence() {
         assert!(canary("en-sum").problem(text).is_some(), "{text}");
     }
     assert_eq!(canary("fr-seasons").problem("Printemps, Été, Automne, Hiver."), None);
-    assert!(canary("fr-seasons").problem("Printemps, été, hiver.").unwrap().contains("automne"));
-    assert!(canary("en-prose").problem("Light helps ships.").unwrap().contains("3 words"));
-    assert!(canary("en-prose").problem(&"light helps ships and ".repeat(20)).unwrap().contains("degenerate"));
+    assert!(canary("fr-seasons").problem("Printemps, été, hiver.").unwrap().why.contains("automne"));
+    assert!(canary("en-prose").problem("Light helps ships.").unwrap().why.contains("3 words"));
+    assert!(canary("en-prose").problem(&"light helps ships and ".repeat(20)).unwrap().is_degenerate);
 }
 
 fn two_weathers() -> (CaseSet, ToolCase) {

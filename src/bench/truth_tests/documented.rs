@@ -34,10 +34,7 @@ fn specs() -> Vec<ScenarioSpec> {
     for kind in ScenarioKind::ALL {
         for mut parameters in small(kind.as_str()) {
             parameters["scenario"] = json!(kind);
-            match serde_json::from_value(parameters) {
-                Ok(spec) => specs.push(spec),
-                Err(error) => assert!(error.to_string().starts_with("unknown variant"), "{kind}: {error}"),
-            }
+            specs.push(serde_json::from_value(parameters).unwrap());
         }
     }
     specs
