@@ -9,9 +9,11 @@
 
 mod common_docker;
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common_docker::{Daemon, Scene, Service, inspected};
+use common_docker::{Daemon, Scene, Service, inspected, there_or_skipped};
 
 /// A load of a few seconds on a simulated engine at a speed of 4.
 const SUITE: &str = "suite:\n  smoke: { long_prompt_tokens: 64, output_tokens: 4 }\n  \
@@ -96,4 +98,46 @@ fn a_daemon_that_does_not_come_back_ends_the_sweep_and_later_production_comes_ba
     scene.run().end().expect_code(0);
     scene.assert_restored(&production);
     assert!(scene.states().values().all(|state| state == "measured"), "{:?}", scene.states());
+}
+
+/// What the machine's own daemon says, not the test's.
+fn of_the_machine(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("docker").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn a_restart_of_the_daemon_under_the_real_vllm_fails_that_trial_as_docker_and_the_other_is_measured() {
+    const IMAGE: &str = "vllm-cpu:0.32.0";
+    let there = of_the_machine(&["image", "inspect", IMAGE]).is_some();
+    if !there_or_skipped(there, "VGRID_REQUIRE_VLLM", "image vllm-cpu:0.32.0: bash compose/vllm-cpu/build.sh") {
+        return;
+    }
+    let storage = of_the_machine(&["info", "--format", "{{.Driver}}"]).unwrap();
+    let began = Instant::now();
+    let Some(mut daemon) = Daemon::start_with(&storage) else { return };
+    let Some(mut scene) = Scene::without_image("vllm-restart") else { return };
+    daemon.load(IMAGE);
+    println!("{storage}: the image was loaded after {:.0} s", began.elapsed().as_secs_f64());
+    scene.model = "tiny-qwen3".to_owned();
+    let compose = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("compose/vllm-cpu.yml")).unwrap();
+    let compose = compose
+        .replace("name: vllm-cpu\n", &format!("name: {}\n", scene.project))
+        .replace("${VLLM_CPU_PORT:-18001}", &scene.port.to_string());
+    scene.write("compose.yml", &compose);
+    scene.grid(
+        "configs:\n  - { name: restarted, flags: { max-num-seqs: 4 } }\n  - { name: works, flags: { max-num-seqs: 2 } }\n\
+         suite:\n  load: { concurrency: [1], requests_per_user: 24, prompt_tokens: 32, output_tokens: 32 }\n\
+         repeats: off\nlimits: { startup: 8m, retries: 0 }\n",
+    );
+    let vgrid = scene.run();
+    vgrid.await_line(&["restarted: load ", "tokens/s"]);
+    println!("restarted after {:.0} s", began.elapsed().as_secs_f64());
+    daemon.restart("TERM", Duration::from_secs(1));
+    let ended = vgrid.end_within(Duration::from_secs(10 * 60)).expect_code(2);
+    println!("all took {:.0} s:\n{}", began.elapsed().as_secs_f64(), ended.stderr());
+    let states = scene.states();
+    assert_eq!((states["restarted"].as_str(), states["works"].as_str()), ("failed docker", "measured"));
+    assert_eq!(scene.trials(), Vec::<String>::new());
+    assert!(scene.rows("SELECT remedy FROM failures")[0][0].contains("live-restore"));
 }

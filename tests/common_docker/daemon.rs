@@ -27,6 +27,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one; `None` where that is not possible: not root, or no `dockerd`.
     pub fn start() -> Option<Self> {
+        Self::start_with("vfs")
+    }
+
+    /// As [`Self::start`], with this storage driver: `vfs` works everywhere, and copies the whole image for each container.
+    pub fn start_with(storage: &str) -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = std::env::temp_dir().join(format!("vgrid-dockerd-{}", std::process::id()));
         let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
@@ -49,13 +54,20 @@ impl Daemon {
         // container's port reachable here.
         let config = serde_json::json!({
             "data-root": folder.join("data"), "exec-root": folder.join("exec"), "pidfile": folder.join("docker.pid"),
-            "bridge": BRIDGE, "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": "vfs", "mtu": 1400,
+            "bridge": BRIDGE, "iptables": false, "ip6tables": false, "ip-masq": false, "storage-driver": storage, "mtu": 1400,
         });
         std::fs::write(folder.join("daemon.json"), config.to_string()).unwrap();
         HOST.get_or_init(|| format!("unix://{}", folder.join("docker.sock").display()));
         let mut daemon = Self { _turn: turn, folder, dockerd: None, docker0: default_bridge() };
         daemon.up();
         Some(daemon)
+    }
+
+    /// Gives it an image that the machine's own daemon has.
+    pub fn load(&self, image: &str) {
+        let script = "docker save \"$0\" | DOCKER_HOST=\"$1\" docker load";
+        let loaded = Command::new("sh").args(["-c", script, image, HOST.get().unwrap()]).status();
+        assert!(loaded.is_ok_and(|status| status.success()), "{image} was not loaded");
     }
 
     /// Starts it again, and waits until it answers.
