@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle};
+use serde_json::Value as Json;
 
 use crate::domain::{Diagnostic, Diagnostics, Place};
 
@@ -116,6 +117,24 @@ impl Node {
             "false" | "False" | "FALSE" => Scalar::Bool(false),
             _ => number(text).unwrap_or(Scalar::Str(text)),
         })
+    }
+
+    /// The node as JSON; keys as their text.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        match &self.value {
+            Value::Seq(items) => items.iter().map(Self::json).collect(),
+            Value::Map(entries) => {
+                entries.iter().map(|(key, value)| (key.text().unwrap_or_default().to_owned(), value.json())).collect()
+            }
+            Value::Scalar { .. } => match self.scalar() {
+                Some(Scalar::Bool(value)) => Json::Bool(value),
+                Some(Scalar::Int(value)) => Json::from(value),
+                Some(Scalar::Float(value)) => Json::from(value),
+                Some(Scalar::Str(text)) => Json::from(text),
+                Some(Scalar::Null) | None => Json::Null,
+            },
+        }
     }
 
     /// The scalar's text as written, whatever its type; None for sequences and mappings.

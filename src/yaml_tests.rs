@@ -23,6 +23,12 @@ fn on_and_off_are_strings_and_numbers_keep_their_text() {
 }
 
 #[test]
+fn a_node_is_the_json_that_it_means() {
+    let t = tree("a: [1, 2.5, on, '3', true, ~]\n7: {b: }\n");
+    assert_eq!(t.json(), serde_json::json!({"a": [1, 2.5, "on", "3", true, null], "7": {"b": null}}));
+}
+
+#[test]
 fn comments_anywhere_change_nothing() {
     let t = tree("# above\na: # beside\n  # inside\n  - x # behind\n  # between\n  - y\n# below\n");
     let items: Vec<_> = t.get("a").and_then(Node::seq).unwrap().iter().filter_map(Node::text).collect();

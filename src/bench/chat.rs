@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use crate::domain::{RequestRecord, short_sha256};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-
-use crate::domain::RequestRecord;
 
 use super::BenchError;
 
@@ -100,15 +98,6 @@ impl ChatRequest {
         let body_sha256 = short_sha256(&[&body]);
         Ok(Self { body: body.into(), body_sha256, delivery: parts.delivery, keep: parts.keep })
     }
-}
-
-/// SHA-256 over the parts, first 16 hexadecimal digits.
-pub(super) fn short_sha256(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 /// How long the client waits. Each limit counts from the moment of sending, except `idle` and `standstill`.
@@ -224,6 +213,5 @@ mod tests {
     fn the_body_hash_is_that_of_its_bytes() {
         let request = ChatRequest::build(parts(AnswerLength::UpTo(8), Delivery::Whole)).unwrap();
         assert_eq!(request.body_sha256, short_sha256(&[&request.body]));
-        assert_eq!(short_sha256(&[b"abc"]), "ba7816bf8f01cfea");
     }
 }

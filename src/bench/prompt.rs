@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::domain::Language;
+use crate::domain::{Language, short_sha256};
 use crate::stats::SplitMix64;
 
-use super::chat::short_sha256;
 use super::client::{CallError, Client};
 
 const WORDS_EN: &str = include_str!("data/words_en.txt");

@@ -7,7 +7,7 @@ use super::read::Reader;
 use super::repetition::{degenerate, word_repetition};
 use super::task::last_number;
 use super::{folded, shortened};
-use crate::domain::Diagnostics;
+use crate::domain::{Diagnostics, short_sha256};
 use crate::yaml::Node;
 
 /// The data of the scenario `canary`.
@@ -56,7 +56,7 @@ impl CanaryFile {
         let mut ids = Vec::new();
         let nodes = reader.list(&root, "canaries", "the file");
         let canaries = nodes.iter().map(|node| canary(&mut reader, node, &mut ids)).collect();
-        reader.finish(Self { sha256: super::sha256(text), canaries })
+        reader.finish(Self { sha256: short_sha256(&[text.as_bytes()]), canaries })
     }
 
     /// At most so many canaries, languages in turn.

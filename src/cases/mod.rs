@@ -121,12 +121,6 @@ impl CaseSet {
     }
 }
 
-/// SHA-256 of a file's text, first 16 hexadecimal digits.
-fn sha256(text: &str) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// At most `limit` of the items, taken from the languages in turn, so that a short run still asks in every language.
 pub fn in_turn<'a, T>(
     items: impl IntoIterator<Item = &'a T>,

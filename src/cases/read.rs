@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::Value as Json;
-
 use crate::domain::{Diagnostics, STATISTICS, did_you_mean};
-use crate::yaml::{self, Node, Scalar, Value};
+use crate::yaml::{self, Node, Scalar};
 
 /// Collects the findings of one file.
 #[derive(Default)]
@@ -179,22 +177,5 @@ impl Reader {
             self.errors.push(error.help(help));
         }
         name.to_owned()
-    }
-}
-
-/// A node as JSON.
-pub(super) fn json(node: &Node) -> Json {
-    match &node.value {
-        Value::Seq(items) => Json::Array(items.iter().map(json).collect()),
-        Value::Map(entries) => {
-            entries.iter().map(|(key, value)| (key.text().unwrap_or_default().to_owned(), json(value))).collect()
-        }
-        Value::Scalar { .. } => match node.scalar() {
-            Some(Scalar::Bool(value)) => Json::Bool(value),
-            Some(Scalar::Int(value)) => Json::from(value),
-            Some(Scalar::Float(value)) => Json::from(value),
-            Some(Scalar::Str(text)) => Json::from(text),
-            Some(Scalar::Null) | None => Json::Null,
-        },
     }
 }

@@ -65,7 +65,7 @@ impl Schema {
         let kind = node.get("type").and_then(|_| reader.word::<JsonType>(node, "type", what));
         let allowed = node.get("enum").map(|list| {
             let items = reader.list_of(list, &format!("`enum` of {what}"));
-            items.iter().map(super::read::json).collect::<Vec<_>>()
+            items.iter().map(Node::json).collect::<Vec<_>>()
         });
         let properties = node.get("properties").and_then(Node::map).unwrap_or_default();
         let properties: Vec<(String, Self)> = properties
@@ -94,7 +94,7 @@ impl Schema {
         let items_range = (number(reader, "minItems", 0.0) as usize, number(reader, "maxItems", f64::MAX) as usize);
         let open = match node.get("additionalProperties") {
             None => true,
-            Some(value) => match super::read::json(value) {
+            Some(value) => match value.json() {
                 Json::Bool(open) => open,
                 _ => {
                     reader.wrong(value, &format!("`additionalProperties` of {what}"), "true or false");

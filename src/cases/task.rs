@@ -5,7 +5,7 @@ use std::path::Path;
 use super::content::final_text;
 use super::read::Reader;
 use super::{folded, shortened};
-use crate::domain::Diagnostics;
+use crate::domain::{Diagnostics, short_sha256};
 use crate::yaml::Node;
 
 /// The data of the scenario `reasoning`.
@@ -55,7 +55,7 @@ impl TaskFile {
         let mut ids = Vec::new();
         let nodes = reader.list(&root, "tasks", "the file");
         let tasks = nodes.iter().map(|node| task(&mut reader, node, &instructions, &mut ids)).collect();
-        reader.finish(Self { sha256: super::sha256(text), tasks })
+        reader.finish(Self { sha256: short_sha256(&[text.as_bytes()]), tasks })
     }
 
     /// At most so many tasks, languages in turn.

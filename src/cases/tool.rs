@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::expected::Expected;
-use super::read::{self, Reader};
+use super::read::Reader;
 use super::schema::Schema;
-use crate::domain::{Diagnostics, text_enum};
+use crate::domain::{Diagnostics, short_sha256, text_enum};
 use crate::yaml::Node;
 
 text_enum! {
@@ -138,7 +138,7 @@ impl ToolFile {
         let mut ids = Vec::new();
         let nodes = reader.list(&root, "cases", "the file");
         let cases = nodes.iter().map(|node| case(&mut reader, node, &tools, &mut ids)).collect();
-        reader.finish(Self { sha256: super::sha256(text), tools, cases })
+        reader.finish(Self { sha256: short_sha256(&[text.as_bytes()]), tools, cases })
     }
 
     /// The tool of this name.
@@ -166,7 +166,7 @@ fn tool(reader: &mut Reader, name: &str, node: &Node) -> Tool {
     let parameters = reader.required(node, "parameters", &what);
     let schema =
         parameters.map(|p| Schema::read(reader, p, &format!("the parameters of `{name}`"))).unwrap_or_default();
-    let parameters = parameters.map(read::json).unwrap_or_default();
+    let parameters = parameters.map(Node::json).unwrap_or_default();
     let function = json!({ "name": name, "description": description, "parameters": parameters });
     Tool { name: name.to_owned(), definition: json!({ "type": "function", "function": function }), schema }
 }
@@ -233,7 +233,7 @@ fn step(reader: &mut Reader, node: &Node, what: &str, tools: (&[Tool], &[String]
     let calls: Vec<ExpectedCall> =
         reader.list(node, "calls", &of).iter().map(|c| call(reader, c, &of, tools)).collect();
     let results: Vec<Json> = match node.get("results") {
-        Some(list) => reader.list_of(list, &format!("`results` of {of}")).iter().map(read::json).collect(),
+        Some(list) => reader.list_of(list, &format!("`results` of {of}")).iter().map(Node::json).collect(),
         None => Vec::new(),
     };
     let fits = results.len() == calls.len() || (results.is_empty() && !needs_results);
@@ -276,7 +276,7 @@ fn call(reader: &mut Reader, node: &Node, what: &str, (tools, offered): (&[Tool]
 }
 
 fn expected(reader: &mut Reader, node: &Node) -> Expected {
-    Expected::of(&read::json(node)).unwrap_or_else(|| {
+    Expected::of(&node.json()).unwrap_or_else(|| {
         let error = node.span.error("bad-operator", "this is no expected value");
         reader.errors.push(
             error.help("operators: {\"$one_of\": [values]} and {\"$contains\": [texts]}, alone in their mapping"),

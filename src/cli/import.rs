@@ -23,7 +23,7 @@ pub(crate) fn import(args: &ImportArgs, db: &Path) -> Result<Exit, Stop> {
     let name = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let table = foreign::read(&name, &text)?;
     let mut store = Store::open(db).map_err(store_stop)?;
-    let sha256 = crate::engine::promote::sha256(text.as_bytes());
+    let sha256 = crate::domain::sha256(&[text.as_bytes()]);
     let (id, added) = store.save_foreign(&args.file, &sha256, &table).map_err(store_stop)?;
     let stored = store.foreign_tables().map_err(store_stop)?.into_iter().find(|stored| stored.id == id);
     let Some(stored) = stored else {

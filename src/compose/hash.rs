@@ -1,8 +1,7 @@
 //! The hash by which Docker Compose tells whether a container is still what its service says.
 
-use sha2::Digest;
-
 use super::service::{Deploy, Service};
+use crate::domain::sha256;
 
 /// Compose's own hash of a service (label `com.docker.compose.config-hash`): SHA-256 over the JSON that its Go types make, without
 /// what does not make a container another one (build, profiles, pull policy, scale, replicas, and since v2.27 dependencies).
@@ -22,7 +21,7 @@ pub fn config_hash(service: &Service) -> Option<String> {
         ..service.clone()
     };
     let json = go_escaped(&serde_json::to_string(&own).ok()?);
-    Some(sha2::Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(sha256(&[json.as_bytes()]))
 }
 
 /// Go's encoder writes these characters of a text as escapes.

@@ -66,9 +66,7 @@ impl ConfigKey {
     /// The key of this canonical text.
     #[must_use]
     pub fn of(canonical: &[u8]) -> Self {
-        use sha2::Digest;
-        let digest = sha2::Sha256::digest(canonical);
-        Self(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        Self(super::short_sha256(&[canonical]))
     }
 }
 

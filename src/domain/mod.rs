@@ -5,6 +5,7 @@ mod diagnostic;
 pub(crate) mod engine_log;
 mod event;
 mod flag;
+mod hash;
 mod load_spec;
 mod metric;
 mod objective;
@@ -26,6 +27,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
 pub use engine_log::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, known_flag};
+pub use hash::{sha256, short_sha256};
 #[cfg(test)]
 pub use load_spec::Lengths;
 pub use load_spec::LoadSpec;

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::Digest;
 
 use crate::compose;
-use crate::domain::{Config, FlagValue, Redactor};
+use crate::domain::{Config, FlagValue, Redactor, sha256};
 use crate::launch::Launcher;
 use crate::store::{NewSweep, NewTrial};
 
 use super::host;
 use super::plan::{PlannedConfig, Planner};
-use super::promote::sha256;
 
 /// What makes a sweep this sweep: the grid's text, its suite and its data, the deployment's service and the pinned images.
 pub(super) fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
@@ -65,7 +64,7 @@ pub(super) fn new_sweep(
 
 /// Hash of each compose file, by its path; one that cannot be read has none.
 fn files_sha256(planner: &Planner) -> BTreeMap<String, String> {
-    let hash = |file: &std::path::PathBuf| Some((file.display().to_string(), sha256(&std::fs::read(file).ok()?)));
+    let hash = |file: &std::path::PathBuf| Some((file.display().to_string(), sha256(&[&std::fs::read(file).ok()?])));
     planner.project.config_files.iter().filter_map(hash).collect()
 }
 

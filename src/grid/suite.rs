@@ -171,7 +171,7 @@ fn known() -> impl Iterator<Item = &'static str> {
 fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &Node) -> Option<ScenarioSpec> {
     let name = key.text().unwrap_or_default();
     let what = format!("`{name}` of `{}`", spec.kind());
-    let json = json(value);
+    let json = value.json();
     let mut object = serde_json::to_value(spec).ok()?;
     object.as_object_mut()?.insert(name.to_owned(), json);
     match serde_json::from_value::<ScenarioSpec>(object) {
@@ -227,21 +227,4 @@ pub(super) fn parameter_names(kind: ScenarioKind) -> Vec<String> {
     let expected = message.strip_prefix("unknown field").and_then(|rest| rest.split_once("expected"));
     let expected = expected.map(|(_, rest)| rest).unwrap_or_default();
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn json(node: &Node) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match &node.value {
-        Value::Seq(items) => Json::Array(items.iter().map(json).collect()),
-        Value::Map(entries) => {
-            entries.iter().map(|(k, v)| (k.text().unwrap_or_default().to_owned(), json(v))).collect()
-        }
-        Value::Scalar { .. } => match node.scalar() {
-            Some(Scalar::Bool(value)) => Json::Bool(value),
-            Some(Scalar::Int(value)) => Json::from(value),
-            Some(Scalar::Float(value)) => Json::from(value),
-            Some(Scalar::Str(text)) => Json::from(text),
-            Some(Scalar::Null) | None => Json::Null,
-        },
-    }
 }

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-use crate::domain::{Diagnostic, Diagnostics, Place, ScenarioSpec, Suite, TracePrompt, TraceRequest, did_you_mean};
+use crate::domain::{
+    Diagnostic, Diagnostics, Place, ScenarioSpec, Suite, TracePrompt, TraceRequest, did_you_mean, short_sha256,
+};
 
 /// Keys of a line.
 const KEYS: &[&str] = &["messages", "prompt", "prompt_tokens", "output_tokens", "arrival_s"];
@@ -37,7 +38,7 @@ pub fn read_traces(
             let path = folder.join(&trace.path);
             let text = read(&path).map_err(|e| Diagnostics::unreadable(&path, "the trace", &e))?;
             trace.requests = parse(&path, &text)?.into();
-            trace.sha256 = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            trace.sha256 = short_sha256(&[text.as_bytes()]);
             if !trace.has_arrivals() && load.concurrency.is_empty() {
                 let message = format!("{} has no `arrival_s`, and `concurrency` is empty", path.display());
                 let error = Diagnostic::error("contradiction", message);

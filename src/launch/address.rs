@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sha2::Digest;
+
+use crate::domain::sha256;
 
 use super::error::{LaunchError, LaunchStep};
 
@@ -146,7 +147,7 @@ fn current_context(config_dir: Option<&Path>) -> Result<String, LaunchError> {
 
 /// The address of a named context: `contexts/meta/<sha256 of the name>/meta.json` and its TLS folder.
 fn context_address(config_dir: &Path, name: &str, origin: &str) -> Result<DockerAddress, LaunchError> {
-    let digest: String = sha2::Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = sha256(&[name.as_bytes()]);
     let path = config_dir.join("contexts/meta").join(&digest).join("meta.json");
     let text = std::fs::read_to_string(&path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     fn with_context(home: &Path, name: &str, host: &str) -> String {
-        let digest: String = sha2::Sha256::digest(name.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = sha256(&[name.as_bytes()]);
         let meta = home.join(".docker/contexts/meta").join(&digest);
         std::fs::create_dir_all(&meta).unwrap();
         let json = format!(

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use sha2::Digest;
 
 use crate::compose::{Project, ProjectNetwork, ProjectVolume, Service};
-use crate::domain::{ConfigKey, Redactor, SweepId};
+use crate::domain::{ConfigKey, Redactor, SweepId, sha256, short_sha256};
 
 /// Label with the role of a container of vgrid's; the only value is `trial`.
 pub const LABEL_ROLE: &str = "io.vgrid.role";
@@ -92,8 +91,7 @@ impl TrialLabels {
 pub fn database_label(path: &std::path::Path) -> String {
     let canonical =
         std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf());
-    let digest = sha2::Sha256::digest(canonical.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    short_sha256(&[canonical.as_os_str().as_encoded_bytes()])
 }
 
 /// Everything needed to launch one attempt.
@@ -175,7 +173,7 @@ pub(super) fn container_labels(spec: &LaunchSpec) -> HashMap<String, String> {
 /// A hash of the service in place of Compose's own, which differs on purpose: `docker compose up` then recreates the container.
 fn service_hash(service: &Service) -> String {
     let json = serde_json::to_vec(service).unwrap_or_default();
-    sha2::Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&[&json])
 }
 
 #[cfg(test)]

@@ -131,6 +131,12 @@ impl Reader<'_> {
             _ => Ok(default),
         }
     }
+
+    /// A number from 0 to 1.
+    fn share(&self, name: &str, default: f64) -> Result<f64, UsageError> {
+        let share = self.number(name, default, 0.0)?;
+        if share > 1.0 { Err(range(name, &share.to_string(), "from 0 to 1")) } else { Ok(share) }
+    }
 }
 
 fn range(name: &str, value: &str, wanted: &str) -> UsageError {
@@ -248,7 +254,7 @@ fn read_sim(read: &Reader<'_>) -> Result<SimOptions, UsageError> {
         seed: seed.unsigned_abs(),
         speed: read.number("sim-speed", 1.0, 0.001)?,
         boot_seconds: read.number("sim-boot-seconds", 1.0, 0.0)?,
-        quality: read.number("sim-quality", 1.0, 0.0)?,
+        quality: read.share("sim-quality", 1.0)?,
         truth_requests: read.count("sim-truth-requests")?.unwrap_or(4_096),
         fault,
         fault_while: read.text("sim-fail-while").map(PathBuf::from),
@@ -283,7 +289,9 @@ mod tests {
 
     #[test]
     fn values_out_of_range_end_with_a_usage_error() {
-        for text in ["m --max-num-seqs 0", "m --sim-speed 0", "m --port 70000", "m --sim-fail oops"] {
+        for text in
+            ["m --max-num-seqs 0", "m --sim-speed 0", "m --port 70000", "m --sim-fail oops", "m --sim-quality 1.5"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -33,7 +33,7 @@ Flags of the simulation (docs/sim.md has the formulas):
   --sim-seed N                    seed of noise and answers [--seed, 0]
   --sim-speed N                   everything N times as fast [1]
   --sim-boot-seconds N            time from start to serving [1]
-  --sim-quality N                 share of the shipped cases (docs/data.md) that are answered rightly [1]
+  --sim-quality N                 share of the shipped cases (docs/data.md) that are answered rightly, 0 to 1 [1]
   --sim-truth-requests N          how many requests /sim/truth keeps [4096]
   --sim-fail KIND[:N]             {faults}
   --sim-fail-while FILE           echo_secrets only while FILE is there",

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+
+use crate::domain::short_sha256;
 
 /// One request. Offsets are ms since the engine's start on a monotonic clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -73,7 +74,7 @@ impl Truth {
 
     /// Opens the entry of a request that was read at `arrival`.
     pub(super) fn open(&self, id: String, index: u64, arrival: Instant, body: &[u8], prompt_tokens: usize) -> Record {
-        let body_sha256 = Sha256::digest(body).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let body_sha256 = short_sha256(&[body]);
         let arrival_ms = self.offset_ms(arrival);
         let entry = TruthEntry { id, index, body_sha256, arrival_ms, prompt_tokens, ..TruthEntry::default() };
         let record = Record(Arc::new(Mutex::new(entry)));

@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::Digest;
+
+use crate::domain::sha256;
 
 use super::super::EngineError;
 
@@ -28,11 +29,6 @@ pub(crate) enum Undone {
     ChangedSince,
 }
 
-/// SHA-256 of bytes, hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl FileChange {
     /// What writing `text` to `path` means; None when it holds that text already. `stamp` dates the backup.
     ///
@@ -45,7 +41,7 @@ impl FileChange {
             return Ok(None);
         }
         let backup = before.map(|_| free_name(&path, stamp));
-        Ok(Some(Self { path, backup, sha256: sha256(text.as_bytes()) }))
+        Ok(Some(Self { path, backup, sha256: sha256(&[text.as_bytes()]) }))
     }
 
     /// Keeps what is there and writes `text`; after a kill the file holds either, whole.
@@ -59,7 +55,7 @@ impl FileChange {
     /// Undoes it. Idempotent, and right also when the write was cut short at any point.
     pub(super) fn undo(&self) -> Result<Undone, EngineError> {
         let now = read(&self.path)?;
-        let ours = now.as_deref().is_some_and(|bytes| sha256(bytes) == self.sha256);
+        let ours = now.as_deref().is_some_and(|bytes| sha256(&[bytes]) == self.sha256);
         let kept = match &self.backup {
             Some(backup) => read(backup)?.map(|bytes| (backup, bytes)),
             None => None,

@@ -14,7 +14,7 @@ use crate::domain::Outcome;
 use crate::store::{AttemptReport, TrialReport};
 
 pub(crate) use apply::{Applied, apply};
-pub(crate) use files::{FileChange, sha256};
+pub(crate) use files::FileChange;
 pub(crate) use prepare::{Prepared, prepare};
 pub(crate) use rollback::{RolledBack, needs_docker, roll_back};
 pub(super) use standing::champion;

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::compose::{self, Service};
-use crate::domain::{Diagnostic, Redactor};
+use crate::domain::{Diagnostic, Redactor, sha256};
 use crate::launch::DockerLauncher;
 use crate::store::{Store, SweepRow, TrialId, TrialReport, TrialState};
 
 use super::super::plan::{PlannedConfig, Planner};
 use super::super::{EngineError, Finding, FindingKind};
 use super::env_keys::{EnvKeys, env_keys};
-use super::files::{FileChange, sha256};
+use super::files::FileChange;
 use super::override_file::{Secrets, override_of, read_back};
 use super::standing::{self, finding};
 
@@ -267,7 +267,7 @@ fn files_unchanged(planner: &Planner, store: &Store, sweep: &SweepRow) -> Result
         .config_files
         .iter()
         .filter(|file| {
-            let now = std::fs::read(file).map(|bytes| sha256(&bytes)).unwrap_or_default();
+            let now = std::fs::read(file).map(|bytes| sha256(&[&bytes])).unwrap_or_default();
             recorded.get(&file.display().to_string()).and_then(serde_json::Value::as_str) != Some(now.as_str())
         })
         .map(|file| file.display().to_string())
