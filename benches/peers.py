@@ -111,6 +111,10 @@ def waited_us():
 # vllm-rs counts the tokens of its prompts itself: all that this tokenizer knows is one word.
 TOKENIZER = {"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}
 
+# A round takes 10 s at most. Events glued together at a read's end are kept for the rest of the stream and searched again at every
+# read: in a long stream that takes minutes.
+RUST_LIMIT_S = 60
+
 
 def rust_peer(address, case):
     """All its requests have one `play`: a prompt is its request's number. Of the program's time only that between its first request
@@ -135,15 +139,18 @@ def rust_peer(address, case):
                 log = os.open(place / "log", os.O_WRONLY | os.O_CREAT)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
+                resource.setrlimit(resource.RLIMIT_CPU, (RUST_LIMIT_S, RUST_LIMIT_S))
                 body = {"play": play_of(case) | {"client": os.getpid()}}
                 os.execve(command[0], [*command, "--extra-body", json.dumps(body)], os.environ | {"HF_HUB_OFFLINE": "1"})
             finally:
                 os._exit(127)
-        if os.waitpid(child, 0)[1] != 0:
+        _, status, usage = os.wait4(child, 0)
+        if os.WIFSIGNALED(status):
+            return gave_up(case, address, usage.ru_utime + usage.ru_stime)
+        if status != 0:
             sys.exit(f"{PROGRAM} failed: {(place / 'log').read_text()}")
         result = json.loads((place / "result.json").read_text())
-    with urllib.request.urlopen(f"http://{address}/truth") as response:
-        told = json.load(response)
+    told = truth_of(address)
     outputs = [
         types.SimpleNamespace(success=not error, error=error, ttft=ttft, itl=itl, generated_text=text)
         for error, ttft, itl, text in zip(result["errors"], result["ttfts"], result["itls"], result["generated_texts"])
@@ -153,6 +160,19 @@ def rust_peer(address, case):
     waited_ms = [client_us / 1e3, (after["server_waited_us"] - before["server_waited_us"]) / 1e3]
     # when its clock began is not in its results: only lengths of time can be compared
     return row(case, outputs, told["requests"], None, cpu_us / 1e6) | {"waited_ms": waited_ms}
+
+
+def truth_of(address):
+    with urllib.request.urlopen(f"http://{address}/truth") as response:
+        return json.load(response)
+
+
+def gave_up(case, address, cpu_s):
+    """The row of a program that was ended at its limit: nothing received."""
+    truth_of(address)  # forgets the requests and the process
+    error = f"{PROGRAM} was ended after {cpu_s:.0f} s of CPU time"
+    output = types.SimpleNamespace(success=False, error=error, ttft=0.0, itl=[], generated_text="")
+    return row(case, [output] * case["streams"], {}, None, cpu_s) | {"waited_ms": [float("nan")] * 2}
 
 
 # --- what either peer gave -------------------------------------------------------------------------------------------------
@@ -276,7 +296,9 @@ def main(rounds):
 def show(name, rows):
     def median(key, at=None):
         values = [row.get(key) if at is None else row[key][at] for row in rows]
-        return statistics.median(values) if None not in values else None
+        if None in values:
+            return None
+        return statistics.median([value for value in values if value == value] or [float("nan")])
 
     def pair(key):
         values = (median(key, 0), median(key, 1))
