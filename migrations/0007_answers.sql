@@ -268,25 +268,24 @@ CROSS JOIN baseline b ON b.sweep_id = t.sweep_id AND b.id <> t.id
 CROSS JOIN trial_figure f ON f.trial_id = t.id
 CROSS JOIN trial_figure g ON g.trial_id = b.id AND g.path = f.path;
 
--- A config is on the front of two objectives when no other that may rank is at least as good by both and better by one. In the order
--- of the first cost, the least second cost among cheaper ones, and among equally cheap ones, decides.
+-- A config is on the front of two objectives when no other that may rank is at least as good by both and better by one: when its second
+-- cost is less than the least one among those that stand before it in the order of the first cost, then the second.
 CREATE VIEW pareto AS
 WITH cost AS MATERIALIZED (
-  SELECT sweep_id, objective_position, objective, metric, trial_id, config, value, unit, ci_low, ci_high,
+  SELECT sweep_id, objective_position, objective, metric, trial_id, config, value, unit,
          -- The order of what is judged, ties included.
          rank AS cost
   FROM ranking WHERE rank IS NOT NULL
 )
 SELECT sweep_id, x_objective, y_objective, trial_id, config, x_metric, x, x_unit, y_metric, y, y_unit,
-       NOT (coalesce(least_before <= y_cost, 0) OR least_beside < y_cost) AS on_front
+       NOT coalesce(least_before <= y_cost, 0) AS on_front
 FROM (
   SELECT a.sweep_id, a.objective AS x_objective, b.objective AS y_objective, a.trial_id, a.config,
          a.metric AS x_metric, a.value AS x, a.unit AS x_unit, b.metric AS y_metric, b.value AS y, b.unit AS y_unit, b.cost AS y_cost,
-         min(b.cost) OVER before AS least_before,
-         min(b.cost) OVER (PARTITION BY a.sweep_id, a.objective_position, b.objective_position, a.cost) AS least_beside
+         min(b.cost) OVER before AS least_before
   FROM cost a
   JOIN cost b ON b.trial_id = a.trial_id AND b.objective_position > a.objective_position
-  WINDOW before AS (PARTITION BY a.sweep_id, a.objective_position, b.objective_position ORDER BY a.cost
+  WINDOW before AS (PARTITION BY a.sweep_id, a.objective_position, b.objective_position ORDER BY a.cost, b.cost
                     GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 );
 
