@@ -69,7 +69,9 @@ impl fmt::Display for Row {
 
 /// Runs a case against the server at `address`.
 pub fn measure(case: &Case, address: &str) -> Row {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // what vgrid runs on, where it has one core
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = Client::new(&Target::new(format!("http://{address}"), "m")).await.expect("a client");
         streams(&client, &case.warm_up(), RunClock::start()).await;

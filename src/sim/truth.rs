@@ -41,6 +41,10 @@ pub struct TruthEntry {
     pub case: Option<String>,
     /// How that was answered: `right`, `wrong`, `no_call`, `unwanted_call`, `wrong_tool`, `wrong_argument`, `bad_json`, `bad_schema`.
     pub answered: Option<String>,
+    /// The request's body: its prompt tells a test whose request it was.
+    #[cfg(test)]
+    #[serde(skip)]
+    pub body: Vec<u8>,
 }
 
 /// One request's entry, shared between the engine and the writer of its stream.
@@ -76,7 +80,16 @@ impl Truth {
     pub(super) fn open(&self, id: String, index: u64, arrival: Instant, body: &[u8], prompt_tokens: usize) -> Record {
         let body_sha256 = short_sha256(&[body]);
         let arrival_ms = self.offset_ms(arrival);
-        let entry = TruthEntry { id, index, body_sha256, arrival_ms, prompt_tokens, ..TruthEntry::default() };
+        let entry = TruthEntry {
+            id,
+            index,
+            body_sha256,
+            arrival_ms,
+            prompt_tokens,
+            #[cfg(test)]
+            body: body.to_vec(),
+            ..TruthEntry::default()
+        };
         let record = Record(Arc::new(Mutex::new(entry)));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= self.keep {

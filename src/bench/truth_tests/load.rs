@@ -1,30 +1,27 @@
 //! The figures of the load scenario, and of the short ones, against the simulated engine's truth.
 
+use std::collections::HashMap;
+
 use crate::domain::{
     KvCacheSpec, Lengths, LoadSpec, ProfileSpec, RequestRecord, ScenarioResult, ScenarioSpec, SmokeSpec, Verdict,
 };
 use crate::stats;
 
-use super::super::{Context, run_scenario};
+use super::super::prompt::PromptWriter;
+use super::super::{Client, Context, run_scenario};
 use super::truth::{Off, Request, compare, compare_samples, join, join_at, metric, usual_difference};
 use super::{Lateness, client_of, context, engine, with_lateness};
 
 const PROMPT_TOKENS: u32 = 96;
 
-/// Requests of one level, by user, in their order. A user's request is intended for the moment when the one before it ended: the
-/// first that ended was followed first. Users who ended in the same step may be taken for each other, which changes no window.
-fn by_user(level: &[Request]) -> Vec<Vec<&Request>> {
-    let mut users: Vec<Vec<&Request>> =
-        level.iter().filter(|r| r.record.role == "ramp").map(|ramp| vec![ramp]).collect();
-    let mut rest: Vec<&Request> = level.iter().filter(|r| r.record.role != "ramp").collect();
-    rest.sort_by(|a, b| a.record.intended_ms.total_cmp(&b.record.intended_ms));
-    for request in rest {
-        let ended = |user: &Vec<&Request>| user[user.len() - 1].record.end_ms;
-        let first = users.iter_mut().min_by(|a, b| ended(a).total_cmp(&ended(b))).unwrap();
-        assert!(ended(first) <= request.record.intended_ms, "nobody was free to send it");
-        first.push(request);
-    }
-    users
+/// Requests of a closed loop by user, in their order: every prompt begins with a word that is of one user's one request.
+fn by_user<'r>(client: &Client, spec: &LoadSpec, point: &str, level: &'r [Request]) -> Vec<Vec<&'r Request>> {
+    let context = context();
+    let prompts = PromptWriter::new(client, context.seed, &context.run_nonce);
+    let of_prompt: HashMap<&str, &Request> = level.iter().map(|r| (r.first_word(), r)).collect();
+    let one = |user: u32, number: u32| of_prompt[prompts.nonce(&format!("load/{point}/u{user}/{number}")).as_str()];
+    let of_user = |user: u32| (0..spec.requests_per_user).map(|number| one(user, number)).collect();
+    (0..spec.concurrency[0]).map(of_user).collect()
 }
 
 /// The steady window by the engine's clock, ms.
@@ -66,10 +63,15 @@ fn compare_the_middle(measured: &[&Request], late: Lateness) {
     assert!(usual <= 2.0 * late.usual_ms / steps, "TPOT is usually {usual:.3} ms off, {late:?}");
 }
 
-fn compare_rates(result: &ScenarioResult, spec: &LoadSpec, point: &str, level: &[Request], late: Lateness) {
-    let users = by_user(level);
-    assert!(users.iter().all(|user| user.len() == spec.requests_per_user as usize), "each user is found whole");
-    let (start, end) = window(&users);
+fn compare_rates(
+    result: &ScenarioResult,
+    spec: &LoadSpec,
+    point: &str,
+    level: &[Request],
+    users: &[Vec<&Request>],
+    late: Lateness,
+) {
+    let (start, end) = window(users);
     let measured: Vec<&Request> = level.iter().filter(|r| r.record.measured).collect();
     let seconds = (end - start) / 1_000.0;
     let value = |name: &str| metric(result, &format!("load.{point}.{name}")).value;
@@ -103,9 +105,15 @@ fn compare_rates(result: &ScenarioResult, spec: &LoadSpec, point: &str, level: &
 }
 
 /// Goodput lies between that of an SLO that is stricter by the lateness and that of one that is laxer: those near it are open.
-fn compare_goodput(result: &ScenarioResult, spec: &LoadSpec, point: &str, level: &[Request], late: Lateness) {
-    let users = by_user(level);
-    let (start, end) = window(&users);
+fn compare_goodput(
+    result: &ScenarioResult,
+    spec: &LoadSpec,
+    point: &str,
+    level: &[Request],
+    users: &[Vec<&Request>],
+    late: Lateness,
+) {
+    let (start, end) = window(users);
     let seconds = (end - start) / 1_000.0;
     let of = |slack_ms: f64| {
         let limit = spec.slo_ttft_ms.unwrap() + slack_ms;
@@ -145,8 +153,10 @@ async fn compare_load(concurrency: u32, flags: &str, requests_per_user: u32, slo
     if !flags.contains("fragment") {
         compare_the_middle(&measured, late);
     }
-    compare_rates(&result, &spec, &point, &requests, late);
-    compare_goodput(&result, &spec, &point, &requests, late);
+    let users = by_user(&client, &spec, &point, &requests);
+    assert_eq!(users.iter().map(Vec::len).sum::<usize>(), requests.len());
+    compare_rates(&result, &spec, &point, &requests, &users, late);
+    compare_goodput(&result, &spec, &point, &requests, &users, late);
 }
 
 #[tokio::test]

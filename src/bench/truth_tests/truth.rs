@@ -26,6 +26,13 @@ impl Request {
         self.truth.token_ms.len() as f64
     }
 
+    /// The first word of the prompt.
+    pub(super) fn first_word(&self) -> &str {
+        let body = std::str::from_utf8(&self.truth.body).unwrap();
+        let content = body.split_once(r#""content":""#).unwrap().1;
+        content.split_once(' ').unwrap().0
+    }
+
     /// When each token-bearing event was written, and its tokens: one in the first, then as many as the interval, then the rest.
     pub(super) fn events(&self) -> Vec<(f64, usize)> {
         let mut left = self.truth.token_ms.len();
