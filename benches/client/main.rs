@@ -1,7 +1,7 @@
 //! What the streaming client costs and how true its times are, against a server in a process of its own that knows the truth.
 //!
 //! `cargo bench --bench client` prints, per case, the client's CPU time per chunk, what that is per second and core, how wrong
-//! times are, and what was lost. The client has one thread. Figures depend on the machine and mean nothing on a busy one;
+//! times are, and what was lost. The client has one worker thread. Figures depend on the machine and mean nothing on a busy one;
 //! `benches/peers.py` runs the same cases for another client too. `docs/client.md` explains the columns.
 #![allow(
     missing_docs,
