@@ -303,7 +303,7 @@ fn a_night_ends_with_its_champion_in_production_and_a_second_run_leaves_it_there
     scene.deploy(&Service::sim().with_flags("--sim-speed 5"));
     champion_grid(
         &scene,
-        "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 100 } }\n",
+        "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 15 } }\n",
         "load.output_tokens_per_s",
     );
     let production = scene.production();
@@ -353,7 +353,7 @@ fn a_night_killed_while_its_champion_boots_is_put_right_by_the_next_run_and_by_r
         scene.deploy(&Service::sim().with_flags("--sim-speed 5 --sim-boot-seconds 2"));
         champion_grid(
             &scene,
-            "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 100 } }\n",
+            "  - name: as_deployed\n  - { name: fast, flags: { sim-speed: 15 } }\n",
             "load.output_tokens_per_s",
         );
         let production = scene.production();
