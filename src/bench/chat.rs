@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::{RequestRecord, short_sha256};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+
+use crate::domain::{RequestRecord, short_sha256};
 
 use super::BenchError;
 
