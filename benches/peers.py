@@ -187,10 +187,10 @@ def row(case, outputs, truths, zero_s, cpu_s):
         if not output.ttft or not truth:
             continue
         received += 1 + len(output.itl)
-        ttft_errors.append(output.ttft * 1e3 - (truth["written_us"][0] - truth["read_us"]) / 1e3)
+        ttft_errors.append(output.ttft * 1e3 - (truth["written_us"][0] - truth["arrived_us"]) / 1e3)
         if zero_s is None:
             continue
-        asking.append(truth["read_us"] / 1e3 - (zero_s + output.start_time) * 1e3)
+        asking.append(truth["arrived_us"] / 1e3 - (zero_s + output.start_time) * 1e3)
         at = zero_s + output.start_time + output.ttft
         for gap, written_us in zip([0.0, *output.itl], truth["written_us"]):
             at += gap

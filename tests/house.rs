@@ -30,7 +30,8 @@ const FLOORS: &[&[&str]] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("bollard", &["launch"]),
-    ("reqwest", &["bench", "launch/probe.rs", "notify"]),
+    ("hyper", &["bench"]),
+    ("reqwest", &["launch/probe.rs", "notify"]),
     ("axum", &["sim"]),
     ("nvml_wrapper", &["telemetry/nvml.rs"]),
     ("indicatif", &["ui"]),

@@ -12,6 +12,7 @@
     reason = "a benchmark is a program for developers: it prints, and a failure is a bug to see"
 )]
 
+mod arrival;
 mod bare;
 mod case;
 mod measure;

@@ -29,9 +29,9 @@ pub struct Row {
     cpu_us_per_chunk: f64,
     /// The same of a program that only reads the bytes.
     bare_us_per_chunk: f64,
-    /// 50th and 99th percentile of TTFT - the server's (first token written - request read), ms.
+    /// 50th and 99th percentile of TTFT - the server's (first token written - request arrived), ms.
     ttft_error_ms: [f64; 2],
-    /// The part of it before the server had read the request, ms.
+    /// The part of it before the request had arrived at the server, ms.
     asking_ms: [f64; 2],
     /// How late chunks were stamped, ms.
     late_ms: [f64; 2],
@@ -124,9 +124,9 @@ fn row(case: &Case, replies: &[Reply], truths: &HashMap<String, Truth>, zero_us:
     for record in replies.iter().map(|r| &r.record) {
         let Some(truth) = truths.get(&record.index.to_string()) else { continue };
         if let (Some(ttft_ms), Some(first_us)) = (record.ttft_ms(), truth.written_us.first()) {
-            ttft_errors.push(ttft_ms - (first_us - truth.read_us) / 1e3);
+            ttft_errors.push(ttft_ms - (first_us - truth.arrived_us) / 1e3);
         }
-        asking.push((truth.read_us - zero_us) / 1e3 - record.sent_ms);
+        asking.push((truth.arrived_us - zero_us) / 1e3 - record.sent_ms);
         let stamps = record.chunks.iter().map(|(at_ms, _)| zero_us + at_ms * 1e3);
         late.extend(stamps.zip(&truth.written_us).map(|(stamp, written)| (stamp - written) / 1e3));
     }

@@ -1,4 +1,4 @@
-//! A server that plays what a request asks for and remembers when it wrote what.
+//! A server that plays what a request asks for and remembers when a request arrived and when it wrote what.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::arrival;
 use crate::case::{WARM_UP_CHUNKS, WARM_UP_GAP_US, text_of};
 use crate::process::{self, Times};
 
@@ -39,7 +40,9 @@ struct Play {
 /// What happened to one request, us since 1970. A chunk counts as written when its last byte is about to be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Truth {
-    pub read_us: f64,
+    /// When the request's last byte arrived at the server's socket, by the kernel's clock: a server that is slow to read keeps its
+    /// client waiting all the same.
+    pub arrived_us: f64,
     /// One per chunk; in a flood only the first.
     pub written_us: Vec<f64>,
 }
@@ -113,10 +116,10 @@ pub async fn serve() {
 /// Answers the requests of one connection: `GET /truth` tells and forgets, everything else is a chat completion.
 async fn connection(mut socket: TcpStream, notes: Shared) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
+    arrival::note(&socket)?;
     let mut random = 0x2545_F491_4F6C_DD1D;
     loop {
-        let (path, body) = read_request(&mut socket).await?;
-        let read_us = unix_us();
+        let (path, body, arrived_us) = read_request(&socket).await?;
         let plain = match path.as_str() {
             "/truth" => {
                 let Notes { requests, marks, .. } = std::mem::take(&mut *notes.lock().expect("nobody panics"));
@@ -133,7 +136,7 @@ async fn connection(mut socket: TcpStream, notes: Shared) -> std::io::Result<()>
         let body: serde_json::Value = serde_json::from_slice(&body)?;
         let asked = serde_json::from_value(body["play"].clone())?;
         let (play, is_warm_up) = notes.lock().expect("nobody panics").play(asked);
-        let mut truth = Truth { read_us, written_us: Vec::with_capacity(play.chunks as usize) };
+        let mut truth = Truth { arrived_us, written_us: Vec::with_capacity(play.chunks as usize) };
         socket.write_all(HEAD.as_bytes()).await?;
         if play.gap_us == 0 {
             flood(&mut socket, &play, &mut truth, &mut random).await?;
@@ -237,12 +240,11 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-async fn read_request(socket: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+/// The path and the body of the next request, and when its last byte arrived.
+async fn read_request(socket: &TcpStream) -> std::io::Result<(String, Vec<u8>, f64)> {
     let mut bytes = Vec::new();
     loop {
-        if socket.read_buf(&mut bytes).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
+        let arrived_us = arrival::read(socket, &mut bytes).await?;
         let text = String::from_utf8_lossy(&bytes);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length: usize = head
@@ -253,7 +255,7 @@ async fn read_request(socket: &mut TcpStream) -> std::io::Result<(String, Vec<u8
             .unwrap_or(0);
         if body.len() >= length {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            return Ok((path, body.as_bytes()[..length].to_vec()));
+            return Ok((path, body.as_bytes()[..length].to_vec(), arrived_us));
         }
     }
 }

@@ -101,7 +101,8 @@ impl ChatRequest {
     }
 }
 
-/// How long the client waits. Each limit counts from the moment of sending, except `idle` and `standstill`.
+/// How long the client waits. Each limit counts from the moment at which the request was to be sent, connecting included, except
+/// `idle` and `standstill`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Until the response headers.

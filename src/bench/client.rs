@@ -1,19 +1,20 @@
 //! The HTTP client of one target: built once, address resolved once, connections kept.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request};
 use serde_json::{Value, json};
+use url::{Position, Url};
 
 use crate::domain::Redactor;
 
+use super::endpoint::Endpoint;
+use super::wire::{Connections, WireError};
 use super::{ApiKey, BenchError, Target, Unusable};
-
-/// Idle connections are dropped before uvicorn does it (its default is 5 s): a request must never meet a closing connection.
-const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// For everything that is not a measured request.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -21,12 +22,15 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Error texts are kept up to here, bytes.
 const MAX_ERROR_BYTES: usize = 2 << 10;
 
+/// The largest body of a whole answer or error, bytes.
+pub(super) const MAX_BODY_BYTES: usize = 16 << 20;
+
 /// Talks to one server. Cheap to clone: clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(super) http: reqwest::Client,
-    pub(super) chat_url: Url,
+    pub(super) connections: Arc<Connections>,
     root: Url,
+    host: HeaderValue,
     model: String,
     auth: Option<HeaderValue>,
     /// For the key and for what the target's owner knows to be secret.
@@ -72,34 +76,15 @@ impl Client {
     pub async fn new(target: &Target) -> Result<Self, BenchError> {
         let fail = |why: String| BenchError::Setup { base_url: without_credentials(&target.base_url), why };
         let root = root_url(&target.base_url).map_err(fail)?;
-        let address = resolve(&root).await.map_err(fail)?;
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // main does this; without it reqwest would panic
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        let mut builder = reqwest::Client::builder()
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONTROL_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(usize::MAX);
-        if let (Some(reqwest_host), Some(address)) = (root.domain(), address) {
-            builder = builder.resolve_to_addrs(reqwest_host, &address);
-        }
-        if root.scheme() == "http" {
-            builder = builder.tls_certs_only([]); // a machine without CA certificates can still speak plain HTTP
-        }
-        let http = builder.build().map_err(|e| fail(full_text(&e)))?;
+        let endpoint = Endpoint::of(&root).await.map_err(fail)?;
+        let host = HeaderValue::from_str(root[Position::BeforeHost..Position::AfterPort].trim_end_matches('/'))
+            .map_err(|e| fail(e.to_string()))?;
         let auth = target.api_key.as_ref().map(bearer).transpose().map_err(fail)?;
-        let chat_url = root.join("v1/chat/completions").map_err(|e| fail(e.to_string()))?;
         let key: Vec<String> = target.api_key.iter().map(|k| k.expose().to_owned()).collect();
         Ok(Self {
-            http,
-            chat_url,
+            connections: Arc::new(Connections::new(endpoint)),
             root,
+            host,
             model: target.model.clone(),
             auth,
             redactors: [Redactor::new(key), target.redactor.clone()],
@@ -187,29 +172,31 @@ impl Client {
         body: Option<Bytes>,
         patience: Duration,
     ) -> Result<String, CallError> {
-        let url = self.root.join(path).map_err(|e| CallError::NoConnection(e.to_string()))?;
-        let mut request = self.http.request(method, url).timeout(patience);
-        if let Some(auth) = &self.auth {
-            request = request.header(AUTHORIZATION, auth.clone());
-        }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
-        }
-        let response = request.send().await.map_err(|e| self.call_error(&e))?;
-        let status = response.status().as_u16();
-        let body = response.text().await.map_err(|e| self.call_error(&e))?;
+        let request = self.request(method, path, body).map_err(|e| CallError::NoConnection(e.to_string()))?;
+        let answer = tokio::time::timeout(patience, self.exchange(request)).await;
+        let (status, body) = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(WireError::Connect(text))) => return Err(CallError::NoConnection(self.error_text(&text))),
+            Ok(Err(WireError::Broken(text))) => return Err(CallError::Broken(self.error_text(&text))),
+            Err(_) => return Err(CallError::Timeout(format!("{:.1} s", patience.as_secs_f64()))),
+        };
         if status == 200 { Ok(body) } else { Err(CallError::Answer { status, body: self.error_text(&body) }) }
     }
 
-    fn call_error(&self, error: &reqwest::Error) -> CallError {
-        let text = self.error_text(&full_text(error));
-        if error.is_connect() {
-            CallError::NoConnection(text)
-        } else if error.is_timeout() {
-            CallError::Timeout(text)
-        } else {
-            CallError::Broken(text)
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(u16, String), WireError> {
+        let mut connection = self.connections.take().await?;
+        let answer = connection.send(request).await?;
+        let status = answer.status().as_u16();
+        let mut incoming = answer.into_body();
+        let mut body = Vec::new();
+        while let Some(bytes) = connection.chunk(&mut incoming).await? {
+            if body.len() + bytes.len() > MAX_BODY_BYTES {
+                return Err(WireError::Broken("the body is longer than 16 MiB".to_owned()));
+            }
+            body.extend_from_slice(&bytes);
         }
+        self.connections.keep(connection);
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
     fn unexpected(&self, body: &str) -> CallError {
@@ -224,25 +211,24 @@ impl Client {
     }
 
     /// The request for one prepared body.
-    pub(super) fn post_chat(&self, body: Bytes) -> Result<reqwest::Request, reqwest::Error> {
-        let mut request = self.http.post(self.chat_url.clone()).header(CONTENT_TYPE, "application/json");
+    pub(super) fn post_chat(&self, body: Bytes) -> hyper::http::Result<Request<Full<Bytes>>> {
+        self.request(Method::POST, "v1/chat/completions", Some(body))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<Bytes>) -> hyper::http::Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.root.path()))
+            .header(HOST, self.host.clone())
+            .header(ACCEPT, "*/*");
         if let Some(auth) = &self.auth {
             request = request.header(AUTHORIZATION, auth.clone());
         }
-        request.body(body).build()
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::new(body.unwrap_or_default()))
     }
-}
-
-/// An error with all its causes: reqwest's own text leaves them out. Never contains the URL, which may hold credentials.
-pub(super) fn full_text(error: &reqwest::Error) -> String {
-    let mut text = String::from(if error.is_connect() { "cannot connect" } else { "request failed" });
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn bearer(key: &ApiKey) -> Result<HeaderValue, String> {
@@ -270,20 +256,6 @@ fn root_url(base_url: &str) -> Result<Url, String> {
         "http" | "https" if url.has_host() => Ok(url),
         _ => Err("write http://host:port or https://host:port".to_owned()),
     }
-}
-
-/// The addresses of a host that is a name; `None` for a literal address.
-async fn resolve(root: &Url) -> Result<Option<Vec<SocketAddr>>, String> {
-    let Some(host) = root.domain() else { return Ok(None) };
-    let port = root.port_or_known_default().unwrap_or(80);
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|e| format!("host `{host}` is not known: {e}"))?;
-    let mut addresses: Vec<SocketAddr> = found.collect();
-    if addresses.is_empty() {
-        return Err(format!("host `{host}` has no address"));
-    }
-    // One family first: the same address must be tried first for every connection.
-    addresses.sort_by_key(|a| a.is_ipv6());
-    Ok(Some(addresses))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod clock;
 mod context;
 mod conversation;
 mod delta;
+mod endpoint;
 mod error;
 mod figures;
 mod fit;
@@ -24,6 +25,7 @@ mod selfcheck;
 mod smoke;
 mod sse;
 mod stability;
+mod stamped;
 mod standstill;
 mod stream;
 mod target;
@@ -31,6 +33,7 @@ mod tool_calling;
 mod validity;
 mod visits;
 mod window;
+mod wire;
 
 #[cfg(test)]
 mod answers_tests;

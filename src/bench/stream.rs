@@ -3,6 +3,10 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -10,8 +14,9 @@ use crate::domain::{RequestEnd, RequestRecord, TokenKind};
 
 use super::assembly::{Assembly, Facts};
 use super::chat::{ChatRequest, Delivery, Reply, Slot, Timeouts};
-use super::client::{Client, full_text};
+use super::client::{Client, MAX_BODY_BYTES};
 use super::clock::RunClock;
+use super::wire::{Connection, WireError};
 
 /// How long the end of the body is awaited after `[DONE]`, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -19,12 +24,11 @@ const DRAIN: Duration = Duration::from_millis(200);
 /// A stream that is always ready would starve the timers: limits and cancel are looked at after so many reads anyway.
 const READS_PER_LOOK: u32 = 64;
 
-/// The largest body of a whole answer or error, bytes.
-const MAX_BODY_BYTES: usize = 16 << 20;
-
 /// What the wire showed besides the events.
 #[derive(Debug, Default)]
 struct Wire {
+    /// When the request's first byte was about to be written.
+    sent: Option<Instant>,
     headers: Option<Instant>,
     status: Option<u16>,
 }
@@ -35,7 +39,7 @@ type WireEnd = (RequestEnd, Option<String>);
 impl Client {
     /// Sends one request and waits for its end. Never fails: however it ends is in the record.
     ///
-    /// Connections are taken from the pool; where none is free, the time to connect is part of the request.
+    /// A connection that is free is used; where none is, one is made first, and the request counts as sent after that.
     pub async fn chat(
         &self,
         request: &ChatRequest,
@@ -46,17 +50,18 @@ impl Client {
     ) -> Reply {
         let mut assembly = Assembly::new(request.keep);
         let mut wire = Wire::default();
-        let mut limits = Limits::new(*timeouts, Instant::now());
-        let (end, text) = match self.post_chat(request.body.clone()) {
+        let (end, text, asked) = match self.post_chat(request.body.clone()) {
             Ok(http_request) => {
-                limits.sent = Instant::now();
+                let asked = Instant::now();
+                let limits = Limits { timeouts: *timeouts, asked };
                 let exchange = Exchange { client: self, delivery: request.delivery, limits: &limits, cancel };
-                exchange.run(http_request, &mut wire, &mut assembly).await
+                let (end, text) = exchange.run(http_request, &mut wire, &mut assembly).await;
+                (end, text, asked)
             }
-            Err(error) => (RequestEnd::ConnectError, Some(full_text(&error))),
+            Err(error) => (RequestEnd::ConnectError, Some(error.to_string()), Instant::now()),
         };
         let facts = assembly.finish(end, text, Instant::now());
-        self.reply(request, slot, clock, (limits.sent, wire), facts)
+        self.reply(request, slot, clock, (asked, wire), facts)
     }
 
     fn reply(
@@ -64,11 +69,12 @@ impl Client {
         request: &ChatRequest,
         slot: &Slot,
         clock: &RunClock,
-        (sent, wire): (Instant, Wire),
+        (asked, wire): (Instant, Wire),
         facts: Facts,
     ) -> Reply {
         let chunk_tokens = facts.chunk_tokens();
-        let sent_ms = clock.offset_ms(sent);
+        let asked_ms = clock.offset_ms(asked);
+        let sent_ms = wire.sent.map_or(asked_ms, |at| clock.offset_ms(at));
         let chunks: Vec<(f64, TokenKind)> =
             facts.chunks.iter().map(|(at, kind)| (clock.offset_ms(*at), *kind)).collect();
         let (end, error, end_ms) = match facts.end {
@@ -80,7 +86,7 @@ impl Client {
             point: slot.point.clone(),
             role: slot.role.to_owned(),
             measured: slot.measured,
-            intended_ms: slot.intended_ms.unwrap_or(sent_ms),
+            intended_ms: slot.intended_ms.unwrap_or(asked_ms),
             sent_ms,
             headers_ms: wire.headers.map(|at| clock.offset_ms(at)),
             first_token_ms: chunks.first().map(|(at, _)| *at),
@@ -105,26 +111,22 @@ impl Client {
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     timeouts: Timeouts,
-    sent: Instant,
+    asked: Instant,
 }
 
 impl Limits {
-    const fn new(timeouts: Timeouts, sent: Instant) -> Self {
-        Self { timeouts, sent }
-    }
-
     /// The next limit that can be broken.
     fn next(&self, wire: &Wire, assembly: &Assembly, delivery: Delivery) -> (Instant, RequestEnd) {
-        let total = (self.sent + self.timeouts.total, RequestEnd::TimeoutTotal);
+        let total = (self.asked + self.timeouts.total, RequestEnd::TimeoutTotal);
         let other = match (wire.headers, delivery) {
             (None, Delivery::Streamed) => {
-                let headers = (self.sent + self.timeouts.headers, RequestEnd::TimeoutHeaders);
+                let headers = (self.asked + self.timeouts.headers, RequestEnd::TimeoutHeaders);
                 earlier(headers, self.first_token())
             }
             // a whole answer's headers come when everything is generated
             (None | Some(_), Delivery::Whole) => total,
             (Some(_), Delivery::Streamed) if assembly.has_token() => {
-                let since = assembly.last_event.unwrap_or(self.sent);
+                let since = assembly.last_event.unwrap_or(self.asked);
                 (since + self.timeouts.idle, RequestEnd::TimeoutIdle)
             }
             (Some(_), Delivery::Streamed) => self.first_token(),
@@ -133,12 +135,24 @@ impl Limits {
     }
 
     fn first_token(&self) -> (Instant, RequestEnd) {
-        (self.sent + self.timeouts.first_token, RequestEnd::TimeoutFirstToken)
+        (self.asked + self.timeouts.first_token, RequestEnd::TimeoutFirstToken)
     }
 }
 
 fn earlier(a: (Instant, RequestEnd), b: (Instant, RequestEnd)) -> (Instant, RequestEnd) {
     if a.0 <= b.0 { a } else { b }
+}
+
+/// The body of an answer, and the connection on which it comes.
+struct Body {
+    connection: Connection,
+    incoming: Incoming,
+}
+
+impl Body {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
+        self.connection.chunk(&mut self.incoming).await
+    }
 }
 
 /// One request under way.
@@ -150,40 +164,52 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, request: reqwest::Request, wire: &mut Wire, assembly: &mut Assembly) -> WireEnd {
+    async fn run(&self, request: Request<Full<Bytes>>, wire: &mut Wire, assembly: &mut Assembly) -> WireEnd {
         let (due, kind) = self.limits.next(wire, assembly, self.delivery);
         let mut sleep = std::pin::pin!(tokio::time::sleep_until(due.into()));
-        let response = tokio::select! {
+        let taken = tokio::select! {
             biased;
-            response = self.client.http.execute(request) => response,
+            taken = self.client.connections.take() => taken,
             () = self.cancel.cancelled() => return (RequestEnd::Cancelled, None),
             () = &mut sleep => return (kind, None),
         };
-        let response = match response {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => return (RequestEnd::ConnectError, Some(full_text(&error))),
-            Err(error) => return (RequestEnd::StreamCut, Some(format!("no response: {}", full_text(&error)))),
+        let mut connection = match taken {
+            Ok(connection) => connection,
+            Err(error) => return (RequestEnd::ConnectError, Some(error.to_string())),
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = connection.send(request) => answer.map_err(|e| (RequestEnd::StreamCut, Some(format!("no response: {e}")))),
+            () = self.cancel.cancelled() => Err((RequestEnd::Cancelled, None)),
+            () = &mut sleep => Err((kind, None)),
+        };
+        wire.sent = connection.first_write();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(end) => return end,
         };
         wire.headers = Some(Instant::now());
-        wire.status = Some(response.status().as_u16());
-        if wire.status != Some(200) {
-            return self.read_error(response, wire, assembly, sleep).await;
-        }
-        match self.delivery {
-            Delivery::Streamed => self.read_events(response, wire, assembly, sleep).await,
-            Delivery::Whole => match self.read_body(response, wire, assembly, sleep).await {
-                Ok(body) => {
-                    assembly.feed_whole(&body, Instant::now());
+        wire.status = Some(answer.status().as_u16());
+        let mut body = Body { connection, incoming: answer.into_body() };
+        let end = match (wire.status, self.delivery) {
+            (Some(200), Delivery::Streamed) => self.read_events(&mut body, wire, assembly, sleep).await,
+            (Some(200), Delivery::Whole) => match self.read_body(&mut body, wire, assembly, sleep).await {
+                Ok(bytes) => {
+                    assembly.feed_whole(&bytes, Instant::now());
                     (RequestEnd::StreamCut, None) // the assembly has decided
                 }
                 Err(end) => end,
             },
-        }
+            (_, Delivery::Streamed | Delivery::Whole) => self.read_error(&mut body, wire, assembly, sleep).await,
+        };
+        drop(body.incoming);
+        self.client.connections.keep(body.connection);
+        end
     }
 
     async fn read_events(
         &self,
-        mut response: reqwest::Response,
+        body: &mut Body,
         wire: &Wire,
         assembly: &mut Assembly,
         mut sleep: Pin<&mut Sleep>,
@@ -194,23 +220,24 @@ impl Exchange<'_> {
         loop {
             tokio::select! {
                 biased;
-                read = response.chunk() => {
+                read = body.chunk() => {
                     let at = Instant::now();
                     match read {
                         Ok(Some(bytes)) => assembly.feed(&bytes, at),
                         Ok(None) => return (RequestEnd::StreamCut, Some(assembly.cut_text())),
                         Err(error) => {
-                            let text = format!("{}: {}", assembly.cut_text(), full_text(&error));
+                            let text = format!("{}: {}", assembly.cut_text(), error);
                             return (RequestEnd::StreamCut, Some(text));
                         }
                     }
                     if assembly.has_ended() {
-                        drain(response).await;
+                        drain(body).await;
                         return (RequestEnd::StreamCut, None); // the assembly has decided
                     }
                     if waits_for_token && assembly.has_token() {
                         waits_for_token = false; // from here on the patience is another, and may end sooner
                         sleep.as_mut().reset(self.limits.next(wire, assembly, self.delivery).0.into());
+                        tokio::task::yield_now().await; // in a flood, other streams wait for the stamp of their first token
                     }
                     reads = reads.wrapping_add(1);
                     if !reads.is_multiple_of(READS_PER_LOOK) {
@@ -219,7 +246,7 @@ impl Exchange<'_> {
                     if self.cancel.is_cancelled() {
                         return (RequestEnd::Cancelled, None);
                     }
-                    if at >= self.limits.sent + self.limits.timeouts.total {
+                    if at >= self.limits.asked + self.limits.timeouts.total {
                         return (RequestEnd::TimeoutTotal, None);
                     }
                 }
@@ -236,14 +263,8 @@ impl Exchange<'_> {
         }
     }
 
-    async fn read_error(
-        &self,
-        response: reqwest::Response,
-        wire: &Wire,
-        assembly: &Assembly,
-        sleep: Pin<&mut Sleep>,
-    ) -> WireEnd {
-        let text = match self.read_body(response, wire, assembly, sleep).await {
+    async fn read_error(&self, body: &mut Body, wire: &Wire, assembly: &Assembly, sleep: Pin<&mut Sleep>) -> WireEnd {
+        let text = match self.read_body(body, wire, assembly, sleep).await {
             Ok(body) => String::from_utf8_lossy(&body).into_owned(),
             Err((RequestEnd::Cancelled, _)) => return (RequestEnd::Cancelled, None),
             Err((end, _)) => format!("(the error's body did not arrive: {end})"),
@@ -253,32 +274,32 @@ impl Exchange<'_> {
 
     async fn read_body(
         &self,
-        mut response: reqwest::Response,
+        body: &mut Body,
         wire: &Wire,
         assembly: &Assembly,
         mut sleep: Pin<&mut Sleep>,
     ) -> Result<Vec<u8>, WireEnd> {
         let (due, kind) = self.limits.next(wire, assembly, self.delivery);
         sleep.as_mut().reset(due.into());
-        let mut body = Vec::new();
+        let mut whole = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err((RequestEnd::Cancelled, None)),
                 () = &mut sleep => return Err((kind, None)),
-                read = response.chunk() => match read {
-                    Ok(Some(bytes)) if body.len() + bytes.len() <= MAX_BODY_BYTES => body.extend_from_slice(&bytes),
+                read = body.chunk() => match read {
+                    Ok(Some(bytes)) if whole.len() + bytes.len() <= MAX_BODY_BYTES => whole.extend_from_slice(&bytes),
                     Ok(Some(_)) => return Err((RequestEnd::MalformedEvent, Some("the body is longer than 16 MiB".to_owned()))),
-                    Ok(None) => return Ok(body),
-                    Err(error) => return Err((RequestEnd::StreamCut, Some(full_text(&error)))),
+                    Ok(None) => return Ok(whole),
+                    Err(error) => return Err((RequestEnd::StreamCut, Some(error.to_string()))),
                 }
             }
         }
     }
 }
 
-/// Reads to the body's end, which a good server has sent together with `[DONE]`; else the connection is given up.
-async fn drain(mut response: reqwest::Response) {
-    let to_the_end = async { while let Ok(Some(_)) = response.chunk().await {} };
+/// Reads to the body's end, which a good server has sent together with `[DONE]`; else the connection cannot be used again.
+async fn drain(body: &mut Body) {
+    let to_the_end = async { while let Ok(Some(_)) = body.chunk().await {} };
     let _ = tokio::time::timeout(DRAIN, to_the_end).await;
 }
