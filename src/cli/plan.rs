@@ -105,7 +105,7 @@ fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usi
     for planned in planner.configs(image_ids).take(limit) {
         let planned = planned?;
         let baseline = baseline.get_or_insert_with(|| planned.argv.clone());
-        let argv: Vec<String> = planned.argv.iter().map(|w| planner.redactor.apply(w).into_owned()).collect();
+        let argv = planner.shown_words(&planned.argv);
         print::json_line(&serde_json::json!({
             "name": planned.config.name,
             "description": planned.description,

@@ -63,7 +63,7 @@ pub(crate) fn registered(store: &Store, row: &SweepRow) -> Result<Planner, Stop>
         return Ok(Planner::from_text(&row.grid_path, text)?);
     }
     let planner = Planner::load(&row.grid_path)?;
-    if planner.redactor.apply(&planner.grid_text) == text {
+    if planner.shown_grid(&planner.grid_text) == planner.shown_grid(&text) {
         return Ok(planner);
     }
     Err(Stop::usage(format!(

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::overlay::is_boolean_word;
 use super::service::Service;
-use crate::domain::{FlagKind, FlagName, Redactor, known_flag};
+use crate::domain::{FlagKind, FlagName, Redactor, is_flag, known_flag};
 
 /// What the container runs as far as the files say it: entrypoint, then command. What the image adds is not known here.
 #[must_use]
@@ -58,36 +58,6 @@ pub(super) fn parts(words: &[String]) -> Vec<Part> {
         i += 1 + values;
     }
     parts
-}
-
-/// `--name`, or a short flag such as `-tp` or `-O`; a negative number is none.
-fn is_flag(word: &str) -> bool {
-    if let Some(name) = word.strip_prefix("--") {
-        return name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    }
-    word.strip_prefix('-').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
-}
-
-/// The words that hold values of flags that are secret by name: `--api-key=x` itself, or what follows `--api-key`.
-pub(super) fn secret_positions(words: &[String]) -> Vec<usize> {
-    let mut positions = Vec::new();
-    for part in parts(words) {
-        let Part::Flag { name, start, length, .. } = part else { continue };
-        if Redactor::is_secret_name(name.as_str()) {
-            let inline = words[start].contains('=').then_some(start);
-            positions.extend(inline.into_iter().chain(start + 1..start + length));
-        }
-    }
-    positions
-}
-
-/// Values of flags that are secret by name.
-pub(super) fn secret_values(words: &[String]) -> Vec<String> {
-    let value = |word: &String| match word.split_once('=') {
-        Some((flag, value)) if flag.starts_with('-') => value.to_owned(),
-        _ => word.clone(),
-    };
-    secret_positions(words).into_iter().map(|at| value(&words[at])).collect()
 }
 
 /// What a command line says of one flag.
@@ -190,8 +160,7 @@ impl fmt::Display for ArgvDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         for change in &self.flags {
-            let secret = Redactor::is_secret_name(change.name.as_str());
-            let text = |value: &str| if secret { Redactor::mask().to_owned() } else { value.to_owned() };
+            let text = |value: &str| Redactor::shown(change.name.as_str(), value).into_owned();
             match (change.from.as_deref(), change.to.as_deref()) {
                 (Some(from), Some(to)) => parts.push(format!("{} {}→{}", change.name, text(from), text(to))),
                 (None, Some(to)) => parts.push(format!("+{}", spoken(&change.name, to, &text))),
@@ -199,7 +168,8 @@ impl fmt::Display for ArgvDiff {
                 (None, None) => {}
             }
         }
-        match (self.words_removed.as_slice(), self.words_added.as_slice()) {
+        let (removed, added) = (Redactor::shown_words(&self.words_removed), Redactor::shown_words(&self.words_added));
+        match (removed.as_slice(), added.as_slice()) {
             ([from], [to]) => parts.push(format!("{from}→{to}")),
             (removed, added) => {
                 parts.extend(removed.iter().map(|w| format!("-{w}")));
@@ -242,7 +212,6 @@ mod tests {
         let from = words("vllm serve a --api-key old");
         let to = words("vllm serve b --api-key new");
         assert_eq!(argv_diff(&from, &to).to_string(), "api-key ***→*** a→b");
-        assert_eq!(secret_values(&words("--api-key=abc --hf-token def --port 1")), ["abc", "def"]);
     }
 
     #[test]

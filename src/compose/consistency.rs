@@ -426,21 +426,17 @@ fn notes(decoded: &Decoded) -> Vec<Diagnostic> {
     notes
 }
 
-/// Values that must never be shown: of variables and flags that are secret by name.
+/// Values that must never be shown: of variables and flags that are secret by name, and what looks like a secret in others.
 fn secrets(project: &Project, used: &BTreeMap<String, String>) -> Vec<String> {
     let mut found = BTreeSet::new();
     for (name, value) in used {
-        if Redactor::is_secret_name(name) {
-            found.insert(value.clone());
-        }
+        found.extend(Redactor::secrets_in(name, value));
     }
     for service in project.services.values() {
         for (name, value) in &service.environment {
-            if let Some(value) = value.as_ref().filter(|_| Redactor::is_secret_name(name)) {
-                found.insert(value.clone());
-            }
+            found.extend(value.iter().flat_map(|value| Redactor::secrets_in(name, value)));
         }
-        found.extend(super::argv::secret_values(&super::argv::argv(service)));
+        found.extend(Redactor::secrets_in_words(&super::argv::argv(service)));
     }
     found.remove("");
     found.into_iter().collect()

@@ -2,9 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::argv::secret_positions;
 use super::service::{Deploy, Service};
-use crate::domain::Redactor;
+use crate::domain::{Redactor, secret_words};
 
 /// Stable bytes of what changes the engine and no config touches: devices, mounts, limits, shared memory, IPC. Names, labels,
 /// published ports, health checks, restart and stop rules, logging, networks and dependencies do not count.
@@ -44,8 +43,8 @@ pub fn fixed_identity(service: &Service) -> Vec<u8> {
     serde_json::to_value(&own).map(sorted).unwrap_or_default().to_string().into_bytes()
 }
 
-/// Stable bytes of what a config may change: image, entrypoint, command, environment. Values that are secret by name are replaced by
-/// a constant.
+/// Stable bytes of what a config may change: image, entrypoint, command, environment. Secrets are replaced by a constant: a short one
+/// could be found by trying all there are against the key, which is in every report.
 #[must_use]
 pub fn varying_identity(service: &Service) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
@@ -61,21 +60,22 @@ pub fn varying_identity(service: &Service) -> Vec<u8> {
     for (kind, list) in [(b'e', &service.entrypoint), (b'c', &service.command)] {
         let Some(words) = list else { continue };
         text(kind, "");
-        let secret = secret_positions(words);
+        let secret = secret_words(words);
         for (at, word) in words.iter().enumerate() {
-            match (secret.contains(&at), word.split_once('=')) {
-                (false, _) => text(b'w', word),
-                (true, Some((flag, _))) if flag.starts_with('-') => text(b's', flag),
-                (true, _) => text(b's', Redactor::mask()),
+            match secret.iter().find(|secret| secret.at == at).map(|secret| secret.masked(word)) {
+                None => text(b'w', word),
+                // `--api-key=***` is written as ever, so that keys of older databases hold.
+                Some(shown) => text(b's', shown.strip_suffix("=***").filter(|f| f.starts_with('-')).unwrap_or(&shown)),
             }
         }
     }
     for (name, value) in &service.environment {
         text(b'n', name);
-        match value {
-            Some(_) if Redactor::is_secret_name(name) => text(b's', Redactor::mask()),
-            Some(value) => text(b'v', value),
-            None => {}
+        let Some(value) = value else { continue };
+        match Redactor::shown(name, value) {
+            _ if Redactor::is_secret_name(name) => text(b's', Redactor::mask()),
+            shown if shown == *value => text(b'v', value),
+            shown => text(b's', &shown),
         }
     }
     bytes

@@ -45,4 +45,4 @@ pub use load::{LoadRequest, Purpose, load};
 pub use overlay::overlay;
 pub use service::*;
 pub use settings::{settings_of, variables};
-pub use write::{Override, SecretNames, literal, variable_names};
+pub use write::{Override, SecretNames, literal, reference, variable_names};

@@ -1,6 +1,6 @@
 //! Writing a compose override: the settings of one service, literal, so that Compose reads back the very words.
 
-use super::argv::secret_positions;
+use crate::domain::secret_words;
 
 /// Why a variable in an override has no value, for whoever starts it without.
 const MESSAGE: &str = "set it in the environment or in an env file";
@@ -36,13 +36,13 @@ impl SecretNames {
     /// The words of a command line as Compose's templates: dollars doubled, secrets by the names of their variables.
     #[must_use]
     pub fn words(&self, words: &[String]) -> Vec<String> {
-        let secret = secret_positions(words);
-        let short_ones_too = |at: usize| secret.contains(&at);
+        let secret = secret_words(words);
+        let short_ones_too = |at: usize| secret.iter().any(|word| word.at == at);
         words.iter().enumerate().map(|(at, word)| self.template(word, short_ones_too(at))).collect()
     }
 
-    /// One text as a template. `whole` says that a flag or variable makes it secret by name: then a secret of any length
-    /// is looked for; else only those long enough not to be ordinary text.
+    /// One text as a template. `whole` says that a secret stands in it for sure: then one of any length is looked for; else only
+    /// those long enough not to be ordinary text.
     #[must_use]
     pub fn template(&self, text: &str, whole: bool) -> String {
         let mut out = String::with_capacity(text.len());

@@ -77,10 +77,10 @@ impl Diagnostic {
         Self::new(Severity::Warning, code, message)
     }
 
-    /// Sets the place and takes the snippet's line out of `source` (the whole text of the file).
+    /// Sets the place and takes the snippet's line out of `source` (the whole text of the file), its secrets hidden.
     #[must_use]
     pub fn at(mut self, place: Place, source: &str) -> Self {
-        self.source_line = source.lines().nth(place.line.saturating_sub(1)).map(str::to_owned);
+        self.source_line = source.lines().nth(place.line.saturating_sub(1)).map(super::redact::blotted);
         self.place = Some(place);
         self
     }

@@ -36,7 +36,7 @@ pub use metric::{Metric, MetricPath, MetricPathError, Validity, ValidityReason, 
 pub use objective::{Direction, Objective};
 pub use outcome::{Cause, Evidence, ExitFacts, Failure, Outcome, Phase, SkipReason, Stage};
 pub use quality::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, Thinking, ToolCallingSpec};
-pub use redact::Redactor;
+pub use redact::{Redactor, is_flag, secret_words};
 pub use request::{CounterDelta, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
 pub use scenario::{RequestEnd, ScenarioKind, TokenKind};

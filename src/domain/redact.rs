@@ -1,6 +1,25 @@
 //! The one place where secrets are taken out of a text.
+//!
+//! Two nets: what is a secret by the name of its variable, flag or field is masked where it stands, however short; and such values, where
+//! they are long enough, with all that looks like a secret, are masked in any text.
 
-/// Replaces known secret values in any text that leaves the process: logs, database, events, errors, reports.
+mod name;
+mod places;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use name::{Secrecy, secrecy};
+use places::{Reading, is_nothing, places};
+
+pub use words::{SecretWord, is_flag, secret_words};
+
+/// Replaces secrets in any text that leaves the process: logs, database, events, errors, reports. It knows the deployment's secret values, and
+/// sees by their looks others: passwords in addresses, `Authorization` headers, values behind the name of a secret, well-known tokens.
 ///
 /// Built once from the deployment's environment and flags; cheap to clone and to apply.
 #[derive(Clone, Default)]
@@ -18,17 +37,29 @@ impl std::fmt::Debug for Redactor {
 /// What stands in place of a secret.
 const MASK: &str = "***";
 
-/// Shorter values are too common in ordinary text to be replaced.
+/// Shorter values are too common in ordinary text to be replaced in all of it; they are masked where they stand.
 const SHORTEST_SECRET: usize = 4;
 
+/// Values that people give for want of a secret, and that stand everywhere.
+const NO_SECRETS: &[&str] =
+    &["empty", "dummy", "vllm", "auto", "enabled", "disabled", "basic", "required", "optional", "http", "https"];
+
 impl Redactor {
-    /// A redactor for these secret values, as they are and as they stand in JSON; values under four characters and duplicates are
-    /// dropped.
+    /// A redactor for these secret values, as they are, as they stand in JSON and in an address; of a value of several lines also each
+    /// long line. Values under four characters and words that are no secrets (`none`, `EMPTY`) are dropped.
     pub fn new(values: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> = values.into_iter().filter(|v| v.trim().len() >= SHORTEST_SECRET).collect();
-        let in_json = |secret: &String| serde_json::Value::from(secret.as_str()).to_string();
-        let escaped = secrets.iter().map(in_json).map(|text| text[1..text.len() - 1].to_owned());
-        secrets.extend(escaped.collect::<Vec<_>>());
+        let mut secrets: Vec<String> = Vec::new();
+        for value in values {
+            let is_word = || NO_SECRETS.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
+            if value.trim().len() < SHORTEST_SECRET || is_nothing(value.trim()) || is_word() {
+                continue;
+            }
+            let in_json = serde_json::Value::from(value.as_str()).to_string();
+            secrets.push(in_json[1..in_json.len() - 1].to_owned());
+            secrets.push(in_address(&value));
+            secrets.extend(value.lines().map(str::trim).filter(|line| line.len() >= 16).map(str::to_owned));
+            secrets.push(value);
+        }
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
         Self { secrets: std::sync::Arc::new(secrets) }
@@ -40,71 +71,72 @@ impl Redactor {
         Self::new(self.secrets.iter().cloned().chain(values))
     }
 
-    /// Whether a variable or flag of this name holds a secret by its name (`VLLM_API_KEY`, `HF_TOKEN`, `--api-key`, ...).
+    /// Whether a variable, flag or field of this name holds a secret by its name (`VLLM_API_KEY`, `DB_PASS`, `--api-key`, `clientSecret`).
     #[must_use]
     pub fn is_secret_name(name: &str) -> bool {
-        let folded = |byte: u8| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() };
-        let has = |word: &str| {
-            name.as_bytes().windows(word.len()).any(|w| w.iter().zip(word.bytes()).all(|(a, b)| folded(*a) == b))
-        };
-        if ["_TOKENS", "MAX_TOKEN", "TOKENIZER"].into_iter().any(has) {
-            return false;
-        }
-        let words =
-            ["API_KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE_KEY", "ACCESS_KEY"];
-        words.into_iter().any(has)
+        secrecy(name) != Secrecy::No
     }
 
-    /// A redactor for what a foreign text itself shows to be secret: values of flags, variables and fields with a secret's name
-    /// (`--api-key X`, `HF_TOKEN=X`, `'api_key': 'X'`), bearer tokens, and words of the shape of hub and API keys.
+    /// The value of a variable, flag or field as it may be shown: a secret by its name is masked whole, whatever its length; in another
+    /// value only what looks like a secret is (`http://u:***@h`).
+    #[must_use]
+    pub fn shown<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+        match secrecy(name) {
+            Secrecy::No => masked(value, &places(value, Reading::Value)),
+            Secrecy::Named | Secrecy::Sure if value.is_empty() => Cow::Borrowed(value),
+            Secrecy::Named | Secrecy::Sure => Cow::Borrowed(MASK),
+        }
+    }
+
+    /// The secrets in the value of a variable, flag or field: what [`Self::shown`] masks, and what in a secret value may be told alone (the
+    /// password of an address).
+    #[must_use]
+    pub fn secrets_in(name: &str, value: &str) -> Vec<String> {
+        let inner = places(value, Reading::Value).into_iter().map(|place| value[place].to_owned());
+        let whole = (secrecy(name) != Secrecy::No && !value.is_empty()).then(|| value.to_owned());
+        whole.into_iter().chain(inner).collect()
+    }
+
+    /// The words of a command line as they may be shown.
+    #[must_use]
+    pub fn shown_words(words: &[String]) -> Vec<String> {
+        let mut shown = words.to_vec();
+        for secret in secret_words(words) {
+            shown[secret.at] = secret.masked(&words[secret.at]);
+        }
+        shown
+    }
+
+    /// The secrets in the words of a command line: what [`Self::shown_words`] masks.
+    #[must_use]
+    pub fn secrets_in_words(words: &[String]) -> Vec<String> {
+        let values = |secret: SecretWord| secret.values(&words[secret.at]).map(str::to_owned).collect::<Vec<_>>();
+        secret_words(words).into_iter().flat_map(values).collect()
+    }
+
+    /// A redactor for what a foreign text itself shows to be secret, in all of which it is then replaced.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '+' | '~');
-        let mut found = Vec::new();
-        // The name of a secret that was just read, and what stood between it and the next word.
-        let mut name: Option<&str> = None;
-        let mut rest = text;
-        while let Some(at) = rest.find(is_word) {
-            let (between, tail) = rest.split_at(at);
-            let end = tail.find(|c| !is_word(c)).unwrap_or(tail.len());
-            let word = &tail[..end];
-            rest = &tail[end..];
-            let assigned = name.is_some_and(|n| {
-                let flag_or_bearer = n.starts_with("--") || n == "Bearer";
-                between.len() <= 8
-                    && (between.contains('=')
-                        || (between.contains(':') && between.contains(['\'', '"']))
-                        || (flag_or_bearer && between.trim().is_empty()))
-            });
-            let shaped = match (word.strip_prefix("hf_"), word.strip_prefix("sk-")) {
-                (Some(tail), _) => tail.len() >= 16 && tail.bytes().all(|b| b.is_ascii_alphanumeric()),
-                (None, Some(tail)) => tail.len() >= 16 && tail.bytes().any(|b| b.is_ascii_digit()),
-                (None, None) => false,
-            };
-            let literal = !matches!(word, "None" | "null" | "True" | "False" | "true" | "false")
-                && !word.bytes().all(|b| b.is_ascii_digit());
-            if (assigned && literal && word.len() >= 6) || shaped {
-                found.push(word.to_owned());
-            }
-            // `eos_token` and its like are no secrets.
-            let folded = word.to_ascii_uppercase().replace('-', "_");
-            let token = !folded.contains("TOKEN")
-                || ["HF_TOKEN", "HUB_TOKEN", "ACCESS_TOKEN", "AUTH_TOKEN", "API_TOKEN"]
-                    .iter()
-                    .any(|end| folded.ends_with(end));
-            let compound = word.contains(['_', '-']) && token && Self::is_secret_name(word);
-            name = (word == "Bearer" || compound).then_some(word);
-        }
-        Self::new(found)
+        Self::new(places(text, Reading::Text).into_iter().map(|place| text[place].to_owned()).filter(|v| v.len() >= 6))
     }
 
     /// `text` with every secret replaced by `***`.
     #[must_use]
-    pub fn apply<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        let mut result = std::borrow::Cow::Borrowed(text);
+    pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        then(self.known(text), |text| places(text, Reading::Text))
+    }
+
+    /// As [`Self::apply`], for YAML and env files, where an unquoted value behind the name of a secret is one, too.
+    #[must_use]
+    pub fn apply_to_config<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        then(self.known(text), |text| places(text, Reading::Config))
+    }
+
+    fn known<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut result = Cow::Borrowed(text);
         for secret in self.secrets.iter() {
             if result.contains(secret.as_str()) {
-                result = std::borrow::Cow::Owned(result.replace(secret.as_str(), MASK));
+                result = Cow::Owned(result.replace(secret.as_str(), MASK));
             }
         }
         result
@@ -117,59 +149,39 @@ impl Redactor {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_occurrence_is_replaced_and_the_longer_secret_goes_first() {
-        let r = Redactor::new(["abcd".to_owned(), "abcd-efgh".to_owned(), "x".to_owned()]);
-        assert_eq!(r.apply("key=abcd-efgh, other=abcd x"), "key=***, other=*** x");
-        assert!(matches!(r.apply("nothing here"), std::borrow::Cow::Borrowed(_)));
+/// A line of YAML or of an env file with an asterisk for each character of a secret, so that a marker below it stands where it should.
+pub(super) fn blotted(line: &str) -> String {
+    let mut out = line.to_owned();
+    for place in places(line, Reading::Config).into_iter().rev() {
+        let stars = "*".repeat(line[place.clone()].chars().count().max(MASK.len()));
+        out.replace_range(place, &stars);
     }
+    out
+}
 
-    #[test]
-    fn a_secret_that_an_error_body_quotes_is_found_in_its_json_spelling() {
-        let r = Redactor::new(["se\"cr\\et".to_owned()]).with(["more\n1".to_owned()]);
-        let body = serde_json::json!({"error": "bad key se\"cr\\et and more\n1"}).to_string();
-        assert_eq!(r.apply(&body), r#"{"error":"bad key *** and ***"}"#);
+/// `text` with the places masked.
+fn masked<'t>(text: &'t str, places: &[Range<usize>]) -> Cow<'t, str> {
+    if places.is_empty() {
+        return Cow::Borrowed(text);
     }
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for place in places {
+        out.push_str(&text[from..place.start]);
+        out.push_str(MASK);
+        from = place.end;
+    }
+    out.push_str(&text[from..]);
+    Cow::Owned(out)
+}
 
-    #[test]
-    fn a_foreign_text_shows_its_own_secrets_and_ordinary_words_stay() {
-        let text = "vllm serve --api-key my-own-key-1 --port 8000\nHF_TOKEN=plainvalue99 x\nargs: Namespace(api_key='sk-namespace-22', tokenizer='m')\n\
-                    {'api_key': ['listed-key-3']}\nAuthorization: Bearer abc.def-456\nsaw hf_AbCdEfGhIjKlMnOp\n\
-                    error: argument --api-key: expected one argument\nin hf_raise_for_status, eos_token='</sentence>'\n\
-                    error: unrecognized arguments: --max-num-batched-tokens 8192\nset HF_TOKEN or log in; api_key=None\n";
-        let shown = Redactor::of_text(text).apply(text).into_owned();
-        for secret in ["my-own-key-1", "plainvalue99", "sk-namespace-22", "abc.def-456", "hf_AbCd"] {
-            assert!(!shown.contains(secret), "{secret}: {shown}");
-        }
-        for kept in [
-            "--port 8000",
-            "tokenizer='m'",
-            "--max-num-batched-tokens 8192",
-            "set HF_TOKEN or log in",
-            "api_key=None",
-            "expected one argument",
-        ] {
-            assert!(shown.contains(kept), "{kept}: {shown}");
-        }
-    }
+fn then(text: Cow<'_, str>, find: impl Fn(&str) -> Vec<Range<usize>>) -> Cow<'_, str> {
+    let found = find(&text);
+    if found.is_empty() { text } else { Cow::Owned(masked(&text, &found).into_owned()) }
+}
 
-    #[test]
-    fn debug_output_shows_no_secret() {
-        assert_eq!(format!("{:?}", Redactor::new(["abcd".to_owned()])), "Redactor(1 secrets)");
-    }
-
-    #[test]
-    fn names_of_secrets_are_recognised_and_token_counts_are_not() {
-        for name in ["VLLM_API_KEY", "HUGGING_FACE_HUB_TOKEN", "--api-key", "HF_TOKEN", "db_password"] {
-            assert!(Redactor::is_secret_name(name), "{name}");
-        }
-        for name in ["MTP_TOKENS_QWEN38", "--max-num-batched-tokens", "--tokenizer", "VLLM_PORT", "--api-server-count"]
-        {
-            assert!(!Redactor::is_secret_name(name), "{name}");
-        }
-    }
+/// A text as it stands in an address, special characters escaped.
+fn in_address(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

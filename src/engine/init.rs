@@ -217,8 +217,7 @@ impl Text<'_> {
         ];
         for (flag, value) in &settings.flags {
             if flag.as_str() != "model" {
-                let secret = Redactor::is_secret_name(flag.as_str());
-                said.push((flag.to_string(), if secret { Redactor::mask().to_owned() } else { value.to_string() }));
+                said.push((flag.to_string(), Redactor::shown(flag.as_str(), &value.to_string()).into_owned()));
             }
         }
         for (name, value) in said {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cases::CaseSet;
 use crate::compose::{self, LoadRequest, Project, Service};
-use crate::domain::{Config, ConfigKey, Diagnostic, Diagnostics, FlagName, Redactor, SkipReason, Suite};
+use crate::domain::{Config, ConfigKey, Diagnostic, Diagnostics, FlagName, Redactor, SkipReason, Suite, sha256};
 use crate::grid::{self, ComposeDeployment, DeploymentKind, Grid, SuiteRef};
 use crate::resume::ResultKey;
 
@@ -82,9 +82,10 @@ impl Planner {
         let grid = grid::parse(grid_path, &grid_text)?;
         let environment: BTreeMap<String, String> = std::env::vars().collect();
         let (suite, cases) = load_suite(&grid)?;
-        let (project, service_name, variables) = load_deployment(&grid, environment)?;
+        let variables = variables_of(&grid, &environment)?;
         let mut grid = grid.interpolated(&variables)?;
         grid.take_use_cases(&suite);
+        let (project, service_name) = load_deployment(&grid, environment)?;
         let Some(service) = project.services.get(&service_name).cloned() else {
             return Err(unknown_service(&grid, &project, &service_name).into());
         };
@@ -97,9 +98,31 @@ impl Planner {
         }
         warnings.extend(lint.0);
         let secrets = project.secrets.iter().cloned().chain(Self::api_key(&service)).chain(grid.secrets());
-        let redactor = Redactor::new(secrets);
+        let redactor = Redactor::new(secrets.chain(secrets_of_variables(&variables)));
         let grid_path = std::path::absolute(grid_path).unwrap_or_else(|_| grid_path.to_owned());
         Ok(Self { grid_path, grid_text, grid, suite, cases, project, service_name, service, redactor, warnings })
+    }
+
+    /// The value of a variable or flag as it may be shown.
+    pub(crate) fn shown(&self, name: &str, value: &str) -> String {
+        self.redactor.apply(&Redactor::shown(name, value)).into_owned()
+    }
+
+    /// The words of a command line as they may be shown.
+    pub(crate) fn shown_words(&self, words: &[String]) -> Vec<String> {
+        Redactor::shown_words(words).iter().map(|word| self.redactor.apply(word).into_owned()).collect()
+    }
+
+    /// The text of a grid as it may be shown: of a value that a variable gives, the variable's name stands in it.
+    pub(crate) fn shown_grid(&self, text: &str) -> String {
+        self.redactor.apply_to_config(text).into_owned()
+    }
+
+    /// The hash of a compose file less its secrets, which it must not help to guess; None when it cannot be read.
+    pub(crate) fn file_sha256(&self, file: &Path) -> Option<String> {
+        let text = std::fs::read(file).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        Some(sha256(&[Redactor::default().apply_to_config(&text).as_bytes()]))
     }
 
     /// Whether the deployment is a local process, without Docker.
@@ -252,39 +275,56 @@ fn compose_request(grid: &Grid, c: &ComposeDeployment, environment: BTreeMap<Str
     }
 }
 
-/// The project, the service's name, and the variables that the grid's own values may name.
-fn load_deployment(
-    grid: &Grid,
-    environment: BTreeMap<String, String>,
-) -> Result<(Project, String, BTreeMap<String, String>), Diagnostics> {
+/// The variables that the grid's own values may name: of the env files, below those of the process.
+fn variables_of(grid: &Grid, environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Diagnostics> {
+    let request = match &grid.deployment.kind {
+        DeploymentKind::Compose(c) => compose_request(grid, c, environment.clone()),
+        DeploymentKind::Process(_) => LoadRequest {
+            env_files: grid.deployment.env_files.iter().map(|f| f.value.clone()).collect(),
+            environment: environment.clone(),
+            home: std::env::home_dir(),
+            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            ..LoadRequest::default()
+        },
+    };
+    compose::variables(&request, &|path: &Path| std::fs::read_to_string(path))
+}
+
+/// The values of variables that are secret by name: an engine inherits them and may print them. A short one of this process, which may have
+/// nothing to do with the deployment, is left out: its value may be an ordinary word.
+fn secrets_of_variables(variables: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    const LONG: usize = 8;
+    let of_files = |name: &str, value: &str| std::env::var(name).map_or(true, |own| own != value);
+    variables
+        .iter()
+        .filter(move |(name, value)| value.len() >= LONG || of_files(name, value))
+        .flat_map(|(name, value)| Redactor::secrets_in(name, value))
+}
+
+/// The project and the service's name. The grid's variables are in.
+fn load_deployment(grid: &Grid, environment: BTreeMap<String, String>) -> Result<(Project, String), Diagnostics> {
     let read = |path: &Path| std::fs::read_to_string(path);
     match &grid.deployment.kind {
         DeploymentKind::Compose(c) => {
             let request = compose_request(grid, c, environment);
-            let variables = compose::variables(&request, &read)?;
-            Ok((compose::load(&request, &read)?, c.service.value.clone(), variables))
+            Ok((compose::load(&request, &read)?, c.service.value.clone()))
         }
         DeploymentKind::Process(p) => {
-            let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-            let env_files = grid.deployment.env_files.iter().map(|f| f.value.clone()).collect();
-            let home = std::env::home_dir();
-            let request = LoadRequest { env_files, environment, home, cwd: cwd.clone(), ..LoadRequest::default() };
-            let variables = compose::variables(&request, &read)?;
             let mut service =
                 Service { command: Some(p.command.iter().map(|w| w.value.clone()).collect()), ..Service::default() };
             for (name, value) in &p.env {
                 service.environment.insert(name.clone(), Some(value.value.clone()));
             }
-            let secrets = service.environment.iter().filter(|(name, _)| Redactor::is_secret_name(name));
-            let secrets = secrets.filter_map(|(_, value)| value.clone()).collect();
+            let of_env = p.env.iter().flat_map(|(name, value)| Redactor::secrets_in(name, &value.value));
+            let secrets = of_env.chain(Redactor::secrets_in_words(&compose::argv(&service))).collect();
             let project = Project {
                 name: grid.name.clone(),
-                working_dir: cwd,
+                working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
                 services: std::iter::once((PROCESS.to_owned(), service)).collect(),
                 secrets,
                 ..Project::default()
             };
-            Ok((project, PROCESS.to_owned(), variables))
+            Ok((project, PROCESS.to_owned()))
         }
     }
 }

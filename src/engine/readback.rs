@@ -29,18 +29,33 @@ pub(super) fn read_log(path: &Path, end: u64, redactor: &Redactor) -> String {
 }
 
 /// What the engine says of itself: log, `/metrics`, `/version`, `/v1/models`, inspect. An endpoint that does not answer adds
-/// nothing; that is no failure.
-pub(super) async fn resolved(client: &Client, log: &str, inspect: Option<&Value>) -> ResolvedConfig {
+/// nothing; that is no failure. Secrets are hidden.
+pub(super) async fn resolved(
+    client: &Client,
+    log: &str,
+    inspect: Option<&Value>,
+    redactor: &Redactor,
+) -> ResolvedConfig {
     let (metrics, version, models) =
         tokio::join!(client.get("metrics"), client.get("version"), client.get("v1/models"));
     let (metrics, version, models) = (metrics.ok(), json(version), json(models));
-    resolve::read(&Sources {
+    let mut resolved = resolve::read(&Sources {
         log,
         metrics: metrics.as_deref(),
         version: version.as_ref(),
         models: models.as_ref(),
         inspect,
-    })
+    });
+    hide(&mut resolved, redactor);
+    resolved
+}
+
+/// Masks what is secret in the facts: those of an older vgrid may still show what today's masks.
+pub(super) fn hide(resolved: &mut ResolvedConfig, redactor: &Redactor) {
+    for (name, fact) in &mut resolved.facts {
+        let shown = Redactor::shown(name.strip_prefix("env.").unwrap_or(name), &fact.value);
+        fact.value = redactor.apply(&shown).into_owned();
+    }
 }
 
 fn json<E>(text: Result<String, E>) -> Option<Value> {

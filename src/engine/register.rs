@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::Digest;
 
 use crate::compose;
-use crate::domain::{Config, FlagValue, Redactor, sha256};
+use crate::domain::{Config, FlagValue};
 use crate::launch::Launcher;
 use crate::store::{NewSweep, NewTrial};
 
@@ -15,7 +15,8 @@ use super::plan::{PlannedConfig, Planner};
 /// What makes a sweep this sweep: the grid's text, its suite and its data, the deployment's service and the pinned images.
 pub(super) fn identity(planner: &Planner, plan: &[PlannedConfig], image_ids: &HashMap<String, String>) -> String {
     let mut hash = sha2::Sha256::new();
-    hash.update(planner.grid_text.as_bytes());
+    // The hash stands beside the masked text: that of the text itself would tell whether a guessed password is right.
+    hash.update(planner.shown_grid(&planner.grid_text).as_bytes());
     hash.update(serde_json::to_vec(&planner.suite).unwrap_or_default());
     for data in planner.suite.scenarios.iter().filter_map(|spec| planner.cases.sha256_for(spec)) {
         hash.update(data.as_bytes());
@@ -38,11 +39,11 @@ pub(super) fn new_sweep(
     image_ids: &HashMap<String, String>,
     launcher: &Launcher,
 ) -> NewSweep {
-    let argv: Vec<String> = redacted(planner, &compose::argv(&planner.service));
+    let argv = planner.shown_words(&compose::argv(&planner.service));
     NewSweep {
         grid_name: planner.grid.name.clone(),
         grid_path: planner.grid_path.clone(),
-        grid_text: planner.redactor.apply(&planner.grid_text).into_owned(),
+        grid_text: planner.shown_grid(&planner.grid_text),
         grid_sha256,
         deployment,
         baseline: planner.baseline_name(),
@@ -64,7 +65,7 @@ pub(super) fn new_sweep(
 
 /// Hash of each compose file, by its path; one that cannot be read has none.
 fn files_sha256(planner: &Planner) -> BTreeMap<String, String> {
-    let hash = |file: &std::path::PathBuf| Some((file.display().to_string(), sha256(&[&std::fs::read(file).ok()?])));
+    let hash = |file: &std::path::PathBuf| Some((file.display().to_string(), planner.file_sha256(file)?));
     planner.project.config_files.iter().filter_map(hash).collect()
 }
 
@@ -80,33 +81,28 @@ pub(super) fn new_trials(
         key: p.key.clone(),
         is_baseline: p.is_baseline,
         image_digest: p.service.image.as_ref().and_then(|reference| image_ids.get(reference)).cloned(),
-        argv: redacted(planner, &p.argv),
+        argv: planner.shown_words(&p.argv),
         expected: (!p.expected.is_empty()).then(|| serde_json::json!(p.expected).to_string()),
         skip: p.skip.clone(),
     });
     trials.collect()
 }
 
-fn redacted(planner: &Planner, argv: &[String]) -> Vec<String> {
-    argv.iter().map(|word| planner.redactor.apply(word).into_owned()).collect()
-}
-
 /// The config with secret values hidden.
 fn redacted_config(planner: &Planner, planned: &PlannedConfig) -> Config {
     let mut config = planned.config.clone();
-    let hide = |text: &mut String| *text = planner.redactor.apply(text).into_owned();
-    for value in config.settings.flags.values_mut() {
+    let hide = |name: &str, text: &mut String| *text = planner.shown(name, text);
+    for (name, value) in &mut config.settings.flags {
         match value {
-            FlagValue::Value(value) => hide(value),
-            FlagValue::Many(values) => values.iter_mut().for_each(hide),
+            FlagValue::Value(value) => hide(name.as_str(), value),
+            FlagValue::Many(values) => values.iter_mut().for_each(|value| hide(name.as_str(), value)),
             FlagValue::Default | FlagValue::On | FlagValue::Off => {}
         }
     }
     for (name, value) in &mut config.settings.env {
-        if let Some(value) = value {
-            let secret = Redactor::is_secret_name(name);
-            *value = if secret { Redactor::mask().to_owned() } else { planner.redactor.apply(value).into_owned() };
-        }
+        value.iter_mut().for_each(|value| hide(name, value));
     }
+    [&mut config.settings.image, &mut config.settings.model].into_iter().flatten().for_each(|text| hide("", text));
+    config.axis_values.iter_mut().for_each(|(_, text)| *text = planner.redactor.apply(text).into_owned());
     config
 }

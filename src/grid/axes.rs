@@ -14,7 +14,7 @@ pub struct Axis {
     pub target: Target,
     /// The same as text: a flag's name, `env.NAME`, `image`, `model`.
     pub title: String,
-    /// Whether its values are secret by its name; then only their labels are shown.
+    /// Whether its values are secret by its name, or one holds a secret; then only their labels are shown.
     pub secret: bool,
     /// Its short name, unique among the grid's axes.
     pub short: String,
@@ -80,7 +80,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<Axis> {
         let values = read_values(reader, &target, values);
         if !values.is_empty() {
             let title = target.to_string();
-            let secret = Redactor::is_secret_name(&title);
+            let secret = Redactor::is_secret_name(&title) || values.iter().any(|v| !v.setting.secrets().is_empty());
             axes.push(Axis { target, title, secret, short: String::new(), values, span: key.span.clone() });
         }
     }

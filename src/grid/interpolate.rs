@@ -159,7 +159,7 @@ impl Grid {
                     let wrong = (replacer.problems.len() == known).then(|| check_url(url)).flatten();
                     replacer.problems.extend(wrong);
                 }
-                Channel::Hook { words } => words.iter_mut().for_each(|w| replacer.text(&mut w.value, &w.span)),
+                Channel::Hook { words, .. } => words.iter_mut().for_each(|w| replacer.text(&mut w.value, &w.span)),
             }
         }
         if let SuiteRef::File(file) = &mut self.suite {

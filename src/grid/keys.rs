@@ -52,7 +52,7 @@ pub(super) const LIMITS: &[&str] =
     &["startup", "stall", "gpu_free", "trial", "until", "identical_failures", "retries", "deaths", "daemon"];
 
 /// An item of `notify`.
-pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "on", "timeout", "retries"];
+pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "pass_env", "on", "timeout", "retries"];
 
 /// `repeats` when it is a mapping.
 pub(super) const REPEATS: &[&str] = &["starts", "controls_every", "finalists", "finalist_starts"];

@@ -101,7 +101,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The values that base, axes and configs give to flags and variables that are secret by name, and the webhooks' addresses.
+    /// The secrets in what base, axes and configs give to flags and variables, the webhooks' addresses, and the secrets in the words of
+    /// hooks.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let assignments = self.base.iter().chain(self.configs.iter().flat_map(|c| &c.settings)).map(|a| &a.setting);
@@ -111,7 +112,8 @@ impl Grid {
             Channel::Hook { .. } => None,
         });
         let addresses = webhooks.flat_map(|url| notify::secrets_of(url));
-        assignments.chain(values).flat_map(settings::Setting::secrets).chain(addresses).collect()
+        let hooks = self.notify.iter().flat_map(notify::Notification::secrets_of_hook);
+        assignments.chain(values).flat_map(settings::Setting::secrets).chain(addresses).chain(hooks).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::keys;
 use super::limits;
 use super::reader::{Reader, Spanned, present};
-use crate::domain::{Diagnostic, text_enum};
+use crate::domain::{Diagnostic, Redactor, text_enum};
 use crate::yaml::Node;
 
 text_enum! {
@@ -59,7 +59,21 @@ pub enum Channel {
     Hook {
         /// Program and arguments, at least one.
         words: Vec<Spanned<String>>,
+        /// Variables of vgrid's own environment that it gets beside the usual ones.
+        pass_env: Vec<String>,
     },
+}
+
+impl Notification {
+    /// The secrets in the words of a hook.
+    pub(super) fn secrets_of_hook(&self) -> Vec<String> {
+        match &self.channel {
+            Channel::Webhook { .. } => Vec::new(),
+            Channel::Hook { words, .. } => {
+                Redactor::secrets_in_words(&words.iter().map(|word| word.value.clone()).collect::<Vec<_>>())
+            }
+        }
+    }
 }
 
 const HELP: &str = "e.g. notify: [{ url: \"${WEBHOOK_URL}\", format: slack }, { hook: [./tell.sh], on: [end] }]";
@@ -112,6 +126,10 @@ fn read_webhook(reader: &mut Reader, node: &Node, url: &Node) -> Option<Channel>
         Some(value) => reader.whole(value, "`notify.retries`", 0, 10),
         None => Some(2),
     };
+    if let Some(other) = present(node, "pass_env") {
+        let error = other.span.error("key-without-effect", "`pass_env` does not go with `url`");
+        reader.error(error.help("it is for hooks; take it away"));
+    }
     let url = reader.text(url, "`url`");
     Some(Channel::Webhook { url: url?, format: format?, retries: retries? as u32 })
 }
@@ -132,7 +150,15 @@ fn read_hook(reader: &mut Reader, node: &Node, hook: &Node) -> Option<Channel> {
         }
         return None;
     }
-    Some(Channel::Hook { words })
+    let pass_env = match present(node, "pass_env") {
+        Some(names) => {
+            let help = "name variables of vgrid's environment, e.g. pass_env: [SLACK_TOKEN]";
+            let names = reader.items(names, "`pass_env`", help).iter();
+            names.filter_map(|name| reader.text(name, "a name in `pass_env`")).map(|name| name.value).collect()
+        }
+        None => Vec::new(),
+    };
+    Some(Channel::Hook { words, pass_env })
 }
 
 fn happenings(reader: &mut Reader, node: &Node) -> Vec<Happening> {

@@ -101,7 +101,7 @@ impl Grid {
                 for (axis, digit) in self.axes.iter().zip(digits) {
                     let value = &axis.values[*digit];
                     value.setting.apply(&mut settings);
-                    let text = if axis.secret { value.label.clone() } else { value.setting.text() };
+                    let text = if axis.secret { value.label.clone() } else { value.setting.shown() };
                     axis_values.push((axis.title.clone(), text));
                 }
                 (axis_values, Vec::new(), None)

@@ -57,17 +57,22 @@ impl Setting {
         }
     }
 
-    /// Its values, when it is secret by its name.
+    /// The secrets in its values: by its name, or by their looks.
     pub(super) fn secrets(&self) -> Vec<String> {
-        match self {
-            Self::Flag(name, value) if Redactor::is_secret_name(name.as_str()) => match value {
-                FlagValue::Value(value) => vec![value.clone()],
-                FlagValue::Many(values) => values.clone(),
-                FlagValue::Default | FlagValue::On | FlagValue::Off => Vec::new(),
-            },
-            Self::Env(name, value) if Redactor::is_secret_name(name) => value.iter().cloned().collect(),
-            Self::Flag(..) | Self::Env(..) | Self::Image(_) | Self::Model(_) => Vec::new(),
-        }
+        let (name, values): (&str, &[String]) = match self {
+            Self::Flag(name, FlagValue::Value(value)) => (name.as_str(), std::slice::from_ref(value)),
+            Self::Flag(name, FlagValue::Many(values)) => (name.as_str(), values),
+            Self::Flag(_, FlagValue::Default | FlagValue::On | FlagValue::Off) => return Vec::new(),
+            Self::Env(name, value) => (name, value.as_slice()),
+            Self::Image(value) | Self::Model(value) => ("", value.as_slice()),
+        };
+        values.iter().flat_map(|value| Redactor::secrets_in(name, value)).collect()
+    }
+
+    /// The value as text as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        let text = self.text();
+        if self.secrets().is_empty() { text } else { Redactor::shown("", &text).into_owned() }
     }
 
     /// The value as text; `default` for what is left to the engine or the deployment.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use bollard::models::ContainerInspectResponse;
 
 use crate::compose::Service;
-use crate::domain::Redactor;
+use crate::domain::{Redactor, is_flag, secret_words};
 
 use super::spec::effective_environment;
 
-/// Masks values that are secret by name in environment, command and entrypoint.
+/// Masks secrets in environment, command and entrypoint.
 pub(super) fn mask_inspect(inspect: &mut ContainerInspectResponse) {
     if let Some(config) = &mut inspect.config {
         config.env.as_deref_mut().map(mask_environment);
@@ -19,101 +19,62 @@ pub(super) fn mask_inspect(inspect: &mut ContainerInspectResponse) {
     inspect.args.as_deref_mut().map(mask_arguments);
 }
 
-/// The values that are secret by name in a container's environment, command and entrypoint: what its own answers and log may repeat.
+/// The secrets in a container's environment, command and entrypoint: what its own answers and log may repeat.
 pub(super) fn known_to(inspect: &ContainerInspectResponse) -> Vec<String> {
     let config = inspect.config.as_ref();
     let pairs = config.and_then(|c| c.env.as_deref()).unwrap_or_default().iter().filter_map(|e| e.split_once('='));
-    let mut known: Vec<String> =
-        pairs.filter(|(name, _)| Redactor::is_secret_name(name)).map(|(_, value)| value.to_owned()).collect();
+    let mut known: Vec<String> = pairs.flat_map(|(name, value)| Redactor::secrets_in(name, value)).collect();
     let lists = [config.and_then(|c| c.cmd.as_deref()), config.and_then(|c| c.entrypoint.as_deref())];
     for words in lists.into_iter().chain([inspect.args.as_deref()]).flatten() {
-        known.extend(secret_places(words).into_iter().map(|place| place.value(words)));
+        known.extend(Redactor::secrets_in_words(words));
     }
     known
 }
 
-/// `NAME=value` entries: the values of secret names are masked.
+/// `NAME=value` entries: secrets are masked.
 pub(super) fn mask_environment(entries: &mut [String]) {
     for entry in entries {
-        if let Some((name, value)) = entry.split_once('=')
-            && Redactor::is_secret_name(name)
-            && !value.is_empty()
-        {
-            *entry = format!("{name}={}", Redactor::mask());
+        if let Some((name, value)) = entry.split_once('=') {
+            *entry = format!("{name}={}", Redactor::shown(name, value));
         }
     }
 }
 
-/// `--flag value` and `--flag=value`: the values of secret names are masked.
+/// `--flag value`, `--flag=value` and other words: secrets are masked.
 pub(super) fn mask_arguments(words: &mut [String]) {
-    for place in secret_places(words) {
-        place.put(words, Redactor::mask());
+    let shown = Redactor::shown_words(words);
+    words.clone_from_slice(&shown);
+}
+
+/// Under which name the true word is kept: that of its flag, with a number from the second value on; else the word as it is shown.
+fn kept_as(flag: Option<&str>, nth: usize, shown: &str) -> String {
+    match (flag, nth) {
+        (Some(flag), 0) => flag.to_owned(),
+        (Some(flag), nth) => format!("{flag}#{}", nth + 1),
+        (None, _) => shown.to_owned(),
     }
 }
 
-/// Where a secret value stands in a list of arguments.
-enum Place {
-    /// The word itself is `--flag=value`.
-    Inside { word: usize, flag: String },
-    /// The whole word is the value of the flag before it.
-    Whole { word: usize, flag: String },
+/// The words with secrets in them, each with what keeps it: the true value of its flag, or the whole word.
+fn kept_words(words: &[String]) -> Vec<(String, String)> {
+    let kept = secret_words(words).into_iter().map(|secret| {
+        let word = &words[secret.at];
+        let name = kept_as(secret.flag.as_deref(), secret.nth, &secret.masked(word));
+        let own = secret.flag.as_ref().and_then(|flag| word.strip_prefix(flag.as_str())?.strip_prefix('='));
+        (name, own.unwrap_or(word).to_owned())
+    });
+    kept.collect()
 }
 
-impl Place {
-    fn flag(&self) -> &str {
-        match self {
-            Self::Inside { flag, .. } | Self::Whole { flag, .. } => flag,
-        }
-    }
-
-    fn value(&self, words: &[String]) -> String {
-        match self {
-            Self::Inside { word, .. } => {
-                words[*word].split_once('=').map(|(_, value)| value.to_owned()).unwrap_or_default()
-            }
-            Self::Whole { word, .. } => words[*word].clone(),
-        }
-    }
-
-    fn put(&self, words: &mut [String], value: &str) {
-        match self {
-            Self::Inside { word, flag } => words[*word] = format!("{flag}={value}"),
-            Self::Whole { word, .. } => words[*word] = value.to_owned(),
-        }
-    }
-}
-
-fn secret_places(words: &[String]) -> Vec<Place> {
-    let mut places = Vec::new();
-    for (i, word) in words.iter().enumerate() {
-        if !word.starts_with("--") {
-            continue;
-        }
-        match word.split_once('=') {
-            Some((flag, _)) if Redactor::is_secret_name(flag) => {
-                places.push(Place::Inside { word: i, flag: flag.to_owned() })
-            }
-            None if Redactor::is_secret_name(word) => {
-                // `--api-key` takes several values; all up to the next flag are secret.
-                let values = (i + 1..words.len()).take_while(|k| !words[*k].starts_with("--"));
-                places.extend(values.map(|k| Place::Whole { word: k, flag: word.clone() }));
-            }
-            Some(_) | None => {}
-        }
-    }
-    places
-}
-
-/// The secret values of a service by the name of variable or flag: what a stored, masked container needs to be made again.
+/// The values of a service that hold secrets, by the name of variable or flag: what a stored, masked container needs to be made again.
 #[must_use]
 pub fn secrets_of(service: &Service) -> BTreeMap<String, String> {
     let own = |name: &str| std::env::var(name).ok();
     let pairs = effective_environment(service, &own).into_iter();
-    let mut secrets: BTreeMap<String, String> = pairs.filter(|(name, _)| Redactor::is_secret_name(name)).collect();
+    let mut secrets: BTreeMap<String, String> =
+        pairs.filter(|(name, value)| !Redactor::secrets_in(name, value).is_empty()).collect();
     for words in service.entrypoint.iter().chain(&service.command) {
-        for place in secret_places(words) {
-            secrets.insert(place.flag().to_owned(), place.value(words));
-        }
+        secrets.extend(kept_words(words));
     }
     secrets
 }
@@ -129,7 +90,7 @@ pub(super) fn unmask_environment(
     let mut unknown = Vec::new();
     for entry in entries {
         if let Some((name, value)) = entry.split_once('=')
-            && value == Redactor::mask()
+            && value.contains(Redactor::mask())
         {
             match secrets.get(name) {
                 Some(secret) => *entry = format!("{name}={secret}"),
@@ -146,10 +107,28 @@ pub(super) fn unmask_environment(
 /// The flags whose values are not known.
 pub(super) fn unmask_arguments(words: &mut [String], secrets: &BTreeMap<String, String>) -> Result<(), Vec<String>> {
     let mut unknown = Vec::new();
-    for place in secret_places(words) {
-        match secrets.get(place.flag()) {
-            Some(secret) => place.put(words, secret),
-            None => unknown.push(place.flag().to_owned()),
+    // The flag whose values follow, and how many have.
+    let mut open: Option<(String, usize)> = None;
+    for word in words {
+        let inline = word.split_once('=').filter(|_| is_flag(word)).map(|(flag, _)| flag.to_owned());
+        let name = match (&inline, &open) {
+            (Some(flag), _) => kept_as(Some(flag), 0, word),
+            (None, Some((flag, nth))) => kept_as(Some(flag), *nth, word),
+            (None, None) => kept_as(None, 0, word),
+        };
+        open = match (is_flag(word), inline.is_some(), open) {
+            (true, false, _) => Some((word.clone(), 0)),
+            (true, true, _) | (false, _, None) => None,
+            (false, _, Some((flag, nth))) => Some((flag, nth + 1)),
+        };
+        if !word.contains(Redactor::mask()) {
+            continue;
+        }
+        // A word that follows a flag which takes no more values stands for itself.
+        match (inline, secrets.get(&name).or_else(|| secrets.get(word.as_str()))) {
+            (Some(flag), Some(secret)) => *word = format!("{flag}={secret}"),
+            (None, Some(secret)) => word.clone_from(secret),
+            (_, None) => unknown.push(name),
         }
     }
     if unknown.is_empty() { Ok(()) } else { Err(unknown) }
@@ -180,6 +159,38 @@ mod tests {
         assert_eq!(env, ["HF_TOKEN=***", "PATH=/bin"]);
         unmask_environment(&mut env, &secrets).unwrap();
         assert_eq!(env, ["HF_TOKEN=t0ken", "PATH=/bin"]);
+    }
+
+    #[test]
+    fn a_secret_within_a_value_is_masked_alone_and_the_whole_value_comes_back() {
+        let original: Vec<String> = [
+            "sh",
+            "-c",
+            "DB_PASS=pw1 exec vllm serve m",
+            "https://u:pw2@h/m",
+            "--override-generation-config",
+            r#"{"password":"pw3","top_k":1}"#,
+            "--api-key",
+            "k7",
+            "k8",
+            "--url=redis://:pw4@h",
+        ]
+        .map(str::to_owned)
+        .into();
+        let mut masked = original.clone();
+        mask_arguments(&mut masked);
+        assert_eq!(masked[2..4], ["DB_PASS=*** exec vllm serve m", "https://u:***@h/m"]);
+        assert_eq!(masked[5..], [r#"{"password":"***","top_k":1}"#, "--api-key", "***", "***", "--url=redis://:***@h"]);
+        let environment = [("HTTPS_PROXY".to_owned(), Some("http://u:pw5@h:1".to_owned()))].into();
+        let service = Service { command: Some(original.clone()), environment, ..Service::default() };
+        let secrets = secrets_of(&service);
+        unmask_arguments(&mut masked, &secrets).unwrap();
+        assert_eq!(masked, original);
+        let mut env = vec!["HTTPS_PROXY=http://u:pw5@h:1".to_owned()];
+        mask_environment(&mut env);
+        assert_eq!(env, ["HTTPS_PROXY=http://u:***@h:1"]);
+        unmask_environment(&mut env, &secrets).unwrap();
+        assert_eq!(env, ["HTTPS_PROXY=http://u:pw5@h:1"]);
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub(crate) async fn send(receivers: &[Notification], message: &Message) -> Vec<S
                 let tries = webhook::Tries { timeout: receiver.timeout, retries: *retries, first_pause: FIRST_PAUSE };
                 webhook::post(&url.value, *format, message, tries).await
             }
-            Channel::Hook { words } => {
+            Channel::Hook { words, pass_env } => {
                 let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
-                hook::run(&words, message, receiver.timeout).await
+                hook::run(&words, pass_env, message, receiver.timeout).await
             }
         };
         problems.extend(sent.err().map(|why| format!("`{}` was not told to {why}", message.happening)));

@@ -145,7 +145,7 @@ async fn nobody_there_and_nobody_who_answers_are_told_without_the_address() {
 }
 
 async fn run(script: &str, patience: Duration) -> Result<(), String> {
-    hook::run(&["/bin/sh", "-c", script], &message(), patience).await
+    hook::run(&["/bin/sh", "-c", script], &[], &message(), patience).await
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -169,7 +169,7 @@ async fn a_hook_that_fails_says_why_and_one_that_reads_nothing_is_fine() {
     run("exit 0", PATIENCE).await.unwrap();
     let why = run("echo first >&2; echo 'no route to pager' >&2; exit 3", PATIENCE).await.unwrap_err();
     assert!(why.contains("exit status: 3") && why.ends_with(": no route to pager"), "{why}");
-    let why = hook::run(&["/no/such/program"], &message(), PATIENCE).await.unwrap_err();
+    let why = hook::run(&["/no/such/program"], &[], &message(), PATIENCE).await.unwrap_err();
     assert!(why.contains("/no/such/program") && why.contains("No such file"), "{why}");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::canonical::same_value;
-use crate::domain::{FlagKind, FlagValue, Mismatch, ResolvedConfig, Settings, known_flag};
+use crate::domain::{FlagKind, FlagValue, Mismatch, Redactor, ResolvedConfig, Settings, known_flag};
 
 /// Settings whose asked-for and printed form cannot be compared as text, or that speak to the HTTP server only.
 const NOT_COMPARED: &[&str] = &["host", "port", "api-key", "model", "served-model-name"];
@@ -44,13 +44,17 @@ pub fn mismatches(requested: &Settings, resolved: &ResolvedConfig) -> Vec<Mismat
             FlagValue::Default => continue,
             FlagValue::On | FlagValue::Off | FlagValue::Value(_) | FlagValue::Many(_) => value.to_string(),
         };
+        if Redactor::is_secret_name(name) {
+            continue;
+        }
         let json = known_flag(name).is_some_and(|k| k.kind == FlagKind::Json) || asked.starts_with('{');
         let Some(says) = resolved.get(name) else { continue };
         if NOT_COMPARED.contains(&name) || (json && says != "none") {
             continue;
         }
         if !same_value(name, &asked, says) {
-            found.push(Mismatch { name: name.to_owned(), requested: asked, resolved: says.to_owned() });
+            let requested = Redactor::shown(name, &asked).into_owned();
+            found.push(Mismatch { name: name.to_owned(), requested, resolved: says.to_owned() });
         }
     }
     found

@@ -83,9 +83,14 @@ pub fn read(sources: &Sources<'_>) -> ResolvedConfig {
 }
 
 fn put(config: &mut ResolvedConfig, name: &str, value: &str, source: FactSource) {
-    let value =
-        if Redactor::is_secret_name(name.rsplit('.').next().unwrap_or(name)) { Redactor::mask() } else { value };
-    config.facts.insert(name.to_owned(), Fact { value: value.to_owned(), source });
+    let own = name.strip_prefix("env.").unwrap_or(name);
+    // Whether there is one at all is nobody's business either.
+    let value = if Redactor::is_secret_name(own) {
+        Redactor::mask().to_owned()
+    } else {
+        Redactor::shown(own, value).into_owned()
+    };
+    config.facts.insert(name.to_owned(), Fact { value, source });
 }
 
 /// A printed setting under its canonical name.
@@ -280,31 +285,12 @@ fn read_inspect(inspect: &Value, config: &mut ResolvedConfig) {
     };
     let mut argv: Vec<String> = text("/Path").map(str::to_owned).into_iter().collect();
     argv.extend(words("/Args"));
-    mask_secrets(&mut argv);
     if !argv.is_empty() {
-        put(config, "argv", &shell_words::join(&argv), FactSource::Inspect);
+        put(config, "argv", &shell_words::join(Redactor::shown_words(&argv)), FactSource::Inspect);
     }
     for entry in words("/Config/Env") {
         if let Some((name, value)) = entry.split_once('=') {
             put(config, &format!("env.{name}"), value, FactSource::Inspect);
-        }
-    }
-}
-
-/// Masks the values of flags that are secret by their name.
-fn mask_secrets(argv: &mut [String]) {
-    let mut secret_follows = false;
-    for word in argv {
-        let flag = word.starts_with("--");
-        if flag && let Some((name, _)) = word.split_once('=') {
-            if Redactor::is_secret_name(name) {
-                *word = format!("{name}={}", Redactor::mask());
-            }
-            secret_follows = false;
-        } else if flag {
-            secret_follows = Redactor::is_secret_name(word);
-        } else if secret_follows {
-            Redactor::mask().clone_into(word);
         }
     }
 }

@@ -171,3 +171,168 @@ repeats: off
     assert!(scene.count(kept) > 0, "{said}");
     assert!(said.contains("HF_TOKEN=***"), "{said}");
 }
+
+/// What a name, an address, a header or JSON gives away, and where it is planted below.
+const BY_THEIR_PLACE: [&str; 16] = [
+    "Pw1-of-a-proxys-address",
+    "Tok2-of-an-authorization",
+    "Pw3-of-db-pass-variable",
+    "Au4-of-lmcache-auth-var",
+    "Pw5-of-a-cache-address-dsn",
+    "Ph6-of-a-passphrase-var",
+    "Pg7-of-pgpass-variable",
+    "Wk8-of-wandb-key-variable",
+    "Ba9-of-otlp-headers-var",
+    "Ef10-of-an-env-files-cache",
+    "Js11-in-the-json-of-a-flag",
+    "Ax12-in-the-json-of-an-axis",
+    "Uk13-of-an-unknown-flag",
+    "Wh14-of-a-webhooks-address",
+    "Hk15-in-the-words-of-a-hook",
+    "En16-of-the-process-itself",
+];
+
+fn by_their_place(scene: &Scene) -> String {
+    let [proxy, auth, db, lmcache, dsn, phrase, pgpass, wandb, otlp, _, json, axis, unknown, webhook, hook, _] =
+        BY_THEIR_PLACE;
+    format!(
+        "{}    env:
+      HTTPS_PROXY: http://u:{proxy}@127.0.0.1:1
+      AUTHORIZATION: Bearer {auth}
+      DB_PASS: {db}
+      LMCACHE_AUTH: {lmcache}
+      CACHE_DSN: \"redis://:{dsn}@h:6379/0\"
+      KEY_PASSPHRASE: {phrase}
+      PGPASS: {pgpass}
+      WANDB_KEY: {wandb}
+      OTEL_EXPORTER_OTLP_HEADERS: \"authorization=Basic {otlp}\"
+      CACHE_URL: \"redis://:${{CACHE_PW}}@h\"
+      SHORT_PASS: kQ7
+  env_files: keys.env
+notify:
+  - {{ url: \"http://127.0.0.1:1/hooks/{webhook}\", retries: 0, timeout: 2s }}
+  - {{ hook: [sh, -c, 'env > hook.env; cat > told.json; exit 3', x, --hook-token, {hook}] }}
+axes:
+  override-generation-config: [{{ password: {axis}, top_k: 1 }}, {{ password: {axis}, top_k: 2 }}]
+configs:
+  - name: json
+    flags: {{ override-generation-config: {{ password: {json} }} }}
+  - name: short
+    flags: {{ api-key: kQ7, max-num-seqs: 7 }}
+  - name: unknown
+    flags: {{ no-such-secret: {unknown} }}
+  - name: echoes
+    flags: {{ sim-fail: \"echo_secrets:1\" }}
+suite: [smoke]
+objectives: {{ worth: maximize smoke.passed }}
+limits: {{ retries: 0, startup: 20s, identical_failures: 10 }}
+repeats: off
+",
+        scene.head(&[])
+    )
+}
+
+#[test]
+fn what_its_place_gives_away_is_hidden_in_every_output_and_so_are_short_keys() {
+    let scene = Scene::new();
+    scene.write("grid.yaml", &by_their_place(&scene));
+    scene.write("keys.env", &format!("CACHE_PW={}\n", BY_THEIR_PLACE[9]));
+    let mut found = Vec::new();
+    let mut look = |args: &[&str]| {
+        let mut command = scene.vgrid(args);
+        command.env("VGRID_OTHER_PASSWORD", BY_THEIR_PLACE[15]);
+        let done = super::run(command);
+        let all = format!("{}{}", done.stdout, done.stderr);
+        let shown = BY_THEIR_PLACE.iter().copied().filter(|key| all.contains(told_by(key)));
+        let short = std::iter::once("kQ7").filter(|key| all.contains(key));
+        found.extend(shown.chain(short).map(|key| format!("{key} printed by {args:?}:\n{all}")));
+        done
+    };
+    for args in [&["check", "grid.yaml"][..], &["plan", "grid.yaml"], &["plan", "grid.yaml", "--json"]] {
+        look(args);
+    }
+    look(&["run", "grid.yaml"]).code(2);
+    for name in ["json", "short", "unknown", "echoes"] {
+        for args in [&["show", name][..], &["show", name, "--json"], &["logs", name]] {
+            look(args);
+        }
+    }
+    for args in [
+        &["resume"][..],
+        &["status"],
+        &["status", "--json"],
+        &["champions"],
+        &["champions", "--json"],
+        &["compare", "json", "short", "--all"],
+        &["report", "-o", "report.html"],
+        &["report", "--format", "md"],
+        &["report", "--format", "json"],
+        &["report", "--format", "csv"],
+        &["export", "--to", "as-csv"],
+        &["export", "--format", "jsonl", "--to", "as-jsonl"],
+        &["promote", "json", "--dry-run", "--force"],
+    ] {
+        look(args);
+    }
+    search(scene.folder(), &BY_THEIR_PLACE, &mut found);
+    let stored = "SELECT count(*) FROM trial t JOIN sweep s ON s.id = t.sweep_id WHERE t.argv_json LIKE '%kQ7%' OR s.grid_text LIKE '%kQ7%'";
+    if scene.count(stored) > 0 {
+        found.push("the short key is stored".to_owned());
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    // The engine got the key, and what is no secret is there to be read.
+    let states = scene.states();
+    for measured in ["json: measured", "short: measured"] {
+        assert!(states.iter().any(|state| state == measured), "{states:?}");
+    }
+    let facts = scene.sql("SELECT grid_text FROM sweep");
+    assert!(facts[0].contains("HTTPS_PROXY: http://u:***@127.0.0.1:1"), "{}", facts[0]);
+    let hook = std::fs::read_to_string(scene.folder().join("hook.env")).unwrap();
+    assert!(hook.contains("PATH=") && hook.contains("VGRID_HAPPENING=end"), "{hook}");
+    assert!(!hook.contains("VGRID_OTHER_PASSWORD"), "{hook}");
+}
+
+#[test]
+fn compose_files_and_lines_with_a_fault_are_shown_without_their_secrets() {
+    let scene = Scene::new();
+    let planted =
+        ["Cw1-in-an-address-of-env", "Cj2-in-a-json-flags-value", "Cd3-of-the-db-pass-word", "Ck4-of-an-api-key-flag"];
+    let [address, json, db, key] = planted;
+    let compose = format!(
+        "name: p
+services:
+  vllm:
+    image: vllm/vllm-openai:v0.10
+    command: [--model, m, --api-key, \"${{K}}\", --override-generation-config, '{{\"password\":\"{json}\"}}']
+    environment:
+      HTTPS_PROXY: http://u:{address}@h:1
+      DB_PASS: {db}
+"
+    );
+    scene.write("compose.yml", &compose);
+    scene.write(
+        "grid.yaml",
+        "name: g\ndeployment: { compose: compose.yml, service: vllm }\naxes: { max-num-seqs: [1, 2] }\nsuite: quick\n",
+    );
+    scene.write("bad.yaml", &format!("name: g\ndeployment: {{ compose: compose.yml, service: vllm }}\nbase: {{ flags: {{ api-key: {key}, enforce-eager: true }} }}\n"));
+    for args in [
+        &["plan", "grid.yaml"][..],
+        &["plan", "grid.yaml", "--json"],
+        &["check", "grid.yaml", "--files-only"],
+        &["check", "bad.yaml", "--files-only"],
+        &["check", "bad.yaml", "--files-only", "--json"],
+        &["init", "-o", "made.yaml"],
+        &["compose", "-f", "compose.yml", "--service", "vllm"],
+        &["compose", "-f", "compose.yml", "--service", "vllm", "--json"],
+    ] {
+        let mut command = scene.vgrid(args);
+        command.env("K", key);
+        let done = super::run(command);
+        let all = format!("{}{}", done.stdout, done.stderr);
+        for secret in planted {
+            assert!(!all.contains(told_by(secret)), "{secret} printed by {args:?}:\n{all}");
+        }
+    }
+    let made = std::fs::read_to_string(scene.folder().join("made.yaml")).unwrap();
+    assert!(planted.iter().all(|secret| !made.contains(told_by(secret))), "{made}");
+}

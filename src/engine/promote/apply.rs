@@ -248,9 +248,10 @@ async fn verify(
     let client = Client::new(&target).await.map_err(|e| Unfit(e.to_string()))?;
     let log = readback::read_log(&spec.log_path, u64::MAX, &prepared.planner.redactor);
     let inspect = docker.inspect_json(running).await.ok();
-    let resolved = readback::resolved(&client, &log, inspect.as_ref()).await;
-    if let Some(tested) = super::measured_attempt(&prepared.report).map(|attempt| &attempt.resolved) {
-        let differ: Vec<String> = resolve::diff(tested, &resolved)
+    let resolved = readback::resolved(&client, &log, inspect.as_ref(), &prepared.planner.redactor).await;
+    if let Some(mut tested) = super::measured_attempt(&prepared.report).map(|attempt| attempt.resolved.clone()) {
+        readback::hide(&mut tested, &prepared.planner.redactor);
+        let differ: Vec<String> = resolve::diff(&tested, &resolved)
             .into_iter()
             .map(|(name, was, is)| {
                 let said = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());

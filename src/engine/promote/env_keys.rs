@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::compose::{self, LoadRequest, Purpose, Service};
-use crate::domain::{FlagName, FlagValue, Settings};
+use crate::domain::{FlagName, FlagValue, Redactor, Settings};
 
 /// A value that no file holds by chance; digits alone, so that it may stand for a number as well.
 const PROBE: &str = "7340192836455";
@@ -40,7 +40,8 @@ pub(super) fn env_keys(request: &LoadRequest, name: &str, deployed: &Service, te
         let Some(service) = load_with(request, name, [(variable.clone(), PROBE.to_owned())]) else { continue };
         let probed = compose::settings_of(&service);
         for (setting, value) in places(&probed, &wanted) {
-            let secret = crate::domain::Redactor::is_secret_name(&setting) || is_secret(&variable);
+            let plain = setting.strip_prefix("env.").unwrap_or(&setting);
+            let secret = is_secret(&variable) || !Redactor::secrets_in(plain, &value).is_empty();
             if secret || value_of(&now, &setting).as_ref() == Some(&value) {
                 continue;
             }
@@ -57,11 +58,11 @@ pub(super) fn env_keys(request: &LoadRequest, name: &str, deployed: &Service, te
 }
 
 fn is_secret(name: &str) -> bool {
-    crate::domain::Redactor::is_secret_name(name)
+    Redactor::is_secret_name(name)
 }
 
 /// The variables that the files name.
-fn variables(request: &LoadRequest) -> Vec<String> {
+pub(super) fn variables(request: &LoadRequest) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for file in &request.files {
         let text = std::fs::read_to_string(file).unwrap_or_default();

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::compose::{self, Service};
-use crate::domain::{Diagnostic, Redactor, sha256};
+use crate::domain::{Diagnostic, Redactor};
 use crate::launch::DockerLauncher;
 use crate::store::{Store, SweepRow, TrialId, TrialReport, TrialState};
 
 use super::super::plan::{PlannedConfig, Planner};
 use super::super::{EngineError, Finding, FindingKind};
-use super::env_keys::{EnvKeys, env_keys};
+use super::env_keys::{self, EnvKeys, env_keys};
 use super::files::FileChange;
 use super::override_file::{Secrets, override_of, read_back};
 use super::standing::{self, finding};
@@ -123,12 +123,15 @@ pub(crate) async fn prepare(
     let variables = compose::variables(&request, &|path: &Path| std::fs::read_to_string(path))?;
     let mut all: Vec<String> = planner.project.secrets.clone();
     all.extend(planner.grid.secrets());
-    let secrets = Secrets::of(&planned.service, &all, &variables);
+    let mut named = env_keys::variables(&request);
+    named.extend(compose::variable_names(&planner.grid_text));
+    let secrets = Secrets::of(&planned.service, &all, &variables, &named);
     let usage = usage(&planner, &output);
     let comments = comments(&report, &sweep, &usage);
     let over =
         override_of(&planner.service_name, &planner.service, &planned.service, &pinned, &secrets.names, comments);
     let text = over.to_yaml();
+    let secrets = secrets.only_used_in(&text);
     let wanted = Service { image: Some(pinned), ..planned.service.clone() };
     let service = read_back(&request, &output, &text, &planner.service_name, &wanted, &secrets.unset)?;
     let mut checklist = vec![
@@ -183,7 +186,7 @@ fn same_config(planner: &Planner, store: &Store, report: &TrialReport) -> Result
             "run the sweep again".into(),
         ));
     };
-    let argv: Vec<String> = now.argv.iter().map(|word| planner.redactor.apply(word).into_owned()).collect();
+    let argv = planner.shown_words(&now.argv);
     let diff = compose::argv_diff(&report.argv, &argv);
     let what = if diff.is_empty() {
         "image, environment, devices, mounts or limits differ".to_owned()
@@ -267,7 +270,7 @@ fn files_unchanged(planner: &Planner, store: &Store, sweep: &SweepRow) -> Result
         .config_files
         .iter()
         .filter(|file| {
-            let now = std::fs::read(file).map(|bytes| sha256(&[&bytes])).unwrap_or_default();
+            let now = planner.file_sha256(file).unwrap_or_default();
             recorded.get(&file.display().to_string()).and_then(serde_json::Value::as_str) != Some(now.as_str())
         })
         .map(|file| file.display().to_string())

@@ -93,7 +93,7 @@ impl Attempt<'_> {
     async fn read_back(&mut self, running: &Running, client: &Client) -> Result<ResolvedConfig, EngineError> {
         let log = readback::read_log(&self.log_path, u64::MAX, &self.sweep.planner.redactor);
         let inspect = self.sweep.launcher.inspect_json(running).await.ok();
-        let resolved = readback::resolved(client, &log, inspect.as_ref()).await;
+        let resolved = readback::resolved(client, &log, inspect.as_ref(), &self.sweep.planner.redactor).await;
         let requested = compose::settings_of(&self.planned.service);
         let mismatches = resolve::mismatches(&requested, &resolved);
         self.sweep.store.save_resolved(self.attempt, &resolved, &mismatches)?;
