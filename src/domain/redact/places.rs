@@ -135,6 +135,10 @@ impl Scan<'_> {
         match self.bytes.get(at) {
             Some(b'=') if self.bytes.get(at + 1) != Some(&b'=') => {
                 let value = self.skip(at + 1, b" ");
+                // The quote that was opened before the name: `"HF_TOKEN="` has no value.
+                if self.quote_at(value) > 0 && start > 0 && self.bytes[start - 1] == self.bytes[value] {
+                    return None;
+                }
                 let whole_line = self.reading == Reading::Config && !flag && self.begins_line(start);
                 let also: &[u8] = if flag { b"" } else { b",;&" };
                 let end = match (whole_line, header) {
@@ -287,13 +291,14 @@ impl Scan<'_> {
         if matches!(self.bytes.get(quote), Some(b'"' | b'\'')) { quote + 1 - at } else { 0 }
     }
 
-    /// Where a text in quotes ends: at the same quote behind as many backslashes.
+    /// Where a text in quotes ends: at the same quote behind as many backslashes; of a running text at the end of the line at the latest.
     fn closing(&self, start: usize, quote: &[u8]) -> usize {
         let (Some(mark), slashes) = (quote.last(), quote.len() - 1) else { return self.bytes.len() };
         let mut run = 0;
         for at in start..self.bytes.len() {
             match self.bytes[at] {
                 b'\\' => run += 1,
+                b'\n' if self.reading == Reading::Text => return at,
                 byte if byte == *mark && (run == slashes || (slashes == 0 && run % 2 == 0)) => return at - slashes,
                 _ => run = 0,
             }

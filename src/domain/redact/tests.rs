@@ -197,6 +197,7 @@ OSError: You are trying to access a gated repo. Pass a token with `hf auth login
 error: argument --api-key: expected one argument; usage: vllm serve [--api-key API_KEY [API_KEY ...]] [--ssl-keyfile SSL_KEYFILE]
 INFO: 127.0.0.1:5 - \"POST /v1/chat/completions HTTP/1.1\" 401 Unauthorized: missing Bearer token, basic auth is off
 Using the --api-key argument or VLLM_API_KEY. Bearer authentication is required.
+docker run -e \"HF_TOKEN=\", \"-e\", \"A=1\"; api_key='
 tcp://127.0.0.1:35671 http://0.0.0.0:8000/v1 file:///models/m@main nccl.key: abc
 ";
     let shown = Redactor::default().apply(log).into_owned();
