@@ -47,9 +47,9 @@ impl FileChange {
     /// Keeps what is there and writes `text`; after a kill the file holds either, whole.
     pub(super) fn write(&self, text: &str) -> Result<(), EngineError> {
         if let (Some(backup), Some(before)) = (&self.backup, read(&self.path)?) {
-            replace(backup, &before)?;
+            replace(backup, &before, &self.path)?;
         }
-        replace(&self.path, text.as_bytes())
+        replace(&self.path, text.as_bytes(), &self.path)
     }
 
     /// Undoes it. Idempotent, and right also when the write was cut short at any point.
@@ -62,7 +62,7 @@ impl FileChange {
         };
         match kept {
             Some((backup, before)) if ours || now.is_none() || now.as_ref() == Some(&before) => {
-                replace(&self.path, &before)?;
+                replace(&self.path, &before, backup)?;
                 remove(backup)?;
                 Ok(Undone::AsBefore)
             }
@@ -101,14 +101,15 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
     }
 }
 
-/// Puts a whole file in the place of what is there, with its permissions.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+/// Puts a whole file in the place of what is there, with the permissions of `like`: the backup of an env file that only its owner may read is
+/// read by its owner alone, too.
+fn replace(path: &Path, bytes: &[u8], like: &Path) -> Result<(), EngineError> {
     use std::io::Write;
     let failed = |source| EngineError::File { doing: "write", path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    let mode = std::fs::metadata(path).map(|m| m.permissions()).unwrap_or_else(|_| {
+    let mode = std::fs::metadata(like).map(|m| m.permissions()).unwrap_or_else(|_| {
         use std::os::unix::fs::PermissionsExt;
         std::fs::Permissions::from_mode(0o644)
     });
@@ -132,6 +133,21 @@ mod tests {
 
     fn text(path: &Path) -> Option<String> {
         std::fs::read_to_string(path).ok()
+    }
+
+    #[test]
+    fn the_backup_of_a_file_that_only_its_owner_may_read_is_read_by_nobody_else() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        std::fs::write(&path, "HF_TOKEN=t\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let change = FileChange::plan(&path, "HF_TOKEN=t\nSEQS=8\n", "d").unwrap().unwrap();
+        change.write("HF_TOKEN=t\nSEQS=8\n").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(change.backup.as_ref().unwrap())), (0o600, 0o600));
+        change.undo().unwrap();
+        assert_eq!((mode(&path), text(&path).as_deref()), (0o600, Some("HF_TOKEN=t\n")));
     }
 
     #[test]
