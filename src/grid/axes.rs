@@ -100,7 +100,7 @@ fn read_values(reader: &mut Reader, target: &Target, node: &Node) -> Vec<AxisVal
     for item in items {
         let Some(setting) = settings::setting(reader, target, item) else { continue };
         if values.iter().any(|v| v.setting == setting) {
-            let error = item.span.error("duplicate-value", format!("{what} has `{}` twice", setting.text()));
+            let error = item.span.error("duplicate-value", format!("{what} has `{}` twice", setting.shown()));
             reader.error(error.help("remove one of the two; 0.9 and 0.90 are the same value"));
             continue;
         }

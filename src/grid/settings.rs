@@ -72,7 +72,12 @@ impl Setting {
     /// The value as text as it may be shown.
     pub(super) fn shown(&self) -> String {
         let text = self.text();
-        if self.secrets().is_empty() { text } else { Redactor::shown("", &text).into_owned() }
+        let name = match self {
+            Self::Flag(name, _) => name.as_str(),
+            Self::Env(name, _) => name,
+            Self::Image(_) | Self::Model(_) => "",
+        };
+        if self.secrets().is_empty() { text } else { Redactor::shown(name, &text).into_owned() }
     }
 
     /// The value as text; `default` for what is left to the engine or the deployment.

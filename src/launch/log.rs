@@ -61,7 +61,10 @@ impl LogWriter {
         self.received += bytes.len() as u64;
         self.pending.extend_from_slice(bytes);
         let end = self.pending.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r').map(|last| last + 1);
-        let too_long = (self.pending.len() >= LONGEST_LINE).then_some(self.pending.len());
+        // Between two words, so that no secret stands across the cut either.
+        let too_long = (self.pending.len() >= LONGEST_LINE).then(|| {
+            self.pending.iter().rposition(u8::is_ascii_whitespace).map_or(self.pending.len(), |space| space + 1)
+        });
         if let Some(end) = end.or(too_long) {
             let rest = self.pending.split_off(end);
             let whole = std::mem::replace(&mut self.pending, rest);
@@ -238,6 +241,17 @@ mod tests {
         writer.write(&vec![b'x'; LONGEST_LINE * 2 + 10]);
         let lines = log.reader().next().await.unwrap();
         assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE, LONGEST_LINE]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_at_the_cut_of_an_endless_line_is_not_written_in_two_halves() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.log");
+        let (mut writer, _log) = open(&path, Redactor::new(["sk-secret".to_owned()])).unwrap();
+        writer.write(&[vec![b'x'; LONGEST_LINE - 4], b" sk-".to_vec()].concat());
+        writer.write(b"secret and more\n");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("x *** and more\n"), "{}", &text[LONGEST_LINE - 8..]);
     }
 
     #[tokio::test]

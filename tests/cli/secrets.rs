@@ -315,11 +315,16 @@ services:
         "name: g\ndeployment: { compose: compose.yml, service: vllm }\naxes: { max-num-seqs: [1, 2] }\nsuite: quick\n",
     );
     scene.write("bad.yaml", &format!("name: g\ndeployment: {{ compose: compose.yml, service: vllm }}\nbase: {{ flags: {{ api-key: {key}, enforce-eager: true }} }}\n"));
+    let twice = format!(
+        "name: g\ndeployment: {{ compose: compose.yml, service: vllm }}\naxes: {{ api-key: [{key}, {key}] }}\n"
+    );
+    scene.write("twice.yaml", &twice);
     for args in [
         &["plan", "grid.yaml"][..],
         &["plan", "grid.yaml", "--json"],
         &["check", "grid.yaml", "--files-only"],
         &["check", "bad.yaml", "--files-only"],
+        &["check", "twice.yaml", "--files-only"],
         &["check", "bad.yaml", "--files-only", "--json"],
         &["init", "-o", "made.yaml"],
         &["compose", "-f", "compose.yml", "--service", "vllm"],
