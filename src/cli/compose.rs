@@ -1,7 +1,7 @@
 //! `vgrid compose`: one service of compose files, resolved as Docker Compose does it.
 
 use crate::compose::{self, LoadRequest, Purpose};
-use crate::domain::did_you_mean;
+use crate::domain::{Redactor, did_you_mean};
 
 use super::args::ComposeArgs;
 use super::exit::{Exit, Stop};
@@ -36,8 +36,9 @@ pub(crate) fn compose(args: ComposeArgs) -> Result<Exit, Stop> {
     } else {
         print::out(format!("project {}", project.name));
         print::out(format!("image   {}", service.image.as_deref().unwrap_or("(none)")));
-        print::out(format!("command {}", shell_words::join(compose::argv(service))));
-        print::out("\n--json prints the whole service");
+        let words = shell_words::join(Redactor::shown_words(&compose::argv(service)));
+        print::out(format!("command {}", Redactor::new(project.secrets.iter().cloned()).apply(&words)));
+        print::out("\n--json prints the whole service with real values, as Docker Compose does");
     }
     Ok(Exit::Ok)
 }

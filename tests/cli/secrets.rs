@@ -328,7 +328,6 @@ services:
         &["check", "bad.yaml", "--files-only", "--json"],
         &["init", "-o", "made.yaml"],
         &["compose", "-f", "compose.yml", "--service", "vllm"],
-        &["compose", "-f", "compose.yml", "--service", "vllm", "--json"],
     ] {
         let mut command = scene.vgrid(args);
         command.env("K", key);
