@@ -116,16 +116,9 @@ pub fn is_echo(body: &str) -> bool {
 /// The first exception before line `end` that is not an echo, from line `from` on; only those of the engine's own processes where `engine_only`.
 pub fn first_exception(view: &LogView<'_>, from: usize, end: usize, engine_only: bool) -> Option<usize> {
     (from..end.min(view.lines.len())).find(|i| {
-        let line = &view.lines[*i];
-        let body = line.body().trim_start();
-        view.is_telling(*i) && is_exception(body) && !is_echo(body) && (!engine_only || is_of_engine(line))
+        let body = view.lines[*i].body().trim_start();
+        view.is_telling(*i) && is_exception(body) && !is_echo(body) && (!engine_only || view.is_of_engine(*i))
     })
-}
-
-/// Whether a line comes from the engine's own loop or workers, not from the handling of one request.
-fn is_of_engine(line: &LogLine<'_>) -> bool {
-    let head = line.head();
-    ["EngineCore", "Worker", "core.py", "multiproc_executor", "engine.py", "worker"].iter().any(|w| head.contains(w))
 }
 
 /// What to show of a log in which nothing is wrong: that it serves, what looked like an error, how it was stopped.

@@ -5,7 +5,7 @@ use super::milestone::milestone;
 use super::view::LogView;
 use crate::domain::{Cause, Evidence, scan_numbers};
 
-/// Requests run and no token comes, or workers wait for each other, until the log's end.
+/// Requests run or wait and no token comes, or workers wait for each other, until the log's end.
 pub fn signs(view: &LogView<'_>) -> Option<(Cause, Option<Evidence>)> {
     let (mut idle_reports, mut waits) = (0, 0);
     let mut last = None;
@@ -16,7 +16,7 @@ pub fn signs(view: &LogView<'_>) -> Option<(Cause, Option<Evidence>)> {
             last = last.or(Some(line));
         } else if body.contains("Avg generation throughput: ") {
             let stuck = body.contains("Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 0.0 tokens/s")
-                && !body.contains("Running: 0 reqs");
+                && has_requests(body);
             if !stuck {
                 break;
             }
@@ -34,6 +34,12 @@ pub fn signs(view: &LogView<'_>) -> Option<(Cause, Option<Evidence>)> {
         _ => return None,
     };
     Some((cause, last.map(of_line)))
+}
+
+/// Whether a report counts requests, running or waiting, in V1's words or V0's.
+fn has_requests(report: &str) -> bool {
+    let counts = ["Running: {count} reqs", "Waiting: {count} reqs", "Pending: {count} reqs"];
+    counts.iter().filter_map(|c| scan_numbers(report, c)).flatten().any(|(_, count)| count > 0.0)
 }
 
 /// Whether tokens came behind line `i`: then what stands there cost a request, not the engine.

@@ -4,6 +4,7 @@
 //! came before, what our own race decided, a stop from outside, likely lines, a dead engine, exit code, nothing.
 //! Nothing known gives `Cause::Unknown` with the most specific line, never a guess.
 
+mod complaint;
 mod decide;
 mod diagnosis;
 mod evidence;

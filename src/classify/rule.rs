@@ -132,11 +132,11 @@ impl Rule {
         self.patterns.iter().any(|p| fits(message, p))
     }
 
-    /// Whether the rule fits `message` that was raised in the traceback frame `frame`.
-    pub fn fits_raised(&self, message: &str, frame: Option<&str>) -> bool {
+    /// Whether the rule fits `message`, which was raised in the traceback's last frame that `frame` finds.
+    pub fn fits_raised<'f>(&self, message: &str, frame: impl FnOnce() -> Option<&'f str>) -> bool {
         self.matching(message)
             && (self.raised_in.is_empty()
-                || frame.is_some_and(|f| self.raised_in.iter().any(|place| f.contains(place))))
+                || frame().is_some_and(|f| self.raised_in.iter().any(|place| f.contains(place))))
     }
 
     /// The numbers that `line` holds.

@@ -1,7 +1,7 @@
 //! What the engine was doing when its GPU memory ran out: told by the traceback's frames, else by the last milestone.
 
 use super::view::LogView;
-use crate::domain::Stage;
+use crate::domain::{Phase, Stage};
 
 /// Lines before the exception that may belong to its traceback.
 const TRACEBACK_LINES: usize = 400;
@@ -28,8 +28,8 @@ const FRAMES: &[(&str, Stage)] = &[
     ("in _process_engine_step", Stage::Runtime),
 ];
 
-/// The stage of an out-of-memory error at line `at`.
-pub fn of_gpu_oom(view: &LogView<'_>, at: usize) -> Stage {
+/// The stage of an out-of-memory error at line `at` of an attempt that had come to `phase`.
+pub fn of_gpu_oom(view: &LogView<'_>, at: usize, phase: Phase) -> Stage {
     if let Some(stage) = by_frames(view, at) {
         return stage;
     }
@@ -40,7 +40,7 @@ pub fn of_gpu_oom(view: &LogView<'_>, at: usize) -> Stage {
     {
         return Stage::Profile;
     }
-    if view.ready_at.is_some_and(|ready| ready < at) {
+    if phase == Phase::Serving {
         return Stage::Runtime;
     }
     by_milestones(view, at)

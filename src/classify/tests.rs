@@ -3,4 +3,5 @@
 mod corpus;
 mod field;
 mod messages;
+mod noise;
 mod variations;

@@ -9,7 +9,7 @@ use super::occupancy::others_hold_memory;
 use super::rule::{Rule, Tier, Weight};
 use super::rules::RULES;
 use super::view::LogView;
-use super::{hang, numbers, stage};
+use super::{complaint, hang, numbers, stage};
 use crate::domain::{Cause, Evidence, ExitFacts, Failure, LogLevel, Phase, Stage, leading_number, scan_numbers};
 
 /// What our own race over the server's start or answers decided.
@@ -82,11 +82,12 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
             .and_then(|(rule, _)| rule.transient.filter(|_| rule.cause == finding.cause))
             .unwrap_or_else(|| is_transient(finding.cause, finding.stage))
     });
-    let advice = finding.decided.filter(|(rule, _)| rule.cause == finding.cause).and_then(|(rule, _)| rule.advice);
+    let own = finding.decided.filter(|(rule, _)| rule.cause == finding.cause);
+    let advice = own.and_then(|(rule, at)| Some(complaint::with_flag(rule.advice?, &view, at)));
     let remedy = match finding.cause {
         Cause::KvCacheTooSmall if kv_bytes_were_given(input.argv, &view) => remedy_of_given_kv_bytes(&numbers),
         _ => advice
-            .and_then(|template| fill(template, &numbers))
+            .and_then(|template| fill(&template, &numbers))
             .unwrap_or_else(|| remedy(finding.cause, finding.stage, &numbers)),
     };
     Failure {
@@ -99,6 +100,11 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
         transient,
         exit: input.exit.clone(),
     }
+}
+
+/// Whether line `i` fits a rule that says that the engine is dead; code in a traceback says nothing.
+fn says_dead(rule: &Rule, view: &LogView<'_>, i: usize) -> bool {
+    rule.tier == Tier::Dead && !view.is_code(i) && rule.matching(view.lines[i].body())
 }
 
 /// Whether the command line, or the log where the engine repeats it, sets the KV cache's size in bytes.
@@ -145,8 +151,7 @@ struct Case<'c> {
 impl<'c> Case<'c> {
     fn new(input: &'c EvidenceInput<'c>, view: &'c LogView<'c>) -> Self {
         let end = view.stop_at.unwrap_or(view.lines.len());
-        let dead_at =
-            view.lines[..end].iter().position(|l| RULES.iter().any(|r| r.tier == Tier::Dead && r.matching(l.body())));
+        let dead_at = (0..end).find(|i| RULES.iter().any(|r| says_dead(r, view, *i)));
         let inferred = if view.ready_at.is_some() { Phase::Serving } else { Phase::Startup };
         Self { input, view, phase: input.phase.unwrap_or(inferred), dead_at, end }
     }
@@ -224,43 +229,57 @@ impl<'c> Case<'c> {
     fn root_cause(&self, tier: Tier) -> Option<Finding> {
         // What it had survived when it became ready is no cause.
         let from = self.view.ready_at.map_or(0, |at| at + 1);
-        for i in from..self.end {
-            if !self.view.is_telling(i) {
-                continue;
-            }
-            let body = self.view.lines[i].body();
-            let fits = |r: &&Rule| r.tier == tier && r.fits_raised(body, self.view.frame_of(i));
-            let Some(rule) = RULES.iter().find(fits) else { continue };
-            if !self.counts(rule, i) {
-                continue;
-            }
-            return Some(self.found(rule, i));
-        }
-        None
+        let telling = (from..self.end).filter(|i| self.view.is_telling(*i));
+        let mut found = telling.filter_map(|i| self.rule_at(i, tier).map(|rule| (rule, i)));
+        found.find(|(rule, i)| self.counts(rule, tier, *i)).map(|(rule, i)| self.found(rule, i))
     }
 
-    /// Whether a rule's match at line `i` can have ended the engine.
-    fn counts(&self, rule: &Rule, i: usize) -> bool {
+    /// The first rule of `tier` that fits line `i`. What is said in passing proves less: there a root rule is a likely one.
+    fn rule_at(&self, i: usize, tier: Tier) -> Option<&'static Rule> {
+        let body = self.view.lines[i].body();
+        let fitting =
+            |tier: Tier| RULES.iter().find(|r| r.tier == tier && r.fits_raised(body, || self.view.frame_of(i)));
+        match tier {
+            Tier::Root => fitting(tier).filter(|_| !self.view.is_in_passing(i)),
+            Tier::Likely if self.view.is_in_passing(i) => fitting(Tier::Root).or_else(|| fitting(tier)),
+            Tier::Likely | Tier::Dead => fitting(tier),
+        }
+    }
+
+    /// Whether the match of a rule, taken for one of `tier`, at line `i` can have ended the engine.
+    fn counts(&self, rule: &Rule, tier: Tier, i: usize) -> bool {
         let died = self.dead_at.is_some() || self.ended_by_itself();
+        if rule.weight != Weight::Fatal && self.view.is_of_request(i) {
+            return false;
+        }
         if self.view.ready_at.is_some() {
-            return match rule.weight {
-                Weight::Fatal => died || !hang::served_after(self.view, i),
-                Weight::AtStart => false,
-                Weight::NeedsDeath => died && !hang::served_on(self.view, i, self.dead_at.unwrap_or(self.end)),
-            };
+            let in_passing = tier == Tier::Likely && self.view.is_in_passing(i);
+            return !in_passing
+                && match rule.weight {
+                    Weight::Fatal => died || !hang::served_after(self.view, i),
+                    Weight::AtStart => false,
+                    // A client's error in the API server, seconds before, is not why the engine died.
+                    Weight::NeedsDeath => {
+                        died && !self.view.is_of_frontend(i)
+                            && !hang::served_on(self.view, i, self.dead_at.unwrap_or(self.end))
+                    }
+                };
         }
         let survived = self.process_progressed_after(i);
-        match rule.tier {
+        match tier {
             Tier::Root => !survived,
             Tier::Likely | Tier::Dead => !survived && (died || !self.progressed_after(i)),
         }
     }
 
-    /// Whether the very process that wrote line `i` went on with its start behind it, before any death.
+    /// Whether what wrote line `i` went on with the start behind it, before any death: the very process, or the engine behind an
+    /// API server that starts it when its own work is done.
     fn process_progressed_after(&self, i: usize) -> bool {
-        let process = self.view.lines[i].process();
+        let process = self.view.process(i);
         let end = self.dead_at.filter(|dead| *dead > i).unwrap_or(self.view.lines.len());
-        self.view.lines[i + 1..end].iter().any(|l| l.process() == process && milestone(&l.text).is_some())
+        let engine_began = self.view.engine_at.is_some_and(|at| at > i && at < end) && !self.view.is_of_engine(i);
+        let on = |j: usize| self.view.process(j) == process && milestone(&self.view.lines[j].text).is_some();
+        engine_began || (i + 1..end).any(on)
     }
 
     /// Whether the start went on behind line `i`: then what stands there was survived.
@@ -276,7 +295,7 @@ impl<'c> Case<'c> {
             if others_hold_memory(self.view, at) {
                 finding.cause = Cause::GpuMemoryBusy;
             } else {
-                finding.stage = Some(stage::of_gpu_oom(self.view, at));
+                finding.stage = Some(stage::of_gpu_oom(self.view, at, self.phase));
             }
         }
         finding
@@ -365,17 +384,16 @@ impl<'c> Case<'c> {
 
     /// The most telling sign of death: rules in the table's order, lines in the log's.
     fn dead_rule(&self) -> Option<(&'static Rule, usize)> {
-        RULES.iter().filter(|r| r.tier == Tier::Dead).find_map(|rule| {
-            let at = (0..self.end).find(|i| rule.matching(self.view.lines[*i].body()))?;
-            Some((rule, at))
-        })
+        let says = |rule| (0..self.end).find(|i| says_dead(rule, self.view, *i)).map(|at| (rule, at));
+        RULES.iter().filter(|r| r.tier == Tier::Dead).find_map(says)
     }
 
     fn dead(&self) -> Option<Finding> {
         let (rule, at) = self.dead_rule()?;
         let mut evidence = Vec::new();
         for pattern in rule.patterns {
-            let found = (at..self.end).find(|i| super::rule::fits(self.view.lines[*i].body(), pattern));
+            let fits = |i: &usize| !self.view.is_code(*i) && super::rule::fits(self.view.lines[*i].body(), pattern);
+            let found = (at..self.end).find(fits);
             evidence.extend(found.map(|i| of_line(&self.view.lines[i])));
         }
         evidence.dedup();

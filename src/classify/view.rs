@@ -1,11 +1,17 @@
 //! What of a log is judged: the last boot, its head and tail, and the landmarks in it.
 
-use crate::domain::{LogLevel, LogLine, count_lines, last_boot, log_lines};
+use super::evidence::is_exception;
+use super::milestone::milestone;
+use crate::domain::{BootMilestone, LogLevel, LogLine, count_lines, last_boot, log_lines};
 
 /// Bytes of a boot's beginning that are read: a start-up, compile output included, is far shorter.
 const HEAD_BYTES: usize = 2 << 20;
 /// Lines between an exception and its last frame: code, marks under it, and what other processes wrote in between.
 const FRAME_LINES: usize = 40;
+/// Lines of a Python warning: its text, and the code under it.
+const WARNING_LINES: usize = 10;
+/// Lines of a report on one request, tracebacks of chained exceptions included.
+const REPORT_LINES: usize = 400;
 /// Bytes of a boot's end that are read: the death and what led to it.
 const TAIL_BYTES: usize = 4 << 20;
 
@@ -23,6 +29,8 @@ pub enum StopSign {
 pub struct LogView<'l> {
     /// Cleaned lines of the last boot.
     pub lines: Vec<LogLine<'l>>,
+    /// First line that shows that the engine began its start; what the API server does before that ends with it.
+    pub engine_at: Option<usize>,
     /// First line that shows that it serves.
     pub ready_at: Option<usize>,
     /// First line that says that it was told to stop.
@@ -31,6 +39,8 @@ pub struct LogView<'l> {
     pub engine_stop_at: Option<usize>,
     /// Whether Ray was asked for more GPUs than there are: waiting again does not help.
     pub lacks_gpus: bool,
+    /// For each line the one whose prefix names its process: pieces that `\r` rewrote carry none of their own.
+    writers: Vec<usize>,
     /// Ranges of lines that describe a failure of logging itself.
     side_effects: Vec<std::ops::Range<usize>>,
 }
@@ -51,10 +61,12 @@ impl<'l> LogView<'l> {
         }
         let mut view = Self {
             lines,
+            engine_at: None,
             ready_at: None,
             stop_at: None,
             engine_stop_at: None,
             lacks_gpus: false,
+            writers: Vec::new(),
             side_effects: Vec::new(),
         };
         view.find_landmarks();
@@ -66,6 +78,11 @@ impl<'l> LogView<'l> {
         let mut torn_down_by_own_server = false;
         for (i, line) in self.lines.iter().enumerate() {
             let body = line.body();
+            let rewritten = i > 0 && self.lines[i - 1].number == line.number && line.process().is_empty();
+            self.writers.push(if rewritten { self.writers[i - 1] } else { i });
+            if self.engine_at.is_none() && milestone(&line.text).is_some_and(|(m, _)| m >= BootMilestone::EngineInit) {
+                self.engine_at = Some(i);
+            }
             if self.ready_at.is_none() && is_ready(line) {
                 self.ready_at = Some(i);
             }
@@ -102,15 +119,81 @@ impl<'l> LogView<'l> {
         };
         // The engine dumps its inputs and configuration when it dies: other people's text.
         loud && !line.head().contains("dump_input.py")
-            && !is_source_code(line.body())
+            && !self.is_code(index)
             && !self.side_effects.iter().any(|r| r.contains(&index))
+    }
+
+    /// Whether the line shows code or a place of a traceback.
+    pub fn is_code(&self, index: usize) -> bool {
+        self.lines.get(index).is_some_and(|l| is_source_code(l.body()))
+    }
+
+    /// Who wrote the line; empty where it does not say.
+    pub fn process(&self, index: usize) -> &str {
+        self.writers.get(index).map_or("", |i| self.lines[*i].process())
+    }
+
+    /// Whether the line comes from the engine's own loop or workers.
+    pub fn is_of_engine(&self, index: usize) -> bool {
+        let process = self.process(index);
+        if !process.is_empty() {
+            return !is_frontend(process);
+        }
+        let tag = self.lines[index].tag();
+        !is_handler(tag) && ["core.py", "multiproc_executor", "engine.py", "worker"].iter().any(|w| tag.contains(w))
+    }
+
+    /// Whether the line comes from what stands before the engine, or tells of one request.
+    pub fn is_of_frontend(&self, index: usize) -> bool {
+        is_frontend(self.process(index)) || self.is_of_request(index)
+    }
+
+    /// Whether the line was written while one request was handled: by a handler's file, or under uvicorn's report of one.
+    pub fn is_of_request(&self, index: usize) -> bool {
+        let line = &self.lines[index];
+        if line.level != LogLevel::Plain {
+            return is_handler(line.tag());
+        }
+        let process = self.process(index);
+        let before = (index.saturating_sub(REPORT_LINES)..index).rev().filter(|i| self.process(*i) == process);
+        let mut headlines = before.map(|i| &self.lines[i]).filter(|l| l.level != LogLevel::Plain);
+        headlines.next().is_some_and(|l| l.body().starts_with("Exception in ASGI application"))
+    }
+
+    /// Whether the line is said in passing: an attempt that will be repeated or done without, a warning of Python's.
+    pub fn is_in_passing(&self, index: usize) -> bool {
+        let body = self.lines[index].body();
+        body.starts_with("Error retrieving ") || body.contains("etrying ") || self.is_of_warning(index)
+    }
+
+    /// Whether the line is a warning of Python's (`path.py:12: UserWarning: text`), belongs to its text, or is the code under it.
+    fn is_of_warning(&self, index: usize) -> bool {
+        let process = self.process(index);
+        let upwards = (index.saturating_sub(WARNING_LINES)..=index).rev().filter(|i| self.process(*i) == process);
+        for i in upwards {
+            let line = &self.lines[i];
+            let body = line.body();
+            if line.level != LogLevel::Plain || is_exception(body) || body.starts_with("Traceback (most") {
+                return false;
+            }
+            if is_python_warning(body) {
+                // What torch says of CUDA's own start is no mere warning: CUDA is not there.
+                return !body.contains("CUDA initialization");
+            }
+            let code = body.starts_with("  ") && !body.starts_with("   ");
+            if code && i != index {
+                return false;
+            }
+        }
+        false
     }
 
     /// The last frame of the traceback that ends with line `index`: `File "...", line N, in FUNCTION`.
     pub fn frame_of(&self, index: usize) -> Option<&str> {
-        let process = self.lines.get(index)?.process();
-        let before = self.lines[..index].iter().rev().take(FRAME_LINES).filter(|l| l.process() == process);
-        let mut bodies = before.map(|l| l.body().trim_start()).take_while(|b| !b.starts_with("Traceback (most recent"));
+        let process = self.process(index);
+        let before = (index.saturating_sub(FRAME_LINES)..index).rev().filter(|i| self.process(*i) == process);
+        let mut bodies =
+            before.map(|i| self.lines[i].body().trim_start()).take_while(|b| !b.starts_with("Traceback (most recent"));
         bodies.find(|b| b.starts_with("File \""))
     }
 
@@ -123,6 +206,23 @@ impl<'l> LogView<'l> {
 /// Whether a message is a line of a traceback that shows code or a place, not the exception.
 fn is_source_code(body: &str) -> bool {
     body.starts_with("    ") || body.starts_with("  File \"") || body.starts_with("\t")
+}
+
+/// Whether a process prefix names an API server, not the engine.
+fn is_frontend(process: &str) -> bool {
+    ["APIServer", "ApiServer", "ServeReplica"].iter().any(|name| process.contains(name))
+}
+
+/// Whether the file of `tag` handles requests.
+fn is_handler(tag: &str) -> bool {
+    tag.starts_with("serving") || tag.contains("tool_parser")
+}
+
+/// Whether a message begins a warning of Python's.
+fn is_python_warning(body: &str) -> bool {
+    let Some((head, _)) = body.split_once("Warning:") else { return false };
+    let (place, class) = head.rsplit_once(' ').unwrap_or(("", head));
+    class.bytes().all(|b| b.is_ascii_alphanumeric()) && (place.is_empty() || place.contains(".py:"))
 }
 
 /// Whether a line shows that the server answers.
@@ -184,6 +284,37 @@ mod tests {
         let view = LogView::new(&log);
         assert!(view.lines.len() < 150_000, "{}", view.lines.len());
         assert_eq!(view.last().unwrap().number, 200_001);
+    }
+
+    #[test]
+    fn a_warning_of_python_s_ends_with_the_code_under_it_and_before_an_exception() {
+        let view = LogView::new(
+            "/x/cuda/__init__.py:283: UserWarning: \nGPU0 is not compatible\nwith this\n  warnings.warn(\nRuntimeError: real\n\
+             /x/a.py:1: FutureWarning: old\nValueError: real\n/x/b.py:9: UserWarning: CUDA initialization: too old\n\
+             Error retrieving file list: 429, retrying 1 of 2\n",
+        );
+        let passing: Vec<bool> = (0..view.lines.len()).map(|i| view.is_in_passing(i)).collect();
+        assert_eq!(passing, [true, true, true, true, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn pieces_of_a_rewritten_line_belong_to_the_process_that_began_it() {
+        let view = LogView::new("(EngineCore pid=9) \rLoading: 0%\rLoading: 100%\nfree\n(APIServer pid=1) x\n");
+        let processes: Vec<&str> = (0..view.lines.len()).map(|i| view.process(i)).collect();
+        assert_eq!(processes[..3], ["(EngineCore pid=9)"; 3]);
+        assert_eq!(processes[3..], ["", "(APIServer pid=1)"]);
+    }
+
+    #[test]
+    fn what_tells_of_one_request_is_known_by_its_file_and_by_uvicorn_s_report() {
+        let view = LogView::new(
+            "vllm-serving-1  | ERROR 01-01 00:00:00 [core.py:7] a\nERROR 01-01 00:00:00 [serving_engine.py:7] b\n\
+             ERROR:    Exception in ASGI application\nTraceback (most recent call last):\nValueError: c\n\
+             INFO:     fine\nValueError: d\n",
+        );
+        let requests: Vec<bool> = (0..view.lines.len()).map(|i| view.is_of_request(i)).collect();
+        assert_eq!(requests, [false, true, false, true, true, false, false]);
+        assert!(view.is_of_engine(0) && !view.is_of_engine(1));
     }
 
     #[test]

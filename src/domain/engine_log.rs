@@ -65,6 +65,13 @@ impl<'t> LogLine<'t> {
         named.or_else(ranked).unwrap_or_default()
     }
 
+    /// The file that logged it, with its line: `core.py:1510`; empty where the line does not say.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        let tag = self.head().trim_end().strip_suffix(']').and_then(|head| head.rsplit(['[', ' ']).next());
+        tag.filter(|t| is_tag(t)).unwrap_or_default()
+    }
+
     /// What stands before the message.
     #[must_use]
     pub fn head(&self) -> &str {
@@ -200,7 +207,7 @@ fn prefix(text: &str) -> (usize, LogLevel) {
     // A line has a handful of prefixes at most: container, time, process, rank, logger.
     for _ in 0..6 {
         let rest = &text[at..];
-        if let Some((len, found)) = logger_prefix(rest) {
+        if let Some((len, found)) = logger_prefix(rest).or_else(|| native_prefix(rest)) {
             return (at + len, found);
         }
         let step = process_prefix(rest)
@@ -322,6 +329,32 @@ fn logger_prefix(text: &str) -> Option<(usize, LogLevel)> {
     tagged.then(|| (skip_one_space(text, date_at + close + 1), *level))
 }
 
+/// What PyTorch's native code writes: `[W701 12:00:10.123 socket.cpp:697] `, older `[W socket.cpp:464] `, and glog's
+/// `W0701 12:00:25.000000 99 torch/_inductor/utils.py:1250] `.
+fn native_prefix(text: &str) -> Option<(usize, LogLevel)> {
+    let inner = text.strip_prefix('[').unwrap_or(text);
+    let level = match inner.bytes().next()? {
+        b'I' => LogLevel::Info,
+        b'W' => LogLevel::Warning,
+        b'E' | b'F' => LogLevel::Error,
+        _ => return None,
+    };
+    let (stamp, rest) = inner[1..].split_once(' ')?;
+    let dated = matches!(stamp.len(), 3 | 4) && rest.starts_with(|c: char| c.is_ascii_digit());
+    let undated = stamp.is_empty() && inner.len() < text.len();
+    if !stamp.bytes().all(|b| b.is_ascii_digit()) || !(dated || undated) {
+        return None;
+    }
+    let close = rest.find(']').filter(|at| *at < 160)?;
+    is_tag(&rest[..close]).then(|| (skip_one_space(text, text.len() - rest.len() + close + 1), level))
+}
+
+/// Whether `text` ends as a file tag does: `core.py:1510`.
+fn is_tag(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(file, line)| file.contains('.') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// `INFO:     ` of uvicorn, `ERROR:root:` of Python's logging, `2025-12-22 14:23:27,556 - INFO - `.
 fn bare_level(text: &str) -> Option<(usize, LogLevel)> {
     for (name, level) in LEVELS {
@@ -371,6 +404,14 @@ mod tests {
             ("(APIServer pid=1) INFO:     boom", LogLevel::Info),
             ("2025-12-22 14:23:27,556 - INFO - boom", LogLevel::Info),
             ("WARNING 02-28 20:57:36 _core_ext.py:180] boom", LogLevel::Warning),
+            ("[rank1]:[W701 12:00:10.1 ProcessGroupNCCL.cpp:1520] boom", LogLevel::Warning),
+            ("[E1124 02:38:13.605835428 socket.cpp:1023] boom", LogLevel::Error),
+            ("[W socket.cpp:464] boom", LogLevel::Warning),
+            (
+                "(Worker_TP0 pid=8) [rank0]:W0701 12:00:25.000000 99 torch/_inductor/utils.py:1250] boom",
+                LogLevel::Warning,
+            ),
+            ("I0701 12:00:25.000000 99 tcp_transport.cpp:12] boom", LogLevel::Info),
             ("boom", LogLevel::Plain),
         ];
         for (raw, level) in cases {
@@ -380,8 +421,32 @@ mod tests {
 
     #[test]
     fn text_that_only_looks_like_a_prefix_stays() {
-        for raw in ["(not a process) x", "a b | c", "ERROR in the model", "[rankX]: y"] {
+        for raw in [
+            "(not a process) x",
+            "a b | c",
+            "ERROR in the model",
+            "[rankX]: y",
+            "[W] x",
+            "W 3",
+            "E101 what",
+            "[E] a.py:1] x",
+        ] {
             assert_eq!(body(raw), (raw.to_owned(), LogLevel::Plain));
+        }
+    }
+
+    #[test]
+    fn the_file_that_logged_a_line_is_known_and_a_container_s_name_is_none() {
+        let tags = [
+            ("(EngineCore pid=11) ERROR 07-31 16:03:52 [core.py:710] boom", "core.py:710"),
+            ("serving.py-1  | ERROR 04-18 14:47:42 engine.py:389] boom", "engine.py:389"),
+            ("[rank1]:[W701 12:00:10.1 ProcessGroupNCCL.cpp:1520] boom", "ProcessGroupNCCL.cpp:1520"),
+            ("[pod/serving-0/vllm.0] boom", ""),
+            ("INFO:     boom", ""),
+            ("boom", ""),
+        ];
+        for (raw, tag) in tags {
+            assert_eq!(LogLine::new(1, raw).tag(), tag, "{raw}");
         }
     }
 

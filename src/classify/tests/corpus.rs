@@ -70,7 +70,7 @@ pub fn misses(sample: &Sample) -> Vec<String> {
     if exact && stage != sample.text("stage") {
         out.push(format!("stage {stage:?} instead of {:?}", sample.text("stage")));
     }
-    if exact && Some(failure.transient) != sample.label["transient"].as_bool() {
+    if exact && sample.label["transient"].as_bool().is_some_and(|label| label != failure.transient) {
         out.push(format!("transient {}", failure.transient));
     }
     if exact && let Some(evidence) = sample.text("evidence") {

@@ -40,6 +40,8 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         HostOom,
         &[
+            "OSError: Cannot allocate memory (os error 12)",
+            "RuntimeError: unable to mmap 5368709120 bytes from file </models/a.safetensors>: Cannot allocate memory (12)",
             "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
             "terminate called after throwing an instance of 'std::bad_alloc'",
             "numpy.core._exceptions._ArrayMemoryError: Unable to allocate 3.05 GiB for an array with shape (819200000,) and data type float32",
@@ -49,6 +51,9 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         ShmTooSmall,
         &[
+            "RuntimeError: unable to write to file </torch_123_456_0>: No space left on device (28)",
+            "RuntimeError: unable to open shared memory object </torch_90_1> in read-write mode: No space left on device (28)",
+            "host:412:512 [0] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-IfMWxM to 9637892 bytes",
             "OSError: [Errno 28] No space left on device: '/dev/shm/psm_7d01c2'",
             "RuntimeError: DataLoader worker (pid 211) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.",
             "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.\nLast error:\nError while creating shared memory segment /dev/shm/nccl-9JxkZV (size 33030528), error: No space left on device (28)",
@@ -57,6 +62,13 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         BadArgument,
         &[
+            "AssertionError: please set tensor_parallel_size (4) to less than max local gpu count (2)",
+            "RuntimeError: LFM2 tool parser could not locate tool call start/end tokens in the tokenizer!",
+            "KeyError: \"reasoning helper: 'deepseek' not found in reasoning_parsers\"",
+            "ValueError: No tokenizer registered for tokenizer_mode='foo'.",
+            "yaml.scanner.ScannerError: mapping values are not allowed here",
+            "ValueError: Invalid value 'x' for --kv-cache-dtype",
+            "TypeError: VllmConfig.__init__() got an unexpected keyword argument 'speculative_model'",
             "vllm serve: error: argument --tool-call-parser: expected one argument",
             "api_server.py: error: argument --tensor-parallel-size/-tp: invalid int value: 'two'",
             "vllm: error: ambiguous option: --enable could match --enable-prefix-caching, --enable-lora",
@@ -73,6 +85,13 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         Unsupported,
         &[
+            "RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'",
+            "RuntimeError: No compiled cutlass_scaled_mm for a compute capability less than CUDA device capability: 75",
+            "RuntimeError: Invalid thread config: thread_m_blocks = 1, thread_k = -1",
+            "ValueError: V1 does not yet support Pooling models.",
+            "RuntimeError: Unknown gguf model_type: qwen9",
+            "hipErrorNoBinaryForGpu: Unable to find code object for all current devices!",
+            "AssertionError: Expandable segments are not compatible with memory pool.",
             "ValueError: The quantization method modelopt_fp4 is not supported for the current GPU. Minimum capability: 100. Current capability: 89.",
             "NotImplementedError: VLLM_USE_V1=1 is not supported with --kv-cache-dtype.",
             "AssertionError: Sinks are only supported in FlashAttention 3",
@@ -88,6 +107,8 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         ModelUnavailable,
         &[
+            "RuntimeError: An error occurred while downloading using `hf_transfer`. Consider disabling HF_HUB_ENABLE_HF_TRANSFER for better error handling.",
+            "requests.exceptions.HTTPError: The request model: a/b does not exist!",
             "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-6)",
             "OSError: You are trying to access a gated repo.",
             "huggingface_hub.errors.HfHubHTTPError: 503 Server Error: Service Temporarily Unavailable for url: https://huggingface.co/api/models/a/b",
@@ -100,6 +121,8 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         ModelBroken,
         &[
+            "OSError: Can't load image processor for '/models/vl'.",
+            "RuntimeError: No model weights found in: `a/b`",
             "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered",
             "AssertionError: Attempted to load weight (torch.Size([5120])) into parameter (torch.Size([4096]))",
             "OSError: Error no file named pytorch_model.bin, model.safetensors found in directory /models/x.",
@@ -111,6 +134,7 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         NoGpu,
         &[
+            "vllm.third_party.pynvml.NVMLError_Unknown: Unknown Error",
             "RuntimeError: Device string must not be empty",
             "RuntimeError: 0 active drivers ([]). There should only be one.",
             "RuntimeError: No HIP GPUs are available",
@@ -121,6 +145,7 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         GpuFault,
         &[
+            "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment, e.g. changing env variable CUDA_VISIBLE_DEVICES after program start.",
             "HW Exception by GPU node-1 (Agent handle: 0x5b522e50) reason :GPU Hang",
             "Memory access fault by GPU node-3 (Agent handle: 0x13e852f0) on address 0x77d445e00000. Reason: Unknown.",
             "torch.AcceleratorError: CUDA error: unspecified launch failure",
@@ -132,6 +157,9 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         Communication,
         &[
+            "TimeoutError: Timed out waiting for engines to send initial message on input socket.",
+            "RuntimeError: DP Coordinator process failed to report ZMQ addresses within timeout=120.0 seconds during startup.",
+            "redis.exceptions.ConnectionError: Error 111 connecting to redis:6379. Connection refused.",
             "torch.distributed.DistBackendError: [3] is setting up NCCL communicator and retrieving ncclUniqueId from [0] via c10d key-value store by key '0', but store->get('0') got error: Connection reset by peer",
             "RuntimeError: NCCL error: remote process exited or there was a network error",
             "2026:03:02-10:11:12:( 9) |CCL_ERROR| ze_fd_manager.cpp:144 init_device_fds: condition dir failed",
@@ -145,6 +173,7 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         CompileFailed,
         &[
+            "torch._inductor.compile_worker.subproc_pool.SubprocException: An exception occurred in a subprocess:",
             "torch._dynamo.exc.Unsupported: Attempted to call function marked as skipped",
             "torch._inductor.exc.InductorError: LoweringException: AssertionError: conv3d",
             "triton.compiler.errors.CompilationError: at 32:12: dot operands must have the same type",
@@ -156,6 +185,13 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         Environment,
         &[
+            "RuntimeError: Data processing error: File reconstruction error: IO Error: No space left on device (os error 28)",
+            "OSError: [Errno 30] Read-only file system: '/root/.cache/huggingface'",
+            "RuntimeError: can't start new thread",
+            "KeyError: 'getpwuid(): uid not found: 1000'",
+            "ValueError: 'aimv2' is already used by a Transformers config, pick another name.",
+            "TypeError: flash_attn_varlen_func() got an unexpected keyword argument 's_aux'",
+            "RuntimeError: FlashInfer backend is not available. Please install the package to enable FlashInfer kernels",
             "ModuleNotFoundError: No module named 'vllm._C'",
             "ImportError: /opt/lib/flash_attn_2_cuda.so: undefined symbol: _ZNK3c106SymInt6sym_neERKS0_",
             "/bin/sh: 1: nvcc: not found",
@@ -176,6 +212,7 @@ const LINES: &[(Cause, &[&str])] = &[
     (
         Docker,
         &[
+            "docker: permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
             "docker: Error response from daemon: OCI runtime create failed: runc create failed: unable to start container process: exec: \"vllmm\": executable file not found in $PATH: unknown.",
             "exec /usr/bin/vllm: exec format error",
             "Error response from daemon: network vllm_default not found",

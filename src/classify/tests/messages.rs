@@ -393,7 +393,9 @@ fn a_running_server_without_tokens_is_hung_by_its_own_reports() {
     let report = "INFO 01-01 00:00:00 [loggers.py:1] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 0.0 tokens/s, Running: 4 reqs, Waiting: 2 reqs, GPU KV cache usage: 5.1%\n";
     assert_eq!(diagnose(&format!("{READY}{}", report.repeat(7)), None, None).cause, Hung);
     assert_eq!(diagnose(&format!("{READY}{}", report.repeat(3)), None, None).cause, Healthy);
-    let idle = report.replace("Running: 4 reqs", "Running: 0 reqs");
+    let waiting = report.replace("Running: 4 reqs", "Running: 0 reqs");
+    assert_eq!(diagnose(&format!("{READY}{}", waiting.repeat(7)), None, None).cause, Hung);
+    let idle = waiting.replace("Waiting: 2 reqs", "Waiting: 0 reqs");
     assert_eq!(diagnose(&format!("{READY}{}", idle.repeat(99)), None, None).cause, Healthy);
 }
 
