@@ -176,7 +176,7 @@ pub const RULES: &[Rule] = &[
         .fits(&["Failed to find C compiler", "Could not find nvcc", "No such file or directory: 'nvcc'", "No such file or directory: 'ninja'",
             "No such file or directory: 'gcc'", "No such file or directory: 'g++'", "No such file or directory: '/usr/local/cuda/bin/nvcc'", "Ninja is required to load C++ extensions",
             "returned non-zero exit status 127", "CUDA_HOME environment variable is not set", "fatal error: Python.h", "fatal error: cuda*.h: No such file",
-            "cannot find -lcuda", "Cannot find ptxas", "InvalidCxxCompiler", "vllm: command not found", "python: command not found", "python3: command not found", "nvcc: command not found",
+            "cannot find -lcuda", "Cannot find ptxas", "InvalidCxxCompiler", "vllm: command not found", "ray: command not found", "python: command not found", "python3: command not found", "nvcc: command not found",
             "ninja: command not found", "gcc: command not found", "numactl is required", "vllm: not found", "lscpu: not found", "nvcc: not found", "ninja: not found", "gcc: not found", "No such file or directory: 'ptxas'", "Unable to find nvcc"])
         .reads(&["exit status {command_exit_status}."])
         .advise("a tool that vLLM needs is not in the image or not in PATH: take the official image or install it"),
@@ -266,7 +266,7 @@ pub const RULES: &[Rule] = &[
         .advise("the model brings its own code: add --trust-remote-code if you trust it"),
     rule("too_few_gpus", BadArgument)
         .fits(&["is larger than the number of available GPUs", "please ensure that world_size", "please set tensor_parallel_size", "local_world_size (*) must be less than", "Error setting *: local range"])
-        .reads(&["World size ({world_size}) is larger", "world_size ({world_size})", "tensor_parallel_size ({tensor_parallel_size})", "available GPUs ({available_gpus})", "gpu count ({available_gpus})", "visible devices ({available_gpus})"])
+        .reads(&["World size ({world_size}) is larger", "world_size ({world_size})", "please set tensor_parallel_size ({world_size}) to", "available GPUs ({available_gpus})", "gpu count ({available_gpus})", "visible devices ({available_gpus})"])
         .at_start()
         .advise("{world_size} GPUs are wanted and {available_gpus} are there: lower tensor-parallel-size or pipeline-parallel-size, or give the container more GPUs"),
     rule("max_model_len_too_long", BadArgument)
@@ -327,7 +327,7 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("a vocabulary file that the tokenizer's library fetches is missing or broken: give the container network or mount it (TIKTOKEN_ENCODINGS_BASE)"),
     rule("tokenizer_config_error", ModelBroken)
-        .fits(&["^TypeError: not a string$", "Unable to load vocabulary from file", "Can't load tokenizer for", "Can't load *processor for", "Can't load feature extractor for", "Couldn't instantiate the backend tokenizer",
+        .fits(&["^TypeError: not a string$", "Unable to load vocabulary from file", "Can't load tokenizer for", "Can't load *processor for", "Make sure that a Mistral tokenizer is present", "Can't load feature extractor for", "Couldn't instantiate the backend tokenizer",
             "did not match any variant of untagged enum", "Tokenizer class * does not exist", "Can't load the configuration of", "error loading tokenizer", "Failed to load the tokenizer",
             "expected value at line 1 column 1", "EOF while parsing a value at line", "sentencepiece*error", "Internal: could not parse ModelProto", "Internal: src/sentencepiece", "vocab_file*NoneType", "is not a valid tokenizer"])
         .at_start()

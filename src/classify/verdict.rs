@@ -277,9 +277,8 @@ impl<'c> Case<'c> {
     fn process_progressed_after(&self, i: usize) -> bool {
         let process = self.view.process(i);
         let end = self.dead_at.filter(|dead| *dead > i).unwrap_or(self.view.lines.len());
-        let engine_began = self.view.engine_at.is_some_and(|at| at > i && at < end) && !self.view.is_of_engine(i);
         let on = |j: usize| self.view.process(j) == process && milestone(&self.view.lines[j].text).is_some();
-        engine_began || (i + 1..end).any(on)
+        self.view.engine_began_after(i, end) || (i + 1..end).any(on)
     }
 
     /// Whether the start went on behind line `i`: then what stands there was survived.

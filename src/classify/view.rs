@@ -29,8 +29,10 @@ pub enum StopSign {
 pub struct LogView<'l> {
     /// Cleaned lines of the last boot.
     pub lines: Vec<LogLine<'l>>,
-    /// First line that shows that the engine began its start; what the API server does before that ends with it.
-    pub engine_at: Option<usize>,
+    /// First line that shows that the engine began its start.
+    engine_at: Option<usize>,
+    /// Whether the text holds the boot from its banner on.
+    has_banner: bool,
     /// First line that shows that it serves.
     pub ready_at: Option<usize>,
     /// First line that says that it was told to stop.
@@ -62,6 +64,7 @@ impl<'l> LogView<'l> {
         let mut view = Self {
             lines,
             engine_at: None,
+            has_banner: false,
             ready_at: None,
             stop_at: None,
             engine_stop_at: None,
@@ -80,8 +83,11 @@ impl<'l> LogView<'l> {
             let body = line.body();
             let rewritten = i > 0 && self.lines[i - 1].number == line.number && line.process().is_empty();
             self.writers.push(if rewritten { self.writers[i - 1] } else { i });
-            if self.engine_at.is_none() && milestone(&line.text).is_some_and(|(m, _)| m >= BootMilestone::EngineInit) {
-                self.engine_at = Some(i);
+            if self.engine_at.is_none()
+                && let Some((reached, _)) = milestone(&line.text)
+            {
+                self.has_banner |= reached == BootMilestone::Banner;
+                self.engine_at = (reached >= BootMilestone::EngineInit).then_some(i);
             }
             if self.ready_at.is_none() && is_ready(line) {
                 self.ready_at = Some(i);
@@ -141,6 +147,13 @@ impl<'l> LogView<'l> {
         }
         let tag = self.lines[index].tag();
         !is_handler(tag) && ["core.py", "multiproc_executor", "engine.py", "worker"].iter().any(|w| tag.contains(w))
+    }
+
+    /// Whether the line belongs to what the API server does before the engine begins, and the engine began behind it, before line `end`.
+    /// In a text without its beginning only a process prefix tells.
+    pub fn engine_began_after(&self, index: usize, end: usize) -> bool {
+        let before = is_frontend(self.process(index)) || (self.has_banner && !self.is_of_engine(index));
+        before && self.engine_at.is_some_and(|at| at > index && at < end)
     }
 
     /// Whether the line comes from what stands before the engine, or tells of one request.

@@ -122,6 +122,7 @@ const LINES: &[(Cause, &[&str])] = &[
         ModelBroken,
         &[
             "OSError: Can't load image processor for '/models/vl'.",
+            "OSError: Found 0 files matching the pattern: `x`. Make sure that a Mistral tokenizer is present in ['config.json'].",
             "RuntimeError: No model weights found in: `a/b`",
             "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered",
             "AssertionError: Attempted to load weight (torch.Size([5120])) into parameter (torch.Size([4096]))",

@@ -69,6 +69,12 @@ fn a_start_that_is_cut_off_behind_something_survived_has_no_cause() {
 }
 
 #[test]
+fn in_a_text_without_its_beginning_another_process_s_progress_shows_nothing_survived() {
+    let log = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.02 GiB.\n(VllmWorkerProcess pid=300) INFO 07-01 12:00:20 model_runner.py:1060] Loading model weights took 14.2488 GB\n";
+    assert_eq!(diagnose(log, None, None).cause, GpuOom);
+}
+
+#[test]
 fn what_was_said_in_passing_is_the_cause_where_nothing_better_is_said() {
     let log = format!("{BANNER}{}\n", BEFORE_THE_ENGINE[0]);
     let exit = serde_json::json!({ "Status": "exited", "ExitCode": 1 });
