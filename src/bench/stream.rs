@@ -78,7 +78,8 @@ impl Client {
         let record = RequestRecord {
             index: slot.index,
             point: slot.point.clone(),
-            role: slot.role.to_owned(),
+            role: slot.role,
+            user_number: slot.user_number,
             measured: slot.measured,
             intended_ms: slot.intended_ms.unwrap_or(sent_ms),
             sent_ms,
@@ -95,9 +96,10 @@ impl Client {
             completion_tokens: facts.usage.and_then(|u| u.completion_tokens),
             cached_tokens: facts.usage.and_then(|u| u.cached_tokens()),
             chunks,
+            chunk_tokens,
             body_sha256: request.body_sha256.clone(),
         };
-        Reply { record, chunk_tokens, answer: facts.answer }
+        Reply { record, answer: facts.answer }
     }
 }
 

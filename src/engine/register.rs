@@ -7,7 +7,7 @@ use sha2::Digest;
 use crate::compose;
 use crate::domain::{Config, FlagValue, Redactor, sha256};
 use crate::launch::Launcher;
-use crate::store::{NewSweep, NewTrial};
+use crate::store::{NewSweep, NewTrial, SweepKind};
 
 use super::host;
 use super::plan::{PlannedConfig, Planner};
@@ -40,6 +40,7 @@ pub(super) fn new_sweep(
 ) -> NewSweep {
     let argv: Vec<String> = redacted(planner, &compose::argv(&planner.service));
     NewSweep {
+        kind: SweepKind::Grid,
         grid_name: planner.grid.name.clone(),
         grid_path: planner.grid_path.clone(),
         grid_text: planner.redactor.apply(&planner.grid_text).into_owned(),
