@@ -33,7 +33,11 @@ pub(super) fn read_log(path: &Path, end: u64, redactor: &Redactor) -> String {
 pub(super) async fn resolved(client: &Client, log: &str, inspect: Option<&Value>) -> ResolvedConfig {
     let (metrics, version, models) =
         tokio::join!(client.get("metrics"), client.get("version"), client.get("v1/models"));
-    let (metrics, version, models) = (metrics.ok(), json(version), json(models));
+    let (metrics, version, mut models) = (metrics.ok(), json(version), json(models));
+    if let Some(listed) = models.as_mut().and_then(|m| m.get_mut("data")).and_then(Value::as_array_mut) {
+        // A server may list several: what is said of the one that is asked counts.
+        listed.sort_by_key(|model| model["id"] != client.model());
+    }
     resolve::read(&Sources {
         log,
         metrics: metrics.as_deref(),
