@@ -38,4 +38,5 @@ pub mod bench_support {
     pub use crate::bench::{
         AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
     };
+    pub use crate::domain::Role;
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use vgrid::bench_support::{
-    AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Target, Timeouts,
+    AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, Role, RunClock, Slot, Target, Timeouts,
 };
 
 use crate::bare;
@@ -98,7 +98,8 @@ async fn streams(client: &Client, case: &Case, clock: RunClock) -> Vec<Reply> {
         let start = case.start(index);
         tasks.spawn(async move {
             tokio::time::sleep(start).await;
-            let slot = Slot { index, point: None, role: "load", measured: true, intended_ms: None };
+            let slot =
+                Slot { index, point: None, role: Role::Load, user_number: None, measured: true, intended_ms: None };
             client.chat(&request, &slot, &clock, &Timeouts::default(), &CancellationToken::new()).await
         });
     }

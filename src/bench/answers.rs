@@ -59,8 +59,6 @@ impl From<CaseDelivery> for Delivery {
 pub(super) struct Answered {
     pub(super) record: RequestRecord,
     pub(super) answer: Answer,
-    /// Tokens of each of the record's chunks, where the server says.
-    pub(super) chunk_tokens: Vec<u32>,
 }
 
 /// How a scenario asks.
@@ -120,8 +118,7 @@ impl Asking {
         let record = run.send(&request, purpose).await?;
         let reply = run.replies.last();
         let answer = reply.and_then(|reply| reply.answer.clone()).unwrap_or_default();
-        let chunk_tokens = reply.map(|reply| reply.chunk_tokens.clone()).unwrap_or_default();
-        Ok(Some(Answered { record, answer, chunk_tokens }))
+        Ok(Some(Answered { record, answer }))
     }
 
     fn room(&mut self, bytes: usize) -> Option<u32> {

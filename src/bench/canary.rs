@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::cases::Canary;
-use crate::domain::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult};
+use crate::domain::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult, Role};
 
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
@@ -25,7 +25,8 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &CanarySpec) -> Result<(), Stop
     let mut texts: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for repeat in 1..=spec.repeats {
         for canary in &picked {
-            let purpose = Purpose { point: None, role: CATEGORY, measured: true, intended_ms: None };
+            let purpose =
+                Purpose { point: None, role: Role::Canary, user_number: None, measured: true, intended_ms: None };
             let messages = json!([{ "role": "user", "content": canary.prompt }]);
             let how = (CaseDelivery::Streamed, &purpose);
             let Some(answered) = asking.ask(run, &canary.id, &messages, (None, None), how).await? else { continue };

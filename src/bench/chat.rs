@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{RequestRecord, short_sha256};
+use crate::domain::{RequestRecord, Role, short_sha256};
 
 use super::BenchError;
 
@@ -138,7 +138,9 @@ pub struct Slot {
     /// The scenario's point.
     pub point: Option<String>,
     /// Role within the scenario.
-    pub role: &'static str,
+    pub role: Role,
+    /// Who sends it; see [`RequestRecord::user_number`].
+    pub user_number: Option<u32>,
     /// Whether it is measured.
     pub measured: bool,
     /// When the load model wanted it sent, ms since the scenario's start; `None`: now (closed loop).
@@ -150,8 +152,6 @@ pub struct Slot {
 pub struct Reply {
     /// Times, counts and the end.
     pub record: RequestRecord,
-    /// Tokens of each of the record's chunks, as the server's continuous usage says; empty where it does not.
-    pub chunk_tokens: Vec<u32>,
     /// The text, where [`Keep::Answer`] asked for it.
     pub answer: Option<Answer>,
 }

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cases::CaseSet;
+use crate::domain::ResolvedConfig;
 
 use super::Timeouts;
 
@@ -48,6 +49,14 @@ impl Context {
             cancel,
             progress: watch::Sender::new(Progress::default()),
         }
+    }
+
+    /// Takes what the engine says of itself, as it was read back.
+    pub fn learn(&mut self, engine: &ResolvedConfig) {
+        self.prefix_caching = engine.get("enable-prefix-caching").map(|value| value == "on");
+        self.max_model_len = engine.get("max-model-len").and_then(|value| value.parse().ok());
+        self.kv_cache_tokens = engine.figures.get(ResolvedConfig::KV_CACHE_TOKENS).map(|tokens| *tokens as u64);
+        self.max_num_seqs = engine.get("max-num-seqs").and_then(|value| value.parse().ok());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{ConversationSpec, Language, RequestRecord, ValidityReason, Verdict};
+use crate::domain::{ConversationSpec, Language, RequestRecord, Role, ValidityReason, Verdict};
 use crate::stats;
 
 use super::chat::ChatRequest;
@@ -80,7 +80,13 @@ async fn talk(
         run.begin_point(Activity::Measuring);
         let mut intended_ms = None;
         for (turn, Turn { request, counted_tokens }) in (1..).zip(prepared) {
-            let purpose = Purpose { point: Some(format!("t{turn}")), role: "turn", measured: true, intended_ms };
+            let purpose = Purpose {
+                point: Some(format!("t{turn}")),
+                role: Role::Turn,
+                user_number: Some(iteration - 1),
+                measured: true,
+                intended_ms,
+            };
             let (record, goes_on) = run.send_and_tell(&request, &purpose).await;
             intended_ms = Some(record.end_ms);
             counts.extend(record.prompt_tokens.zip(counted_tokens));

@@ -1,6 +1,6 @@
 //! From samples to metrics: names, units, counts, intervals.
 
-use crate::domain::{Metric, MetricPath, ScenarioKind};
+use crate::domain::{Metric, MetricPath, ScenarioKind, Unit};
 use crate::stats::{self, Interval, Statistic};
 
 /// One figure that is no statistic of a sample.
@@ -78,7 +78,7 @@ impl Figures {
         self.metrics.push(Metric {
             path,
             value: single.value,
-            unit: unit_of(name).to_owned(),
+            unit: unit_of(name).to_string(),
             n: single.n as u64,
             failed_n: single.failed_n as u64,
             ci_low: single.interval.map(|i| i.low),
@@ -119,23 +119,23 @@ impl Figures {
 }
 
 /// The unit that a metric's name ends with.
-fn unit_of(name: &str) -> &'static str {
+fn unit_of(name: &str) -> Unit {
     if name.ends_with("_tokens_per_s") {
-        "tokens_per_s"
+        Unit::TokensPerS
     } else if name.ends_with("requests_per_s") {
-        "requests_per_s"
+        Unit::RequestsPerS
     } else if name.ends_with("_ms_per_turn") {
-        "ms_per_turn"
+        Unit::MsPerTurn
     } else if name.ends_with("_bytes_per_h") {
-        "bytes_per_h"
+        Unit::BytesPerH
     } else if name.ends_with("_ratio_per_h") {
-        "ratio_per_h"
+        Unit::RatioPerH
     } else if name.ends_with("_ms") {
-        "ms"
+        Unit::Ms
     } else if name.ends_with("_ratio") || name.ends_with("_rate") || name.ends_with("score") || name == "passed" {
-        "ratio"
+        Unit::Ratio
     } else {
-        "count"
+        Unit::Count
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::domain::{SmokeSpec, ValidityReason, Verdict};
+use crate::domain::{Role, SmokeSpec, ValidityReason, Verdict};
 
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep};
 use super::context::Activity;
@@ -52,7 +52,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec, limit: Option<u32>)
         })?);
     }
     run.begin_point(Activity::Measuring);
-    let purpose = Purpose { point: None, role: "fit", measured: true, intended_ms: None };
+    let purpose = Purpose { point: None, role: Role::Fit, user_number: None, measured: true, intended_ms: None };
     let replies = join_all(requests.iter().map(|r| run.sender.send(r, &purpose, &run.ctx.cancel))).await;
     let failed: Vec<_> = replies.iter().filter(|r| !r.record.end.is_complete()).map(|r| r.record.clone()).collect();
     run.replies.extend(replies);

@@ -1,6 +1,6 @@
 //! The kv-cache scenario: a fresh prefix, then the very same again, proved by the engine's own counters.
 
-use crate::domain::{KvCacheSpec, RequestRecord, ValidityReason, Verdict};
+use crate::domain::{KvCacheSpec, RequestRecord, Role, ValidityReason, Verdict};
 use crate::stats;
 
 use super::chat::ChatRequest;
@@ -122,10 +122,11 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
     let mut pairs = Vec::new();
     for (request, counted_tokens) in prepared {
         let at_first = lookups(run).await?;
-        let miss = run.send(&request, &purpose(point, "miss")).await?;
+        let miss = run.send(&request, &purpose(point, Role::Miss)).await?;
         let between = lookups(run).await?;
         // a hit after a failed miss would be a miss
-        let hit = if miss.end.is_complete() { Some(run.send(&request, &purpose(point, "hit")).await?) } else { None };
+        let hit =
+            if miss.end.is_complete() { Some(run.send(&request, &purpose(point, Role::Hit)).await?) } else { None };
         let at_last = lookups(run).await?;
         pairs.push(Pair {
             miss,
@@ -138,8 +139,8 @@ async fn measure(run: &mut Run<'_>, spec: &KvCacheSpec, size: u32, point: &str) 
     Ok(pairs)
 }
 
-fn purpose(point: &str, role: &'static str) -> Purpose {
-    Purpose { point: Some(point.to_owned()), role, measured: true, intended_ms: None }
+fn purpose(point: &str, role: Role) -> Purpose {
+    Purpose { point: Some(point.to_owned()), role, user_number: None, measured: true, intended_ms: None }
 }
 
 /// Tokens that the engine has looked up and found so far.

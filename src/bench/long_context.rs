@@ -1,6 +1,6 @@
 //! The long-context scenario: ever longer prompts, each followed by a small request that shows that the server is still alive.
 
-use crate::domain::{LongContextSpec, RequestRecord, ValidityReason, Verdict};
+use crate::domain::{LongContextSpec, RequestRecord, Role, ValidityReason, Verdict};
 
 use super::chat::ChatRequest;
 use super::context::Activity;
@@ -106,24 +106,19 @@ async fn measure(run: &mut Run<'_>, spec: &LongContextSpec, size: u32, found: &m
         let (long, small) =
             (run.timed_request(&long, spec.output_tokens)?, run.timed_request(&small, spec.output_tokens)?);
         run.begin_point(Activity::Measuring);
-        let (record, goes_on) = send(run, &long, &point, "long").await;
+        let (record, goes_on) = send(run, &long, &point, Role::Long).await;
         found.counts.extend(record.prompt_tokens.zip(counted));
         found.long.push(record);
         goes_on?;
-        let (record, goes_on) = send(run, &small, &point, "survival").await;
+        let (record, goes_on) = send(run, &small, &point, Role::Survival).await;
         found.survivals.push(record);
         goes_on?;
     }
     Ok(())
 }
 
-async fn send(
-    run: &mut Run<'_>,
-    request: &ChatRequest,
-    point: &str,
-    role: &'static str,
-) -> (RequestRecord, Result<(), Stop>) {
-    let purpose = Purpose { point: Some(point.to_owned()), role, measured: true, intended_ms: None };
+async fn send(run: &mut Run<'_>, request: &ChatRequest, point: &str, role: Role) -> (RequestRecord, Result<(), Stop>) {
+    let purpose = Purpose { point: Some(point.to_owned()), role, user_number: None, measured: true, intended_ms: None };
     run.send_and_tell(request, &purpose).await
 }
 

@@ -61,4 +61,4 @@ pub use context::{Activity, Context, Progress};
 pub use error::{BenchError, Unusable};
 pub use headline::headline;
 pub use run::{data_sha256_of, run_scenario};
-pub use target::{ApiKey, Target};
+pub use target::{ApiKey, Target, secrets_in, shown_address};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::domain::{ProfileSpec, ValidityReason, Verdict};
+use crate::domain::{ProfileSpec, Role, ValidityReason, Verdict};
 
 use super::chat::Reply;
 use super::context::Activity;
@@ -64,7 +64,13 @@ async fn ask_until(run: &Run<'_>, spec: &ProfileSpec, user: u32, until: Instant)
         let asked = async {
             let prompt = run.prompt(&format!("profile/u{user}/{turn}"), spec.prompt_tokens).await?;
             let request = run.timed_request(&prompt, spec.output_tokens)?;
-            let purpose = Purpose { point: Some(POINT.to_owned()), role: "profile", measured: true, intended_ms: None };
+            let purpose = Purpose {
+                point: Some(POINT.to_owned()),
+                role: Role::Profile,
+                user_number: Some(user),
+                measured: true,
+                intended_ms: None,
+            };
             Ok::<Reply, Stop>(run.sender.send(&request, &purpose, &run.ctx.cancel).await)
         };
         let reply = match asked.await {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cases::Task;
-use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, RequestRecord, TokenKind};
+use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, RequestRecord, Role, TokenKind};
 
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
@@ -29,8 +29,13 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &ReasoningSpec) -> Result<(), S
     let (mut outcomes, mut costs) = (Vec::new(), Vec::new());
     for repeat in 1..=spec.repeats {
         for task in &picked {
-            let purpose =
-                Purpose { point: Some(task.category.clone()), role: "task", measured: true, intended_ms: None };
+            let purpose = Purpose {
+                point: Some(task.category.clone()),
+                role: Role::Task,
+                user_number: None,
+                measured: true,
+                intended_ms: None,
+            };
             let messages = json!([{ "role": "user", "content": task.prompt }]);
             let how = (CaseDelivery::Streamed, &purpose);
             let Some(answered) = asking.ask(run, &task.id, &messages, (None, None), how).await? else { continue };
@@ -60,12 +65,12 @@ fn judge(run: &Run<'_>, task: &Task, repeat: u32, answered: &Answered) -> CaseOu
 /// Tokens by kind are those of the chunks that carried them; unknown unless the server says the tokens of each chunk, or sends one
 /// token in each.
 fn cost(answered: Answered, is_first: bool) -> Cost {
-    let Answered { record, chunk_tokens, .. } = answered;
+    let Answered { record, .. } = answered;
     let one_each = record.completion_tokens.is_some_and(|n| n as usize == record.chunks.len());
     let tokens_of = |kind: TokenKind| -> Option<f64> {
         let chunks = record.chunks.iter().enumerate().filter(|(_, (_, k))| *k == kind);
-        if chunk_tokens.len() == record.chunks.len() && !chunk_tokens.is_empty() {
-            Some(chunks.map(|(i, _)| f64::from(chunk_tokens[i])).sum())
+        if record.chunk_tokens.len() == record.chunks.len() && !record.chunk_tokens.is_empty() {
+            Some(chunks.map(|(i, _)| f64::from(record.chunk_tokens[i])).sum())
         } else {
             one_each.then(|| chunks.count() as f64)
         }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cases::CaseSet;
 use crate::domain::{
-    CaseOutcome, CounterDelta, RequestEnd, RequestRecord, ScenarioResult, ScenarioSpec, Validity, ValidityReason,
-    Verdict,
+    CaseOutcome, CounterDelta, PointWindow, RequestEnd, RequestRecord, Role, ScenarioResult, ScenarioSpec, Validity,
+    ValidityReason, Verdict,
 };
 
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot};
@@ -136,7 +136,9 @@ impl From<CallError> for Stop {
 #[derive(Clone, Debug)]
 pub(super) struct Purpose {
     pub(super) point: Option<String>,
-    pub(super) role: &'static str,
+    pub(super) role: Role,
+    /// Who sends it; see [`RequestRecord::user_number`].
+    pub(super) user_number: Option<u32>,
     pub(super) measured: bool,
     pub(super) intended_ms: Option<f64>,
 }
@@ -162,6 +164,7 @@ impl Sender {
             index: self.next_index.fetch_add(1, Ordering::Relaxed),
             point: purpose.point.clone(),
             role: purpose.role,
+            user_number: purpose.user_number,
             measured: purpose.measured,
             intended_ms: purpose.intended_ms,
         };
@@ -257,7 +260,8 @@ impl Sender {
             total: PROBE_PATIENCE,
             ..self.ctx.timeouts
         };
-        let slot = Slot { index: 0, point: None, role: "probe", measured: false, intended_ms: None };
+        let slot =
+            Slot { index: 0, point: None, role: Role::Probe, user_number: None, measured: false, intended_ms: None };
         let reply = self.client.chat(&request, &slot, &self.clock, &patience, &self.ctx.cancel).await;
         let end = reply.record.end;
         (!end.is_complete())
@@ -335,6 +339,8 @@ pub(super) struct Run<'a> {
     pub(super) figures: Figures,
     pub(super) validity: Validity,
     pub(super) replies: Vec<Reply>,
+    /// Where the rates of its points were counted.
+    pub(super) windows: Vec<PointWindow>,
     /// What became of each case.
     pub(super) cases: Vec<CaseOutcome>,
     /// How the length of an answer is fixed on this engine.
@@ -372,6 +378,7 @@ impl<'a> Run<'a> {
             figures: Figures::new(spec.kind(), ctx.seed),
             validity: Validity::default(),
             replies: Vec::new(),
+            windows: Vec::new(),
             cases: Vec::new(),
             fixed_length: FixedBy::MinTokens,
             watch: None,
@@ -453,7 +460,13 @@ impl<'a> Run<'a> {
         output_tokens: u32,
         point: Option<&str>,
     ) -> Result<(), Stop> {
-        let purpose = Purpose { point: point.map(str::to_owned), role: "warmup", measured: false, intended_ms: None };
+        let purpose = Purpose {
+            point: point.map(str::to_owned),
+            role: Role::Warmup,
+            user_number: None,
+            measured: false,
+            intended_ms: None,
+        };
         let request = self.timed_request(prompt, output_tokens)?;
         let record = self.send(&request, &purpose).await?;
         let refused = !record.end.is_complete() && record.error.as_deref().is_some_and(|e| e.contains("min_tokens"));
@@ -507,6 +520,7 @@ impl<'a> Run<'a> {
             elapsed_s: self.started.elapsed().as_secs_f64(),
             requests: self.replies.into_iter().map(|r| r.record).collect(),
             metrics: self.figures.metrics,
+            windows: self.windows,
             counters,
             validity: self.validity,
             cases: self.cases,

@@ -1,6 +1,6 @@
 //! The smoke scenario: does it serve at all?
 
-use crate::domain::{RequestRecord, SmokeSpec, ValidityReason, Verdict};
+use crate::domain::{RequestRecord, Role, SmokeSpec, ValidityReason, Verdict};
 
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep};
 use super::client::CallError;
@@ -32,13 +32,13 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
 
     let limit = run.max_model_len().await?;
     let fits = |tokens: u32| limit.is_none_or(|limit| tokens.saturating_add(spec.output_tokens) <= limit);
-    let whole = ask(run, "plain", &short.messages, Delivery::Whole, spec).await?;
+    let whole = ask(run, Role::Plain, &short.messages, Delivery::Whole, spec).await?;
     checks.push(Check { name: "completion", failure: failure_of(&whole) });
-    let streamed = ask(run, "stream", &short.messages, Delivery::Streamed, spec).await?;
+    let streamed = ask(run, Role::Stream, &short.messages, Delivery::Streamed, spec).await?;
     checks.push(Check { name: "streamed completion", failure: failure_of(&streamed) });
     if fits(spec.long_prompt_tokens) {
         let long = run.prompt("smoke/long", spec.long_prompt_tokens).await?;
-        let long = ask(run, "long", &long.messages, Delivery::Streamed, spec).await?;
+        let long = ask(run, Role::Long, &long.messages, Delivery::Streamed, spec).await?;
         checks.push(Check { name: "long prompt", failure: failure_of(&long) });
     } else {
         let sentence = format!(
@@ -69,7 +69,7 @@ async fn models(run: &Run<'_>) -> Result<Check, Stop> {
 
 async fn ask(
     run: &mut Run<'_>,
-    role: &'static str,
+    role: Role,
     messages: &serde_json::Value,
     delivery: Delivery,
     spec: &SmokeSpec,
@@ -82,7 +82,7 @@ async fn ask(
         keep: Keep::Timing,
         extra: serde_json::Map::new(),
     })?;
-    run.send(&request, &Purpose { point: None, role, measured: true, intended_ms: None }).await
+    run.send(&request, &Purpose { point: None, role, user_number: None, measured: true, intended_ms: None }).await
 }
 
 /// What went wrong with a request, if it did.

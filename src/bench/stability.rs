@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::domain::{RequestRecord, StabilitySpec, ValidityReason, Verdict};
+use crate::domain::{RequestRecord, Role, StabilitySpec, ValidityReason, Verdict};
 use crate::stats;
 
 use super::chat::ChatRequest;
@@ -98,7 +98,13 @@ async fn cycle(
         run.begin_point(Activity::Measuring);
         let mut intended_ms = None;
         for (thing, request) in (1..).zip(requests) {
-            let purpose = Purpose { point: Some(format!("r{thing}")), role: "cycle", measured: true, intended_ms };
+            let purpose = Purpose {
+                point: Some(format!("r{thing}")),
+                role: Role::Cycle,
+                user_number: Some(round - 1),
+                measured: true,
+                intended_ms,
+            };
             let (record, goes_on) = run.send_and_tell(&request, &purpose).await;
             intended_ms = Some(record.end_ms);
             visits.push(Visit { thing, round, record });

@@ -84,7 +84,8 @@ impl Client {
         let record = RequestRecord {
             index: slot.index,
             point: slot.point.clone(),
-            role: slot.role.to_owned(),
+            role: slot.role,
+            user_number: slot.user_number,
             measured: slot.measured,
             intended_ms: slot.intended_ms.unwrap_or(asked_ms),
             sent_ms,
@@ -101,9 +102,10 @@ impl Client {
             completion_tokens: facts.usage.and_then(|u| u.completion_tokens),
             cached_tokens: facts.usage.and_then(|u| u.cached_tokens()),
             chunks,
+            chunk_tokens,
             body_sha256: request.body_sha256.clone(),
         };
-        Reply { record, chunk_tokens, answer: facts.answer }
+        Reply { record, answer: facts.answer }
     }
 }
 

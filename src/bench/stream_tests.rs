@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{RequestEnd, TokenKind};
+use crate::domain::{RequestEnd, Role, TokenKind};
 
 use super::testserver::{LAST_CHUNK, STREAM_HEAD, Script, Step, TestServer, delta, finish, http_chunk};
 use super::{
@@ -24,7 +24,7 @@ fn request(delivery: Delivery) -> ChatRequest {
 }
 
 fn slot() -> Slot {
-    Slot { index: 0, point: None, role: "probe", measured: true, intended_ms: None }
+    Slot { index: 0, point: None, role: Role::Probe, user_number: None, measured: true, intended_ms: None }
 }
 
 fn impatient() -> Timeouts {
@@ -293,7 +293,7 @@ async fn a_connection_is_used_again_after_done() {
     for _ in 0..3 {
         let reply = client.chat(&request(Delivery::Streamed), &slot(), &clock, &impatient(), &cancel).await;
         assert_eq!(reply.record.end, RequestEnd::Truncated);
-        assert_eq!(reply.chunk_tokens, [1, 1, 1, 1]);
+        assert_eq!(reply.record.chunk_tokens, [1, 1, 1, 1]);
     }
     assert_eq!(server.connections(), 1);
 }

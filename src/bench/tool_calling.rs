@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cases::{MadeCall, StepFindings, ToolCase, ToolFile, final_text, judge_step, leaked_markup, same_calls};
-use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ToolCallingSpec, ValidityReason, Verdict};
+use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, Role, ToolCallingSpec, ValidityReason, Verdict};
 
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
@@ -77,6 +77,13 @@ fn refuses_tools(run: &mut Run<'_>, conversation: &Conversation) -> bool {
     refuses
 }
 
+const fn role_of(delivery: CaseDelivery) -> Role {
+    match delivery {
+        CaseDelivery::Streamed => Role::Streamed,
+        CaseDelivery::Whole => Role::Whole,
+    }
+}
+
 async fn converse(
     run: &mut Run<'_>,
     asking: &mut Asking,
@@ -88,8 +95,13 @@ async fn converse(
     let mut messages: Vec<Value> = Vec::new();
     messages.extend(case.system.as_ref().map(|system| json!({ "role": "system", "content": system })));
     messages.push(json!({ "role": "user", "content": case.user }));
-    let purpose =
-        Purpose { point: Some(case.category.to_string()), role: delivery.as_str(), measured: true, intended_ms: None };
+    let purpose = Purpose {
+        point: Some(case.category.to_string()),
+        role: role_of(delivery),
+        user_number: None,
+        measured: true,
+        intended_ms: None,
+    };
     let (mut findings, mut calls, mut leak) = (Vec::new(), Vec::new(), None);
     let mut round = 0;
     let (verdict, last_index) = loop {

@@ -91,8 +91,8 @@ const MAX_SPANS: f64 = 10_000.0;
 fn chunk_weights(reply: &Reply) -> Option<Vec<f64>> {
     let total = f64::from(reply.record.completion_tokens?);
     let chunks = reply.record.chunks.len();
-    if !reply.chunk_tokens.is_empty() && reply.chunk_tokens.len() == chunks {
-        return Some(reply.chunk_tokens.iter().map(|n| f64::from(*n)).collect());
+    if !reply.record.chunk_tokens.is_empty() && reply.record.chunk_tokens.len() == chunks {
+        return Some(reply.record.chunk_tokens.iter().map(|n| f64::from(*n)).collect());
     }
     Some(vec![total / chunks.max(1) as f64; chunks])
 }
@@ -114,7 +114,7 @@ pub(super) fn token_gaps_ms(reply: &Reply) -> Vec<f64> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use crate::domain::{RequestEnd, TokenKind};
+    use crate::domain::{RequestEnd, Role, TokenKind};
 
     use super::*;
 
@@ -122,7 +122,8 @@ pub(super) mod tests {
         let record = RequestRecord {
             index: 0,
             point: None,
-            role: "load".to_owned(),
+            role: Role::Load,
+            user_number: None,
             measured,
             intended_ms: sent,
             sent_ms: sent,
@@ -139,9 +140,10 @@ pub(super) mod tests {
             completion_tokens: Some(chunks.len() as u32),
             cached_tokens: None,
             chunks: chunks.iter().map(|at| (*at, TokenKind::Content)).collect(),
+            chunk_tokens: Vec::new(),
             body_sha256: String::new(),
         };
-        Reply { record, chunk_tokens: Vec::new(), answer: None }
+        Reply { record, answer: None }
     }
 
     #[test]
@@ -169,7 +171,7 @@ pub(super) mod tests {
         let window = Window { start_ms: 10.0, end_ms: 20.0 };
         let mut r = reply(true, 0.0, &[5.0, 12.0, 20.0, 25.0], 30.0);
         assert_eq!(window.tokens(&r), Some(2.0));
-        r.chunk_tokens = vec![1, 4, 2, 1];
+        r.record.chunk_tokens = vec![1, 4, 2, 1];
         assert_eq!(window.tokens(&r), Some(6.0));
         r.record.completion_tokens = None;
         assert_eq!(window.tokens(&r), None);
@@ -180,9 +182,9 @@ pub(super) mod tests {
     fn gaps_are_weighted_by_the_tokens_of_their_chunk() {
         let mut r = reply(true, 0.0, &[10.0, 22.0, 28.0], 30.0);
         assert_eq!(token_gaps_ms(&r), [12.0, 6.0]);
-        r.chunk_tokens = vec![1, 3, 2];
+        r.record.chunk_tokens = vec![1, 3, 2];
         assert_eq!(token_gaps_ms(&r), [4.0, 4.0, 4.0, 3.0, 3.0]);
-        r.chunk_tokens.clear();
+        r.record.chunk_tokens.clear();
         r.record.completion_tokens = Some(6);
         assert_eq!(token_gaps_ms(&r), [6.0, 6.0, 3.0, 3.0]);
     }
@@ -205,7 +207,7 @@ pub(super) mod tests {
             let mut at = 0.0;
             let chunks: Vec<f64> = std::iter::once(0.0).chain(gaps.iter().map(|g| { at += g; at })).collect();
             let mut r = reply(true, 0.0, &chunks, at);
-            r.chunk_tokens = vec![k; chunks.len()];
+            r.record.chunk_tokens = vec![k; chunks.len()];
             let sum: f64 = token_gaps_ms(&r).iter().sum();
             prop_assert!((sum - at).abs() < 1e-6);
         }

@@ -20,7 +20,7 @@ mod tests;
 mod verdict;
 mod view;
 
-pub use decide::first_wait_s;
+pub use decide::{first_wait_s, is_transient};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use milestone::milestone;
 pub use verdict::{EvidenceInput, Observer, WaitVerdict, classify};

@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Explain a vLLM log or a container: what went wrong, and what to do
     Diagnose(DiagnoseArgs),
-    /// Run the suite against a server that is already up; no container is touched
+    /// Run the suite against a server that is already up and store it; no container is touched
     Bench(BenchArgs),
     /// Print one service of compose files, resolved as Docker Compose does it
     Compose(ComposeArgs),
@@ -169,13 +169,13 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// The sweep's number [default: the newest unfinished one]
+    /// The sweep's number [default: the newest unfinished one of a grid]
     pub(crate) sweep: Option<i64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
-    /// The sweep's number [default: the newest]
+    /// The sweep's number [default: the newest of a grid]
     pub(crate) sweep: Option<i64>,
     /// Print JSON
     #[arg(long)]
@@ -184,7 +184,7 @@ pub(crate) struct SweepArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChampionsArgs {
-    /// The sweep's number [default: the newest]
+    /// The sweep's number [default: the newest of a grid]
     pub(crate) sweep: Option<i64>,
     /// Also show imported foreign results, behind the sweep's own rankings
     #[arg(long)]
@@ -203,7 +203,7 @@ pub(crate) struct ChampionsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EffectsArgs {
-    /// The sweep's number [default: the newest]
+    /// The sweep's number [default: the newest of a grid]
     pub(crate) sweep: Option<i64>,
     /// Look at this metric instead of the grid's objectives, e.g. `load.c8.ttft_ms.p50`
     #[arg(long, value_name = "METRIC")]
@@ -218,7 +218,7 @@ pub(crate) struct ParetoArgs {
     /// Two or three metrics, each with or without `minimize` or `maximize` before it: "maximize load.output_tokens_per_s"
     #[arg(required = true, num_args = 2..=3, value_name = "METRIC")]
     pub(crate) metrics: Vec<String>,
-    /// Look in this sweep [default: the newest]
+    /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
     /// Show the configs that are not on the front, too
@@ -234,7 +234,7 @@ pub(crate) struct CompareArgs {
     /// The trials: names, keys or numbers; SWEEP:NAME looks in another sweep. The first is what the others are compared with
     #[arg(required = true, num_args = 2.., value_name = "TRIAL")]
     pub(crate) trials: Vec<String>,
-    /// Look in this sweep [default: the newest]
+    /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
     /// Show every figure, not only medians, 95th percentiles and rates
@@ -249,7 +249,7 @@ pub(crate) struct CompareArgs {
 pub(crate) struct TrialArgs {
     /// The trial: its number, its config's name, or the start of its key
     pub(crate) trial: String,
-    /// Look in this sweep [default: the newest]
+    /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
     /// Print every fact of the engine and every counter, not only the telling ones
@@ -264,7 +264,7 @@ pub(crate) struct TrialArgs {
 pub(crate) struct LogsArgs {
     /// The trial: its number, its config's name, or the start of its key
     pub(crate) trial: String,
-    /// Look in this sweep [default: the newest]
+    /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
     /// Which attempt [default: the last]
@@ -337,7 +337,7 @@ pub(crate) struct ComposeArgs {
 pub(crate) struct PromoteArgs {
     /// The trial: its number, its config's name, or the start of its key
     pub(crate) trial: String,
-    /// Look in this sweep [default: the newest]
+    /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
     /// Write the override here [default: champion.yml beside the first compose file]
@@ -381,7 +381,7 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The sweep's number [default: the newest]
+    /// The sweep's number [default: the newest of a grid]
     pub(crate) sweep: Option<i64>,
     /// The folder to write to, one file a table; `-` writes one table to standard output [default: vgrid-sweep-N]
     #[arg(long, value_name = "DIR")]
@@ -408,7 +408,7 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// The sweep's number [default: the newest]
+    /// The sweep's number [default: the newest of a grid]
     pub(crate) sweep: Option<i64>,
     /// The format
     #[arg(long, value_enum, default_value_t = ReportFormat::Html)]

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::{self, BenchError, Client, Target};
 use crate::cases::CaseSet;
 use crate::domain::reading::{duration, number};
-use crate::domain::{Redactor, ScenarioResult, ScenarioSpec, Suite, Verdict};
-use crate::engine::Observation;
+use crate::domain::{Redactor, ScenarioKind, ScenarioResult, Suite, Verdict};
+use crate::engine::{BenchPlan, BenchRun, EngineError, Stopped, StoppedBy};
 use crate::grid;
 
 use super::args::BenchArgs;
 use super::exit::{Exit, Stop};
+use super::run::engine_stop;
 use super::{drive, figures, print};
 
 /// Variables that may hold the server's API key.
@@ -22,97 +23,91 @@ const KEY_VARIABLES: [&str; 2] = ["VLLM_API_KEY", "OPENAI_API_KEY"];
 /// How often a long scenario says where it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Runs the suite and prints its figures.
-pub(crate) async fn bench(args: BenchArgs) -> Result<Exit, Stop> {
+/// Runs the suite; each scenario is stored and printed when it ends.
+pub(crate) async fn bench(args: BenchArgs, db: &Path) -> Result<Exit, Stop> {
     let (suite, cases) = suite_of(&args.suite)?;
-    let client = client_of(&args).await?;
+    let target = target_of(&args);
+    let client = client_of(&args, target.clone()).await?;
+    let (url, suite_name) = (args.url.as_str(), args.suite.as_str());
+    let redactor = target.redactor;
+    let plan = BenchPlan { client: &client, url, suite_name, suite: &suite, cases: &cases, redactor };
+    let run = BenchRun::begin(db, plan).await.map_err(engine_stop)?;
+    let (sweep, trial) = (run.ids().0, run.ids().1.0);
+    print::err(format!("each scenario is stored in {} when it ends: sweep {sweep}, trial {trial}", db.display()));
     let cancel = CancellationToken::new();
     let (_sender, events) = tokio::sync::mpsc::unbounded_channel();
-    let work = async {
-        let observation = Observation::of_server(&client, &args.url);
-        let (mut results, mut error) = (Vec::new(), None);
-        for spec in &suite.scenarios {
-            print::err(format!("{} ...", spec.kind()));
-            let nonce = uuid::Uuid::now_v7().simple().to_string();
-            let mut context = bench::Context::new(suite.seed, nonce, cancel.child_token());
-            context.cases = cases.clone();
-            match observed(&observation, &client, spec, &context).await {
-                Ok(result) => results.push(result),
-                Err(early) => {
-                    error = Some(early);
-                    break;
-                }
-            }
-        }
-        let (_, problems) = observation.end().await;
-        for problem in problems {
-            print::err(format!("telemetry: {problem}"));
-        }
-        (results, error)
-    };
-    let (mut results, error) = drive::drive(work, events, &cancel, drive::Farewell::BENCH).await?;
-    let ended = error.map(|error| ended_by(error, &mut results));
+    let work = all_scenarios(run, &suite, &cancel, !args.json);
+    let (results, stopped) = drive::drive(work, events, &cancel, drive::Farewell::BENCH).await?.map_err(engine_stop)?;
     if args.json {
-        let error = ended.as_ref().map(|(_, sentence)| sentence);
-        print::json(
-            &serde_json::json!({ "model": client.model(), "suite": suite, "results": results, "error": error }),
-        )?;
-    } else if !results.is_empty() {
-        print::out(results.iter().map(render).collect::<Vec<_>>().join("\n\n"));
+        print::json(&serde_json::json!({
+            "database": db,
+            "sweep": sweep,
+            "trial_id": trial,
+            "model": client.model(),
+            "suite": suite,
+            "results": results,
+            "error": stopped.as_ref().map(|s| &s.sentence),
+        }))?;
+    } else {
+        print::out(format!("stored in {} as trial {trial}, sweep {sweep}", db.display()));
+        print::out(format!(
+            "`vgrid show {trial}`, `vgrid compare {trial} OTHER`, `vgrid report {sweep}`, `vgrid export {sweep}` read it"
+        ));
     }
-    match ended {
-        Some((exit, sentence)) => Err(Stop::Said(exit, sentence)),
+    match stopped {
+        Some(stopped) => Err(Stop::Said(exit_of(stopped.why, &results), stopped.sentence)),
         None if results.iter().any(|r| r.validity.verdict == Verdict::Invalid) => Ok(Exit::SomeFailed),
         None => Ok(Exit::Ok),
     }
 }
 
-/// The exit code and the sentence of an early end; what the broken-off scenario had measured is kept, as invalid.
-fn ended_by(error: BenchError, results: &mut Vec<ScenarioResult>) -> (Exit, String) {
-    let sentence = error.to_string();
-    let exit = match error {
-        BenchError::Cancelled { partial } => {
-            results.extend((!partial.requests.is_empty()).then_some(*partial));
-            Exit::Interrupted
+/// Runs the scenarios one after the other, until one finds out that there is no use in going on.
+async fn all_scenarios(
+    mut run: BenchRun<'_>,
+    suite: &Suite,
+    cancel: &CancellationToken,
+    print_each: bool,
+) -> Result<(Vec<ScenarioResult>, Option<Stopped>), EngineError> {
+    let (mut results, mut stopped) = (Vec::new(), None);
+    for spec in &suite.scenarios {
+        print::err(format!("{} ...", spec.kind()));
+        let ended = run.scenario(spec, cancel, teller(spec.kind())).await?;
+        if let Some(result) = ended.result {
+            if print_each {
+                print::out(format!("{}\n", render(&result)));
+            }
+            results.push(result);
         }
-        BenchError::ServerUnusable { partial, .. } => {
-            let exit = if results.is_empty() { Exit::NothingMeasured } else { Exit::SomeFailed };
-            results.push(*partial);
-            exit
+        stopped = ended.stopped;
+        if stopped.is_some() {
+            break;
         }
-        BenchError::Setup { .. } => Exit::Usage,
-        BenchError::Internal(_) => Exit::Internal,
-    };
-    (exit, sentence)
+    }
+    for problem in run.end(stopped.as_ref()).await? {
+        print::err(format!("telemetry: {problem}"));
+    }
+    Ok((results, stopped))
 }
 
-/// One scenario, with what the machine and the engine did meanwhile.
-async fn observed(
-    observation: &Observation,
-    client: &Client,
-    spec: &ScenarioSpec,
-    context: &bench::Context,
-) -> Result<ScenarioResult, BenchError> {
-    let mut progress = context.progress.subscribe();
-    let mut run = std::pin::pin!(bench::run_scenario(client, spec, context));
-    let _ = observation.samples(); // what came before the scenario is not its own
+/// Says now and then where a scenario is.
+fn teller(kind: ScenarioKind) -> impl FnMut(bench::Progress) {
     let mut told = Instant::now();
-    let mut result = loop {
-        tokio::select! {
-            biased;
-            ended = &mut run => break ended?,
-            Ok(()) = progress.changed() => {
-                let now = *progress.borrow_and_update();
-                observation.doing(spec.kind(), now.activity);
-                if told.elapsed() >= TELL_EVERY {
-                    told = Instant::now();
-                    print::err(format!("{}: {}", spec.kind(), position(now)));
-                }
-            }
+    move |now| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            print::err(format!("{kind}: {}", position(now)));
         }
-    };
-    let _ = observation.judge(&mut result);
-    Ok(result)
+    }
+}
+
+/// The exit code of an early end; the last result is that of the scenario that was broken off.
+fn exit_of(why: StoppedBy, results: &[ScenarioResult]) -> Exit {
+    match why {
+        StoppedBy::Signal => Exit::Interrupted,
+        StoppedBy::Server(_) if results.len() < 2 => Exit::NothingMeasured,
+        StoppedBy::Server(_) => Exit::SomeFailed,
+        StoppedBy::Fault => Exit::Internal,
+    }
 }
 
 fn position(now: bench::Progress) -> String {
@@ -140,11 +135,17 @@ fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
     }
 }
 
-async fn client_of(args: &BenchArgs) -> Result<Client, Stop> {
+/// Whom to ask. What is secret in the address and the environment is known to the redactor.
+fn target_of(args: &BenchArgs) -> Target {
     let key = KEY_VARIABLES.iter().find_map(|name| std::env::var(name).ok()).filter(|key| !key.is_empty());
     let mut target = Target::new(&args.url, args.model.clone().unwrap_or_default());
-    target.redactor = Redactor::new(key.clone());
+    target.redactor = Redactor::new(key.iter().cloned().chain(bench::secrets_in(&args.url)));
     target.api_key = key.map(bench::ApiKey::new);
+    target
+}
+
+async fn client_of(args: &BenchArgs, mut target: Target) -> Result<Client, Stop> {
+    let server = bench::shown_address(&args.url);
     let setup = |e: BenchError| Stop::usage(e.to_string());
     let client = Client::new(&target).await.map_err(setup)?;
     let listed = client.models().await;
@@ -154,22 +155,19 @@ async fn client_of(args: &BenchArgs) -> Result<Client, Stop> {
             Ok((models, _)) if !models.contains(model) => match client.answers().await {
                 Ok(()) => Ok(client),
                 Err(why) => Err(Stop::usage(format!(
-                    "{} does not serve `{model}`: {why}; it lists {}",
-                    args.url,
+                    "{server} does not serve `{model}`: {why}; it lists {}",
                     models.join(", ")
                 ))),
             },
-            Err(bench::CallError::NoConnection(why)) => {
-                Err(Stop::usage(format!("{} cannot be reached: {why}", args.url)))
-            }
+            Err(bench::CallError::NoConnection(why)) => Err(Stop::usage(format!("{server} cannot be reached: {why}"))),
             Ok(_) | Err(_) => Ok(client),
         };
     }
     let (models, _) = listed.map_err(|e| {
-        Stop::usage(format!("{} does not list its models: {e}; is it an OpenAI-compatible server?", args.url))
+        Stop::usage(format!("{server} does not list its models: {e}; is it an OpenAI-compatible server?"))
     })?;
     let Some(first) = models.into_iter().next() else {
-        return Err(Stop::usage(format!("{} serves no model", args.url)));
+        return Err(Stop::usage(format!("{server} serves no model")));
     };
     target.model = first;
     Client::new(&target).await.map_err(setup)

@@ -55,8 +55,8 @@ impl Farewell {
 
     /// Of one that only asks a server.
     pub(crate) const BENCH: Self = Self {
-        first: "ending the scenario; what was measured follows",
-        second: "stopped at once; nothing is left behind",
+        first: "ending the scenario; what was measured is stored",
+        second: "stopped at once; the scenarios that had ended are stored",
     };
 }
 

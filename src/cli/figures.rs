@@ -5,11 +5,14 @@ use crate::domain::reading::{bare_figure, figure, interval};
 
 use super::print;
 
-/// The statistics that have a column of their own, beside the value. On a narrow terminal only the first ones.
-const COLUMNS: [&str; 5] = ["p95", "p99", "mean", "min", "max"];
+/// The statistics that have a column of their own beside the value, as they stand from left to right.
+const COLUMNS: [&str; 7] = ["p90", "p95", "p99", "mean", "stddev", "min", "max"];
 
-/// Terminals below this many columns show fewer statistics.
-const WIDE: u16 = 110;
+/// The same in the order in which they are left out where the terminal has no room for all.
+const LEFT_OUT: [&str; 7] = ["stddev", "p90", "max", "min", "mean", "p99", "p95"];
+
+/// What stands before each line of the table.
+const INDENT: &str = "    ";
 
 /// All statistics of one metric.
 struct Line<'m> {
@@ -30,20 +33,40 @@ impl Line<'_> {
     }
 }
 
-/// The table's text, indented; the scenario's name, which every path begins with, is left out.
+/// The table's text, indented; the scenario's name, which every path begins with, is left out. It has the statistics that the
+/// terminal has room for.
 pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
+    let room = usize::from(print::table(&[]).width().unwrap_or(u16::MAX));
+    table_within(metrics, room)
+}
+
+fn table_within(metrics: &[Metric], room: usize) -> Vec<String> {
+    let room = room.saturating_sub(INDENT.len());
     let lines = lines(metrics);
+    let has = |column: &&str| metrics.iter().any(|m| m.path.statistic.as_deref() == Some(*column));
+    let mut columns: Vec<&str> = COLUMNS.iter().copied().filter(has).collect();
+    let mut rows = rows(&lines, &columns);
+    for left_out in LEFT_OUT.iter().filter(|c| has(c)) {
+        if width(&rows) <= room {
+            break;
+        }
+        columns.retain(|column| column != left_out);
+        rows = self::rows(&lines, &columns);
+    }
     let mut table = print::table(&[]);
-    let wide = table.width().is_some_and(|width| width >= WIDE);
-    let has = |column: &str| metrics.iter().any(|m| m.path.statistic.as_deref() == Some(column));
-    let room = if wide { COLUMNS.len() } else { usize::from(!print::is_narrow()) * 2 };
-    let columns: Vec<&str> = COLUMNS.iter().take(room).copied().filter(|c| has(c)).collect();
-    let mut header =
-        vec!["metric".to_owned(), "value".to_owned(), String::new(), "95 % interval".to_owned(), "n".to_owned()];
-    header.extend(columns.iter().map(|c| (*c).to_owned()));
-    table.set_header(header.iter().map(|h| h.to_uppercase()));
-    for line in &lines {
-        let Some((main, called)) = line.main() else { continue };
+    table.set_width(u16::try_from(room).unwrap_or(u16::MAX));
+    let mut rows = rows.into_iter();
+    table.set_header(rows.next().unwrap_or_default());
+    table.add_rows(rows);
+    print::keep_whole(&mut table, 0);
+    print::text_of(&table).lines().map(|l| format!("{INDENT}{l}")).collect()
+}
+
+/// The header and a row per metric, with these statistics.
+fn rows(lines: &[Line<'_>], columns: &[&str]) -> Vec<Vec<String>> {
+    let header = ["metric", "value", "", "95 % interval", "n"].iter().chain(columns).map(|h| h.to_uppercase());
+    let row = |line: &Line<'_>| {
+        let (main, called) = line.main()?;
         let interval = interval(&main.path.name, main.ci_low, main.ci_high, &main.unit).unwrap_or_default();
         let failed = if main.failed_n > 0 { format!(" ({} failed)", main.failed_n) } else { String::new() };
         let mut row = vec![
@@ -54,10 +77,15 @@ pub(super) fn table(metrics: &[Metric]) -> Vec<String> {
             format!("{}{failed}", main.n),
         ];
         row.extend(columns.iter().map(|c| line.statistic(Some(c)).map(|m| bare(m, m.value)).unwrap_or_default()));
-        table.add_row(row);
-    }
-    print::keep_whole(&mut table, 0);
-    print::text_of(&table).lines().map(|l| format!("    {l}")).collect()
+        Some(row)
+    };
+    std::iter::once(header.collect()).chain(lines.iter().filter_map(row)).collect()
+}
+
+/// How wide the rows are when no cell is broken: each column with a blank on either side.
+fn width(rows: &[Vec<String>]) -> usize {
+    let columns = rows.first().map_or(0, Vec::len);
+    (0..columns).map(|c| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0) + 2).sum()
 }
 
 /// A value in the scale of a metric's figure.
@@ -96,6 +124,31 @@ mod tests {
             ci_low: None,
             ci_high: None,
         }
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_every_statistic_and_a_narrow_one_breaks_no_line() {
+        let statistics = ["p50", "p90", "p95", "p99", "mean", "stddev", "min", "max"];
+        let mut metrics = Vec::new();
+        for point in ["c1", "c128_p16384"] {
+            for statistic in statistics {
+                let path = format!("load.{point}.ttft_from_intended_ms.{statistic}");
+                let value = metric(&path, 12_345.6, 1_000);
+                metrics.push(Metric { ci_low: Some(12_000.1), ci_high: Some(12_999.9), failed_n: 12, ..value });
+            }
+        }
+        let header =
+            |room: usize| table_within(&metrics, room)[0].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let all = ["METRIC", "VALUE", "95", "%", "INTERVAL", "N", "P90", "P95", "P99", "MEAN", "STDDEV", "MIN", "MAX"];
+        assert_eq!(header(200), all);
+        for room in [80, 100, 120, 140, 160, 200] {
+            let lines = table_within(&metrics, room);
+            assert!(lines.iter().all(|line| line.chars().count() <= room), "{room}: {lines:#?}");
+            if room > 80 {
+                assert_eq!(lines.len(), 3, "no cell is broken at {room}: {lines:#?}");
+            }
+        }
+        assert!(header(140).contains(&"P95".to_owned()) && !header(120).contains(&"STDDEV".to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::domain::SweepId;
-use crate::store::Store;
+use crate::store::{Store, SweepKind};
 
 use super::args::LogsArgs;
 use super::exit::{Exit, Stop};
@@ -29,6 +29,13 @@ pub(crate) fn logs(args: &LogsArgs, db: &Path) -> Result<Exit, Stop> {
         )));
     };
     let Some(path) = &attempt.log_path else {
+        let sweep = store.sweep(Some(report.trial.sweep)).map_err(store_stop)?;
+        if sweep.kind == SweepKind::Bench {
+            return Err(Stop::usage(format!(
+                "trial {} is a run of `vgrid bench`: vgrid did not start {} and has no log of it",
+                report.trial.trial_id.0, sweep.grid_name
+            )));
+        }
         return Err(Stop::usage(format!(
             "attempt {} of {} has no log: it never started",
             attempt.number, report.trial.name

@@ -93,7 +93,7 @@ async fn dispatch(command: Command, db: &Path) -> Result<ExitCode, Stop> {
         Command::Show(args) => show::show(&args, db),
         Command::Logs(args) => logs::logs(&args, db),
         Command::Diagnose(args) => diagnose::diagnose(&args).await,
-        Command::Bench(args) => bench::bench(args).await,
+        Command::Bench(args) => bench::bench(args, db).await,
         Command::Compose(args) => compose::compose(args),
         Command::Promote(args) => promote::promote(args, db).await,
         Command::Rollback(args) => promote::rollback(args, db).await,

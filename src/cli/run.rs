@@ -9,7 +9,7 @@ use crate::engine::{
     self, Ended, EngineError, FindingKind, Images, Planner, SimImage, Summary, Sweep, SweepOptions, Teller,
 };
 use crate::report;
-use crate::store::{Store, StoreError, SweepRow};
+use crate::store::{Store, StoreError, SweepKind, SweepRow};
 
 use super::args::{ResumeArgs, RunArgs};
 use super::exit::{Exit, Stop};
@@ -58,6 +58,13 @@ pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
 /// The plan of a sweep as it was registered. The database holds no secrets: where the grid's text had some, they come from its
 /// file, if that still says the same.
 pub(crate) fn registered(store: &Store, row: &SweepRow) -> Result<Planner, Stop> {
+    if row.kind == SweepKind::Bench {
+        return Err(Stop::usage(format!(
+            "sweep {} is a run of `vgrid bench` against {}: vgrid did not start that server, so there is nothing to continue, put back \
+             or promote",
+            row.id, row.grid_name
+        )));
+    }
     let text = store.grid_text(row.id).map_err(store_stop)?;
     if !text.contains(Redactor::mask()) {
         return Ok(Planner::from_text(&row.grid_path, text)?);

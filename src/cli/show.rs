@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
 use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
-use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
+use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 
 use super::args::TrialArgs;
 use super::exit::{Exit, Stop};
@@ -22,12 +22,13 @@ pub(crate) fn show(args: &TrialArgs, db: &Path) -> Result<Exit, Stop> {
     if args.json {
         print::json(&report)?;
     } else {
-        print::out(render(&report, args.all));
+        let sweep = store.sweep(Some(report.trial.sweep)).map_err(store_stop)?;
+        print::out(render(&report, &sweep, args.all));
     }
     Ok(Exit::Ok)
 }
 
-fn render(report: &TrialReport, all: bool) -> String {
+fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
     let t = &report.trial;
     let mut out =
         vec![format!("{} ({}, trial {} of sweep {}, key {})", t.name.bold(), t.state, t.trial_id.0, t.sweep, t.key)];
@@ -37,7 +38,10 @@ fn render(report: &TrialReport, all: bool) -> String {
     if let (Some(skip), Some(detail)) = (t.skip, &t.detail) {
         out.push(format!("skipped ({skip}): {detail}"));
     }
-    out.push(format!("command   {}", shell_words::join(&report.argv)));
+    out.push(match sweep.kind {
+        SweepKind::Grid => format!("command   {}", shell_words::join(&report.argv)),
+        SweepKind::Bench => format!("server    {}, asked by `vgrid bench`", sweep.grid_name),
+    });
     if let Some(digest) = &report.image_digest {
         out.push(format!("image     {digest}"));
     }

@@ -7,7 +7,7 @@ use owo_colors::OwoColorize;
 use crate::domain::reading::{duration, shorten};
 use crate::domain::{Purpose, SweepId};
 use crate::rank;
-use crate::store::{StartCount, Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
+use crate::store::{StartCount, Store, SweepKind, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
 
 use super::args::SweepArgs;
 use super::exit::{Exit, Stop};
@@ -30,6 +30,8 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     let starts = store.start_counts(sweep.id).map_err(store_stop)?;
     let starts_left = if holder.is_some() { store.starts_left(sweep.id).map_err(store_stop)? } else { None };
     let left_s = time_left_s(&trials, starts_left);
+    let benches: Vec<SweepRow> =
+        store.sweeps().map_err(store_stop)?.into_iter().filter(|s| s.kind == SweepKind::Bench).collect();
     if args.json {
         print::json(&serde_json::json!({
             "sweep": sweep,
@@ -42,6 +44,9 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
                 "objective": r.objective.name, "sentence": r.sentence,
             })).collect::<Vec<_>>(),
             "trials": trials,
+            "bench_runs": benches.iter().map(|b| serde_json::json!({
+                "sweep": b.id, "server": b.grid_name, "started_at": b.started_at, "state": b.state,
+            })).collect::<Vec<_>>(),
         }))?;
         return Ok(Exit::Ok);
     }
@@ -66,13 +71,39 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
             format!("{} is still taken aside; it is put back at the end, or now by `vgrid restore`", restoration.what);
         print::out(text.yellow().to_string());
     }
+    if let Some(line) = bench_runs(&benches, sweep.id) {
+        print::out(line);
+    }
     Ok(Exit::Ok)
+}
+
+/// Runs of `vgrid bench` that are named; the database has all.
+const BENCHES_SHOWN: usize = 3;
+
+/// `also here: 4 runs of vgrid bench, the newest sweep 9 (http://h:8000), ...`; `None` without others than the one that is shown.
+fn bench_runs(benches: &[SweepRow], shown: SweepId) -> Option<String> {
+    let others: Vec<&SweepRow> = benches.iter().filter(|b| b.id != shown).collect();
+    let named: Vec<String> =
+        others.iter().take(BENCHES_SHOWN).map(|b| format!("sweep {} ({})", b.id, b.grid_name)).collect();
+    let plural = if others.len() == 1 { "run" } else { "runs" };
+    let more = if others.len() > named.len() { ", ..." } else { "" };
+    (!named.is_empty()).then(|| {
+        format!(
+            "also here: {} {plural} of `vgrid bench`: {}{more}; `vgrid status N` shows one",
+            others.len(),
+            named.join(", ")
+        )
+    })
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
     let running = holder.map(|h| format!(", run by {h}")).unwrap_or_default();
+    let what = match sweep.kind {
+        SweepKind::Grid => "of",
+        SweepKind::Bench => "(`vgrid bench`) of",
+    };
     format!(
-        "sweep {} of {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
+        "sweep {} {what} {} is {}{running}: {} trials, {} measured, {} failed, {} skipped, {} left; since {}",
         sweep.id,
         sweep.grid_name,
         sweep.state,

@@ -97,8 +97,7 @@ pub struct Metric {
     pub path: MetricPath,
     /// The figure, in `unit`.
     pub value: f64,
-    /// Unit, spelt as in the name's ending: `ms`, `tokens_per_s`, `requests_per_s`, `ratio`, `count`, `bytes`,
-    /// `ms_per_turn`, ... `docs/metrics.md` names the unit of each.
+    /// The spelling of a [`Unit`]; `docs/metrics.md` names the unit of each metric.
     pub unit: String,
     /// Samples that the figure stands on.
     pub n: u64,
@@ -108,6 +107,38 @@ pub struct Metric {
     pub ci_low: Option<f64>,
     /// Upper end of the 95 % interval, where n allows one.
     pub ci_high: Option<f64>,
+}
+
+text_enum! {
+    /// The unit of a figure that vgrid measures, spelt as in the endings of names.
+    pub enum Unit {
+        /// Milliseconds.
+        Ms = "ms",
+        /// Tokens per second.
+        TokensPerS = "tokens_per_s",
+        /// Requests per second.
+        RequestsPerS = "requests_per_s",
+        /// A share or a factor.
+        Ratio = "ratio",
+        /// A number of things.
+        Count = "count",
+        /// Bytes.
+        Bytes = "bytes",
+        /// Processors kept busy.
+        Cores = "cores",
+        /// Watts.
+        W = "w",
+        /// Degrees Celsius.
+        C = "c",
+        /// Megahertz.
+        Mhz = "mhz",
+        /// How latency grows, per turn of a conversation.
+        MsPerTurn = "ms_per_turn",
+        /// How memory grows.
+        BytesPerH = "bytes_per_h",
+        /// How a share grows.
+        RatioPerH = "ratio_per_h",
+    }
 }
 
 text_enum! {

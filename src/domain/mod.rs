@@ -32,14 +32,14 @@ pub use hash::{sha256, short_sha256};
 pub use load_spec::Lengths;
 pub use load_spec::LoadSpec;
 pub(crate) use metric::STATISTICS;
-pub use metric::{Metric, MetricPath, MetricPathError, Validity, ValidityReason, Verdict};
+pub use metric::{Metric, MetricPath, MetricPathError, Unit, Validity, ValidityReason, Verdict};
 pub use objective::{Direction, Objective};
 pub use outcome::{Cause, Evidence, ExitFacts, Failure, Outcome, Phase, SkipReason, Stage};
 pub use quality::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, Thinking, ToolCallingSpec};
 pub use redact::{Redactor, is_flag, secret_words};
-pub use request::{CounterDelta, RequestRecord, ScenarioResult};
+pub use request::{CounterDelta, PointWindow, RequestRecord, ScenarioResult};
 pub use resolved::{Fact, FactSource, Mismatch, ResolvedConfig};
-pub use scenario::{RequestEnd, ScenarioKind, TokenKind};
+pub use scenario::{RequestEnd, Role, ScenarioKind, TokenKind};
 pub use start::{Purpose, Repeats, Start};
 pub use suite::{
     ConversationSpec, KvCacheSpec, Language, LongContextSpec, ProfileSpec, ScenarioSpec, SmokeSpec, StabilitySpec,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RequestEnd, TokenKind};
+use super::{RequestEnd, Role, TokenKind};
 
 /// One request. All offsets are milliseconds on a monotonic clock since the scenario's start; an offset is `None` when the
 /// request never came that far. See MEASUREMENT in `docs/metrics.md` for the formulas built on them.
@@ -12,8 +12,12 @@ pub struct RequestRecord {
     pub index: u32,
     /// The scenario's point (`c4`, `p1024`), where it has several.
     pub point: Option<String>,
-    /// What the request is for within the scenario: `miss`, `hit`, `warmup`, `load`, `probe`, ...
-    pub role: String,
+    /// What the request is for within the scenario.
+    pub role: Role,
+    /// Who sent it, from 0: the user of a load or profile (in an open loop each request has a user of its own), the conversation, the
+    /// cycle of a stability run. `None` where requests have nothing in common.
+    #[serde(default)]
+    pub user_number: Option<u32>,
     /// Whether the request belongs to the measured window (false: warm-up, ramp, drain).
     pub measured: bool,
     /// When the load model wanted it sent.
@@ -46,6 +50,9 @@ pub struct RequestRecord {
     pub cached_tokens: Option<u32>,
     /// Arrival of each token-bearing chunk, as (offset ms, kind), in order.
     pub chunks: Vec<(f64, TokenKind)>,
+    /// Tokens of each chunk, as the server's continuous usage says; empty where it does not.
+    #[serde(default)]
+    pub chunk_tokens: Vec<u32>,
     /// SHA-256 of the request's body, first 16 hexadecimal digits.
     pub body_sha256: String,
 }
@@ -100,6 +107,17 @@ pub struct CounterDelta {
     pub after: f64,
 }
 
+/// The span of a point in which its load was what was asked for: its rates are counted there (`docs/metrics.md`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointWindow {
+    /// The scenario's point.
+    pub point: String,
+    /// Begin, ms since the scenario's start.
+    pub start_ms: f64,
+    /// End, ms since the scenario's start.
+    pub end_ms: f64,
+}
+
 /// What one scenario of one attempt found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioResult {
@@ -115,6 +133,9 @@ pub struct ScenarioResult {
     pub requests: Vec<RequestRecord>,
     /// Aggregated figures.
     pub metrics: Vec<super::Metric>,
+    /// The windows in which the rates of its points were counted, where it has such points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<PointWindow>,
     /// The engine's counters that moved or could have.
     pub counters: Vec<CounterDelta>,
     /// Whether it may be used.
@@ -135,6 +156,7 @@ impl ScenarioResult {
             elapsed_s: 1.0,
             requests: Vec::new(),
             metrics: Vec::new(),
+            windows: Vec::new(),
             counters: Vec::new(),
             validity: super::Validity::default(),
             cases: Vec::new(),

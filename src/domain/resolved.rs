@@ -41,6 +41,9 @@ pub struct ResolvedConfig {
 }
 
 impl ResolvedConfig {
+    /// The figure that tells how many tokens the KV cache holds.
+    pub const KV_CACHE_TOKENS: &str = "kv_cache_tokens";
+
     /// The value of a fact.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

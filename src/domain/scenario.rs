@@ -85,6 +85,59 @@ impl RequestEnd {
 }
 
 text_enum! {
+    /// What a request is for within its scenario.
+    pub enum Role {
+        /// Asked before anything is measured, so that nothing measured pays for what a first request costs.
+        Warmup = "warmup",
+        /// One token, to find out whether a server that says it is healthy still decodes.
+        Probe = "probe",
+        /// smoke: an answer in one piece.
+        Plain = "plain",
+        /// smoke: a streamed answer.
+        Stream = "stream",
+        /// smoke, long_context: a long prompt.
+        Long = "long",
+        /// smoke: one of as many full-length prompts as should fit at once.
+        Fit = "fit",
+        /// kv_cache: a fresh prefix.
+        Miss = "miss",
+        /// kv_cache: the same prefix again.
+        Hit = "hit",
+        /// load: sent before the load is what was asked for; not measured.
+        Ramp = "ramp",
+        /// load: measured.
+        Load = "load",
+        /// load: measured, begins a conversation.
+        FirstTurn = "first_turn",
+        /// load: measured, goes on with a conversation.
+        LaterTurn = "later_turn",
+        /// conversation: one turn.
+        Turn = "turn",
+        /// stability: one request of a cycle.
+        Cycle = "cycle",
+        /// long_context: the small request after a long one.
+        Survival = "survival",
+        /// profile: asked in the busy window.
+        Profile = "profile",
+        /// tool_calling: asked with a streamed answer.
+        Streamed = "streamed",
+        /// tool_calling: asked with an answer in one piece.
+        Whole = "whole",
+        /// reasoning: one task.
+        Task = "task",
+        /// canary: one fixed prompt.
+        Canary = "canary",
+    }
+}
+
+#[cfg(test)]
+impl PartialEq<&str> for Role {
+    fn eq(&self, text: &&str) -> bool {
+        self.as_str() == *text
+    }
+}
+
+text_enum! {
     /// What a token-bearing chunk carries.
     pub enum TokenKind {
         /// `delta.content`.

@@ -3,6 +3,7 @@
 mod after;
 mod again;
 mod announce;
+mod bench_run;
 mod daemon;
 mod error;
 mod gpu_free;
@@ -31,9 +32,9 @@ mod trouble;
 mod twins;
 mod until;
 
+pub(crate) use bench_run::{BenchPlan, BenchRun, Stopped, StoppedBy};
 pub(crate) use error::EngineError;
 pub(crate) use hold::Hold;
-pub(crate) use observe::Observation;
 pub(crate) use plan::{PlannedConfig, Planner};
 pub(crate) use preflight::{Finding, FindingKind, Images, SIM_IMAGE, SimImage, inspect, state_folder};
 pub(crate) use restore::{is_at_work, recover};

@@ -38,7 +38,11 @@ pub(super) async fn resolved(
 ) -> ResolvedConfig {
     let (metrics, version, models) =
         tokio::join!(client.get("metrics"), client.get("version"), client.get("v1/models"));
-    let (metrics, version, models) = (metrics.ok(), json(version), json(models));
+    let (metrics, version, mut models) = (metrics.ok(), json(version), json(models));
+    if let Some(listed) = models.as_mut().and_then(|m| m.get_mut("data")).and_then(Value::as_array_mut) {
+        // A server may list several: what is said of the one that is asked counts.
+        listed.sort_by_key(|model| model["id"] != client.model());
+    }
     let mut resolved = resolve::read(&Sources {
         log,
         metrics: metrics.as_deref(),

@@ -7,7 +7,7 @@ use sha2::Digest;
 use crate::compose;
 use crate::domain::{Config, FlagValue};
 use crate::launch::Launcher;
-use crate::store::{NewSweep, NewTrial};
+use crate::store::{NewSweep, NewTrial, SweepKind};
 
 use super::host;
 use super::plan::{PlannedConfig, Planner};
@@ -41,6 +41,7 @@ pub(super) fn new_sweep(
 ) -> NewSweep {
     let argv = planner.shown_words(&compose::argv(&planner.service));
     NewSweep {
+        kind: SweepKind::Grid,
         grid_name: planner.grid.name.clone(),
         grid_path: planner.grid_path.clone(),
         grid_text: planner.shown_grid(&planner.grid_text),

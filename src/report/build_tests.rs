@@ -159,6 +159,7 @@ fn source() -> Source {
         sweep: SweepRow {
             id: Id(1),
             uuid: "u".into(),
+            kind: crate::store::SweepKind::Grid,
             grid_name: "t".into(),
             grid_path: "grid.yaml".into(),
             grid_sha256: "s".into(),

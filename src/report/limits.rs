@@ -4,7 +4,7 @@ use itertools::Itertools as _;
 
 use crate::domain::{MetricPath, ScenarioKind, Verdict};
 use crate::rank::Ranking;
-use crate::store::{SweepState, TrialReport, TrialState};
+use crate::store::{SweepKind, SweepState, TrialReport, TrialState};
 
 use super::model::EffectTable;
 use super::section::newest_results;
@@ -15,8 +15,13 @@ pub(super) fn limitations(source: &Source, rankings: &[Ranking], effects: &[Effe
     let mut out = Vec::new();
     out.extend(unfinished(source));
     out.extend(scenarios(source));
-    out.extend(one_start(source));
-    out.extend(baseline(source, rankings));
+    match source.sweep.kind {
+        SweepKind::Grid => {
+            out.extend(one_start(source));
+            out.extend(baseline(source, rankings));
+        }
+        SweepKind::Bench => out.push("vgrid did not start this server: what it runs with is known as far as its endpoints say, it was measured on one start, and nothing here compares it with another.".to_owned()),
+    }
     out.extend(figures(rankings));
     out.extend(prompt_sizes(source));
     out.extend(unmatched(effects));
@@ -31,6 +36,9 @@ fn unfinished(source: &Source) -> Option<String> {
     let s = &source.sweep;
     match s.state {
         SweepState::Finished => None,
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted if s.kind == SweepKind::Bench => {
+            Some(format!("The run is {}: the scenarios of the suite that are not shown were not measured.", s.state))
+        }
         SweepState::Pending | SweepState::Running | SweepState::Interrupted => Some(format!(
             "The sweep is {}: {} of {} configs are not measured yet, and any of them may be better than what is shown.",
             s.state, s.remaining, s.trials

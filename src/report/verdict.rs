@@ -2,7 +2,7 @@
 
 use crate::domain::reading::{bare_figure, figure, gain};
 use crate::rank::{Answer, Ranking, Row, Standing};
-use crate::store::SweepRow;
+use crate::store::{SweepKind, SweepRow};
 
 use super::model::{BestLine, Tone, VerdictLine, VerdictText};
 use super::table::cell;
@@ -14,6 +14,14 @@ const BEST: usize = 5;
 pub(super) fn verdict(sweep: &SweepRow, rankings: &[Ranking]) -> VerdictText {
     let lines: Vec<VerdictLine> = rankings.iter().map(line).collect();
     let (headline, tone) = match rankings.first() {
+        _ if sweep.kind == SweepKind::Bench && sweep.measured == 0 => (
+            format!("vgrid bench against {} ended early; what it had measured is below.", sweep.grid_name),
+            Tone::Mixed,
+        ),
+        None if sweep.kind == SweepKind::Bench => (
+            format!("One server, {}, measured by vgrid bench: there is nothing to rank.", sweep.grid_name),
+            Tone::Plain,
+        ),
         _ if sweep.measured == 0 => ("Nothing was measured, so there is nothing to recommend.".to_owned(), Tone::Bad),
         None => ("The grid states no objective, so no config is named best.".to_owned(), Tone::Plain),
         Some(first) => (headline(first, rankings), tone(first)),

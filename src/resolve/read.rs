@@ -254,10 +254,15 @@ fn read_metrics(metrics: &str, config: &mut ResolvedConfig) {
     let Some(labels) = metrics.lines().find_map(|l| l.strip_prefix("vllm:cache_config_info{")) else { return };
     for (key, printed) in keyword_pairs(&labels[..group_length(labels)]) {
         match key {
-            "kv_cache_size_tokens" => figure(config, "kv_cache_tokens", printed),
+            "kv_cache_size_tokens" => figure(config, ResolvedConfig::KV_CACHE_TOKENS, printed),
             "kv_cache_max_concurrency" => figure(config, "max_concurrency_ratio", printed),
             _ => put_printed(config, key, printed, false, FactSource::Metrics),
         }
+    }
+    // Engines before `kv_cache_size_tokens` say how many blocks there are, of how many tokens.
+    let number = |name: &str| config.get(name).and_then(|value| value.parse::<f64>().ok());
+    if let (Some(blocks), Some(tokens)) = (number("num_gpu_blocks"), number("block-size")) {
+        config.figures.entry(ResolvedConfig::KV_CACHE_TOKENS.to_owned()).or_insert(blocks * tokens);
     }
 }
 

@@ -168,3 +168,17 @@ fn every_healthy_log_of_the_shared_corpus_says_its_version_and_length() {
         }
     }
 }
+
+#[test]
+fn the_size_of_the_kv_cache_is_read_from_the_metrics_of_a_server_whose_log_nobody_has() {
+    let of = |metrics: &str| {
+        let config = read(&Sources { metrics: Some(metrics), ..Sources::default() });
+        config.figures.get(ResolvedConfig::KV_CACHE_TOKENS).copied()
+    };
+    let real = include_str!("../../tests/fixtures/vllm-cpu/metrics.txt");
+    assert_eq!(of(real), Some(32_768.0));
+    let older = "vllm:cache_config_info{block_size=\"16\",cache_dtype=\"auto\",num_gpu_blocks=\"2987\"} 1.0\n";
+    assert_eq!(of(older), Some(47_792.0), "blocks times their size");
+    let unknown = "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"None\"} 1.0\n";
+    assert_eq!((of(unknown), of("vllm:num_requests_running 0\n")), (None, None));
+}

@@ -3,7 +3,8 @@
 use rusqlite::types::ValueRef;
 use serde_json::Value;
 
-use super::rows::{all, chunks};
+use super::chunks;
+use super::rows::{all, blob};
 use super::{Store, StoreError};
 use crate::domain::SweepId;
 
@@ -90,7 +91,7 @@ impl Drop for Snapshot<'_> {
 
 impl TableReader<'_> {
     /// Gives each row to `each`, in the table's own order, values in the order of [`Self::columns`]: `*_json` columns as JSON, chunk
-    /// stamps as `[[offset ms, kind], ...]`, everything else as SQLite holds it. Returns the number of rows.
+    /// stamps as `[[offset ms, kind], ...]`, their tokens as `[tokens, ...]`, everything else as SQLite holds it. Returns the number of rows.
     ///
     /// # Errors
     /// The database cannot be read; or what `each` returned.
@@ -121,8 +122,11 @@ fn value(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<Value> {
         ValueRef::Real(number) => Value::from(number),
         ValueRef::Text(_) if column.ends_with("_json") => super::rows::from_json(row, column)?,
         ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text)),
+        ValueRef::Blob(_) if column == "chunk_tokens" => {
+            blob(row, column, chunks::decode_tokens)?.unwrap_or_default().into()
+        }
         ValueRef::Blob(_) => {
-            let pairs = chunks(row, column)?;
+            let pairs = blob(row, column, chunks::decode)?.unwrap_or_default();
             pairs.into_iter().map(|(offset_ms, kind)| serde_json::json!([offset_ms, kind.as_str()])).collect()
         }
     })

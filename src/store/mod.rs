@@ -52,8 +52,8 @@ pub use foreign::StoredForeign;
 pub use lock::SweepLock;
 pub use machine_lock::MachineLock;
 pub use models::{
-    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, ScenarioResultId, SweepRow,
-    SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
+    AttemptEnd, AttemptId, NewSweep, NewTrial, Restoration, RestorationEnd, RunEnd, RunId, ScenarioResultId, SweepKind,
+    SweepRow, SweepState, TelemetrySample, Timings, TrialId, TrialRow, TrialState,
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use quality::PairedQuality;

@@ -80,14 +80,27 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// What a sweep is an execution of.
+    pub enum SweepKind {
+        /// A grid: vgrid starts the servers.
+        Grid = "grid",
+        /// `vgrid bench`: one server that was up already. Never continued, restored or promoted, and no sweep that is meant where none is
+        /// named.
+        Bench = "bench",
+    }
+}
+
 /// A sweep to be registered. Every text is redacted by the caller.
 #[derive(Clone, Debug)]
 pub struct NewSweep {
-    /// The grid's name.
+    /// What it is an execution of.
+    pub kind: SweepKind,
+    /// The grid's name; of a bench run the server's address.
     pub grid_name: String,
-    /// The grid's file, as it was named.
+    /// The grid's file, as it was named; of a bench run the suite.
     pub grid_path: PathBuf,
-    /// The grid's text, verbatim but for secrets.
+    /// The grid's text, verbatim but for secrets; of a bench run nothing.
     pub grid_text: String,
     /// SHA-256 of the grid's original text, hexadecimal.
     pub grid_sha256: String,
@@ -179,6 +192,8 @@ pub struct TelemetrySample {
 /// One sweep, with its state and counts as they are now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepRow {
+    /// What it is an execution of.
+    pub kind: SweepKind,
     /// Its number.
     pub id: SweepId,
     /// Its universal identity.

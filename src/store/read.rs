@@ -39,7 +39,6 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a list of sweeps is next in `vgrid status`; tests read it back"))]
     pub fn sweeps(&self) -> Result<Vec<SweepRow>, StoreError> {
         self.conn
             .prepare_cached(
@@ -49,7 +48,7 @@ impl Store {
             .map_err(self.explain("list sweeps"))
     }
 
-    /// One sweep; the newest when none is named.
+    /// One sweep. When none is named, the newest of a grid; without any the newest run of `vgrid bench`.
     ///
     /// # Errors
     /// There is no such sweep, none at all, or the database cannot be read.
@@ -58,7 +57,7 @@ impl Store {
             .conn
             .prepare_cached(
                 "SELECT v.*, w.grid_sha256 FROM sweeps v JOIN sweep w ON w.id = v.sweep_id
-                 WHERE v.sweep_id = coalesce(?1, (SELECT max(id) FROM sweep))",
+                 WHERE v.sweep_id = coalesce(?1, (SELECT max(id) FROM sweep WHERE kind = 'grid'), (SELECT max(id) FROM sweep))",
             )
             .and_then(|mut s| s.query_row([wanted.map(|w| w.0)], sweep_row).optional())
             .map_err(self.explain("read a sweep"))?;
@@ -71,13 +70,15 @@ impl Store {
         })
     }
 
-    /// The newest sweep that has work left.
+    /// The newest sweep of a grid that has work left.
     ///
     /// # Errors
     /// The database cannot be read.
     pub fn newest_unfinished_sweep(&self) -> Result<Option<SweepId>, StoreError> {
         self.conn
-            .query_row("SELECT max(sweep_id) FROM sweeps WHERE state <> 'finished'", [], |row| row.get(0))
+            .query_row("SELECT max(sweep_id) FROM sweeps WHERE state <> 'finished' AND kind = 'grid'", [], |row| {
+                row.get(0)
+            })
             .map(|id: Option<i64>| id.map(SweepId))
             .map_err(self.explain("look for an unfinished sweep"))
     }
@@ -90,7 +91,7 @@ impl Store {
         self.conn
             .prepare_cached(
                 "SELECT v.*, w.grid_sha256 FROM sweeps v JOIN sweep w ON w.id = v.sweep_id
-                 WHERE v.sweep_id = (SELECT max(id) FROM sweep WHERE grid_sha256 = ?1 AND deployment = ?2)",
+                 WHERE v.sweep_id = (SELECT max(id) FROM sweep WHERE grid_sha256 = ?1 AND deployment = ?2 AND kind = 'grid')",
             )
             .and_then(|mut s| s.query_row([grid_sha256, deployment], sweep_row).optional())
             .map_err(self.explain("look for a sweep of this grid"))
@@ -279,6 +280,7 @@ impl Store {
 
 fn sweep_row(row: &Row<'_>) -> rusqlite::Result<SweepRow> {
     Ok(SweepRow {
+        kind: parsed(row, "kind")?,
         id: SweepId(row.get("sweep_id")?),
         uuid: row.get("uuid")?,
         grid_name: row.get("grid_name")?,

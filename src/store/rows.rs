@@ -43,10 +43,14 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rus
     serde_json::from_str(&text).map_err(|e| unreadable(row, column, e))
 }
 
-/// Reads the blob of chunk stamps.
-pub(super) fn chunks(row: &Row<'_>, column: &str) -> rusqlite::Result<Vec<(f64, crate::domain::TokenKind)>> {
-    let blob: Vec<u8> = row.get(column)?;
-    super::chunks::decode(&blob).map_err(|e| unreadable(row, column, e))
+/// Reads a blob of [`super::chunks`]; `None` where the column is NULL.
+pub(super) fn blob<T>(
+    row: &Row<'_>,
+    column: &str,
+    decode: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> rusqlite::Result<Option<T>> {
+    let blob: Option<Vec<u8>> = row.get(column)?;
+    blob.map(|blob| decode(&blob).map_err(|e| unreadable(row, column, e))).transpose()
 }
 
 /// All rows of a query.

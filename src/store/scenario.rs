@@ -3,9 +3,9 @@
 use rusqlite::{Row, Transaction, named_params, params};
 
 use super::models::{AttemptId, ScenarioResultId};
-use super::rows::{all, chunks, json, now, parsed};
+use super::rows::{all, blob, json, now, parsed};
 use super::{Store, StoreError};
-use crate::domain::{RequestRecord, ScenarioResult};
+use crate::domain::{PointWindow, RequestRecord, ScenarioResult};
 use crate::resume::ResultKey;
 
 impl Store {
@@ -43,6 +43,7 @@ impl Store {
             })?;
             let id = tx.last_insert_rowid();
             insert_figures(tx, id, result)?;
+            insert_windows(tx, id, &result.windows)?;
             insert_requests(tx, id, &result.requests)?;
             super::quality::insert_cases(tx, id, &result.cases)?;
             Ok(ScenarioResultId(id))
@@ -103,19 +104,30 @@ fn insert_figures(tx: &Transaction<'_>, id: i64, result: &ScenarioResult) -> rus
     Ok(())
 }
 
+fn insert_windows(tx: &Transaction<'_>, id: i64, windows: &[PointWindow]) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO point_window (scenario_result_id, point, start_ms, end_ms) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for w in windows {
+        insert.execute(params![id, w.point, w.start_ms, w.end_ms])?;
+    }
+    Ok(())
+}
+
 fn insert_requests(tx: &Transaction<'_>, id: i64, requests: &[RequestRecord]) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
         "INSERT INTO request (scenario_result_id, position, point, role, measured, intended_ms, sent_ms, headers_ms,
            first_token_ms, first_content_ms, last_token_ms, end_ms, ended, finish_reason, http_status, error, prompt_tokens,
-           completion_tokens, cached_tokens, chunk_count, chunks, body_sha256)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+           completion_tokens, cached_tokens, chunk_count, chunks, body_sha256, user_number, chunk_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+           ?23, ?24)",
     )?;
     for r in requests {
         insert.execute(params![
             id,
             r.index,
             r.point,
-            r.role,
+            r.role.as_str(),
             r.measured,
             r.intended_ms,
             r.sent_ms,
@@ -134,6 +146,8 @@ fn insert_requests(tx: &Transaction<'_>, id: i64, requests: &[RequestRecord]) ->
             r.chunks.len() as i64,
             super::chunks::encode(&r.chunks),
             r.body_sha256,
+            r.user_number,
+            (!r.chunk_tokens.is_empty()).then(|| super::chunks::encode_tokens(&r.chunk_tokens)),
         ])?;
     }
     Ok(())
@@ -143,7 +157,8 @@ fn request(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
     Ok(RequestRecord {
         index: row.get("position")?,
         point: row.get("point")?,
-        role: row.get("role")?,
+        role: parsed(row, "role")?,
+        user_number: row.get("user_number")?,
         measured: row.get("measured")?,
         intended_ms: row.get("intended_ms")?,
         sent_ms: row.get("sent_ms")?,
@@ -159,7 +174,8 @@ fn request(row: &Row<'_>) -> rusqlite::Result<RequestRecord> {
         prompt_tokens: row.get("prompt_tokens")?,
         completion_tokens: row.get("completion_tokens")?,
         cached_tokens: row.get("cached_tokens")?,
-        chunks: chunks(row, "chunks")?,
+        chunks: blob(row, "chunks", super::chunks::decode)?.unwrap_or_default(),
+        chunk_tokens: blob(row, "chunk_tokens", super::chunks::decode_tokens)?.unwrap_or_default(),
         body_sha256: row.get("body_sha256")?,
     })
 }

@@ -21,8 +21,8 @@ impl Store {
         self.write(|tx| {
             tx.prepare_cached(
                 "INSERT INTO sweep (uuid, grid_name, grid_path, grid_text, grid_sha256, deployment, baseline, suite_json,
-                   plan_json, images_json, host_json, vgrid_version, created_at)
-                 VALUES (:uuid, :name, :path, :text, :sha, :deployment, :baseline, :suite, :plan, :images, :host, :version, :at)",
+                   plan_json, images_json, host_json, vgrid_version, created_at, kind)
+                 VALUES (:uuid, :name, :path, :text, :sha, :deployment, :baseline, :suite, :plan, :images, :host, :version, :at, :kind)",
             )?
             .execute(named_params! {
                 ":uuid": uuid::Uuid::now_v7().to_string(),
@@ -38,6 +38,7 @@ impl Store {
                 ":host": json(&sweep.host)?,
                 ":version": env!("CARGO_PKG_VERSION"),
                 ":at": now(),
+                ":kind": sweep.kind.as_str(),
             })?;
             let id = SweepId(tx.last_insert_rowid());
             for (position, o) in sweep.objectives.iter().enumerate() {

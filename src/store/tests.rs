@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::*;
 use crate::domain::{
     Cause, Config, ConfigKey, CounterDelta, Direction, Evidence, ExitFacts, Fact, FactSource, Failure, FlagName,
-    FlagValue, KvCacheSpec, LoadSpec, Metric, Mismatch, Objective, Outcome, Phase, RequestEnd, RequestRecord,
-    ResolvedConfig, ScenarioResult, ScenarioSpec, Settings, SkipReason, Stage, Start, Suite, SweepId, TokenKind,
-    Validity, ValidityReason, Verdict,
+    FlagValue, KvCacheSpec, LoadSpec, Metric, Mismatch, Objective, Outcome, Phase, PointWindow, RequestEnd,
+    RequestRecord, ResolvedConfig, Role, ScenarioResult, ScenarioSpec, Settings, SkipReason, Stage, Start, Suite,
+    SweepId, TokenKind, Validity, ValidityReason, Verdict,
 };
 use crate::rank::{GateOutcome, GateResult, Standing, rank_all};
 use crate::resume::{PastOutcome, ResultKey};
@@ -38,6 +38,7 @@ fn objective(name: &str, direction: Direction, metric: &str) -> Objective {
 
 fn new_sweep() -> NewSweep {
     NewSweep {
+        kind: SweepKind::Grid,
         grid_name: "g".into(),
         grid_path: "grids/g.yaml".into(),
         grid_text: "name: g\n".into(),
@@ -109,7 +110,8 @@ fn request(index: u32) -> RequestRecord {
     RequestRecord {
         index,
         point: Some("c4".into()),
-        role: "load".into(),
+        role: Role::Load,
+        user_number: Some(index % 4),
         measured: true,
         intended_ms: 1.0,
         sent_ms: 1.5,
@@ -126,6 +128,7 @@ fn request(index: u32) -> RequestRecord {
         completion_tokens: Some(101),
         cached_tokens: None,
         chunks: (0..100).map(|c| (11.5 + 0.5 * f64::from(c), TokenKind::Content)).collect(),
+        chunk_tokens: (0..100).map(|c| 1 + c / 99).collect(),
         body_sha256: "0123456789abcdef".into(),
     }
 }
@@ -142,6 +145,7 @@ fn scenario(spec: ScenarioSpec, metrics: Vec<Metric>, requests: u32, verdict: Ve
         elapsed_s: 4.0,
         requests: (0..requests).map(request).collect(),
         metrics,
+        windows: vec![PointWindow { point: "c4".into(), start_ms: 1.5, end_ms: 60.0 }],
         counters: vec![CounterDelta { name: "vllm:num_preemptions_total".into(), before: 0.0, after: 3.0 }],
         validity,
         cases: Vec::new(),

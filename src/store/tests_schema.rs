@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tests::bench;
+use super::{RunEnd, SweepKind, SweepState, TrialState};
+use crate::domain::{
+    CaseDelivery, CaseResult, Direction, FactSource, Phase, Purpose, RequestEnd, Role, STATISTICS, SkipReason, Stage,
+    Unit, Verdict,
+};
 
 const DOCUMENT: &str = include_str!("../../docs/schema.md");
 
@@ -68,6 +73,59 @@ fn every_column_of_a_table_that_may_be_null_says_when_it_is() {
     };
     let silent: Vec<_> = columns.iter().filter(|(table, column)| !says(table, column)).collect();
     assert!(silent.is_empty(), "docs/schema.md does not say when these are NULL: {silent:?}");
+}
+
+/// Every spelling of one of our enums.
+fn words<T: Copy>(all: &[T], spelling: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|word| spelling(*word)).collect()
+}
+
+#[test]
+fn every_list_of_words_in_the_document_is_the_enum_s() {
+    let roles = words(Role::ALL, Role::as_str);
+    let units = words(Unit::ALL, Unit::as_str);
+    let ends = words(RequestEnd::ALL, RequestEnd::as_str);
+    let phases = words(Phase::ALL, Phase::as_str);
+    let purposes = words(Purpose::ALL, Purpose::as_str);
+    let verdicts = words(Verdict::ALL, Verdict::as_str);
+    let trial_states = words(TrialState::ALL, TrialState::as_str);
+    let scenarios_that_judge = vec!["tool_calling", "reasoning", "canary"];
+    let lists = [
+        ("request", "role", roles),
+        ("request", "ended", ends),
+        ("metric", "unit", units),
+        ("metric", "statistic", STATISTICS.to_vec()),
+        ("case_outcome", "delivery", words(CaseDelivery::ALL, CaseDelivery::as_str)),
+        ("case_outcome", "result", words(CaseResult::ALL, CaseResult::as_str)),
+        ("paired_quality", "scenario", scenarios_that_judge),
+        ("attempt", "phase", phases.clone()),
+        ("trials", "phase", phases),
+        ("attempt", "purpose", purposes.clone()),
+        ("timeline", "purpose", purposes.clone()),
+        ("controls", "purpose", purposes),
+        ("failures", "stage", words(Stage::ALL, Stage::as_str)),
+        ("trial_skip", "reason", words(SkipReason::ALL, SkipReason::as_str)),
+        ("resolved_fact", "source", words(FactSource::ALL, FactSource::as_str)),
+        ("scenario_result", "verdict", verdicts.clone()),
+        ("results", "verdict", verdicts),
+        ("trials", "state", trial_states),
+        ("sweeps", "state", words(SweepState::ALL, SweepState::as_str)),
+        ("sweep", "kind", words(SweepKind::ALL, SweepKind::as_str)),
+        ("sweeps", "kind", words(SweepKind::ALL, SweepKind::as_str)),
+        ("sweep_run", "ended", words(RunEnd::ALL, RunEnd::as_str)),
+        ("objective", "direction", words(Direction::ALL, Direction::as_str)),
+    ];
+    let documented = documented();
+    for (table, column, words) in lists {
+        let text = &documented[table][column];
+        let lacking: Vec<_> = words.iter().filter(|word| !text.contains(&format!("`{word}`"))).collect();
+        assert!(lacking.is_empty(), "docs/schema.md lacks {lacking:?} in {table}.{column}: {text}");
+        if matches!(column, "role" | "unit" | "ended" | "kind") {
+            let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+            let unknown: Vec<_> = quoted.iter().filter(|word| !words.contains(word)).collect();
+            assert!(unknown.is_empty(), "docs/schema.md has {unknown:?} in {table}.{column}, which nothing writes");
+        }
+    }
 }
 
 #[test]

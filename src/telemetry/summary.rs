@@ -3,28 +3,28 @@
 use std::collections::BTreeMap;
 
 use super::series::{Moment, Series, Source};
-use crate::domain::{CounterDelta, Metric, MetricPath, ScenarioKind};
+use crate::domain::{CounterDelta, Metric, MetricPath, ScenarioKind, Unit};
 use crate::stats;
 
 /// How a series is shown as a metric: its name beside the source, its unit, its statistics. `None`: not at all.
-const fn shown(series: Series) -> Option<(&'static str, &'static str, &'static [&'static str])> {
+const fn shown(series: Series) -> Option<(&'static str, Unit, &'static [&'static str])> {
     const LEVEL: &[&str] = &["mean", "max"];
     const CLOCK: &[&str] = &["min", "mean", "max"];
     match series {
-        Series::Running => Some(("requests_running", "count", LEVEL)),
-        Series::Waiting => Some(("requests_waiting", "count", LEVEL)),
-        Series::KvCacheUsage => Some(("kv_cache_usage_ratio", "ratio", LEVEL)),
-        Series::GpuMemoryUsed => Some(("memory_used_bytes", "bytes", CLOCK)),
-        Series::GpuUtilization => Some(("utilization_ratio", "ratio", CLOCK)),
-        Series::GpuMemoryUtilization => Some(("memory_utilization_ratio", "ratio", LEVEL)),
-        Series::GpuPower => Some(("power_w", "w", LEVEL)),
-        Series::GpuTemperature => Some(("temperature_c", "c", LEVEL)),
-        Series::GpuSmClock => Some(("sm_clock_mhz", "mhz", CLOCK)),
-        Series::GpuMemoryClock => Some(("memory_clock_mhz", "mhz", CLOCK)),
-        Series::ContainerCpu => Some(("cpu_cores", "cores", LEVEL)),
-        Series::ContainerMemory | Series::HostMemoryUsed => Some(("memory_used_bytes", "bytes", LEVEL)),
-        Series::HostCpu => Some(("cpu_ratio", "ratio", LEVEL)),
-        Series::HostLoad => Some(("load_1m", "count", LEVEL)),
+        Series::Running => Some(("requests_running", Unit::Count, LEVEL)),
+        Series::Waiting => Some(("requests_waiting", Unit::Count, LEVEL)),
+        Series::KvCacheUsage => Some(("kv_cache_usage_ratio", Unit::Ratio, LEVEL)),
+        Series::GpuMemoryUsed => Some(("memory_used_bytes", Unit::Bytes, CLOCK)),
+        Series::GpuUtilization => Some(("utilization_ratio", Unit::Ratio, CLOCK)),
+        Series::GpuMemoryUtilization => Some(("memory_utilization_ratio", Unit::Ratio, LEVEL)),
+        Series::GpuPower => Some(("power_w", Unit::W, LEVEL)),
+        Series::GpuTemperature => Some(("temperature_c", Unit::C, LEVEL)),
+        Series::GpuSmClock => Some(("sm_clock_mhz", Unit::Mhz, CLOCK)),
+        Series::GpuMemoryClock => Some(("memory_clock_mhz", Unit::Mhz, CLOCK)),
+        Series::ContainerCpu => Some(("cpu_cores", Unit::Cores, LEVEL)),
+        Series::ContainerMemory | Series::HostMemoryUsed => Some(("memory_used_bytes", Unit::Bytes, LEVEL)),
+        Series::HostCpu => Some(("cpu_ratio", Unit::Ratio, LEVEL)),
+        Series::HostLoad => Some(("load_1m", Unit::Count, LEVEL)),
         // Counters are shown as what they grew by; the rest is for the judgement.
         Series::Preemptions
         | Series::PrefixQueries
@@ -71,7 +71,7 @@ pub fn metrics(kind: ScenarioKind, window: Option<&str>, moments: &[&Moment]) ->
                 name: name.to_owned(),
                 statistic: Some((*statistic).to_owned()),
             };
-            let unit = unit.to_owned();
+            let unit = unit.to_string();
             out.push(Metric { path, value, unit, n: values.len() as u64, failed_n: 0, ci_low: None, ci_high: None });
         }
     }
@@ -104,7 +104,7 @@ pub fn memory_slopes(kind: ScenarioKind, moments: &[&Moment]) -> Vec<Metric> {
             name: "memory_slope_bytes_per_h".to_owned(),
             statistic: None,
         };
-        let (unit, n) = ("bytes_per_h".to_owned(), samples.len() as u64);
+        let (unit, n) = (Unit::BytesPerH.to_string(), samples.len() as u64);
         Some(Metric { path, value, unit, n, failed_n: 0, ci_low: None, ci_high: None })
     };
     [of(Source::Container, Series::ContainerMemory), of(Source::Host, Series::HostMemoryUsed)]
@@ -134,7 +134,7 @@ pub fn counter_ratios(kind: ScenarioKind, counters: &[CounterDelta]) -> Vec<Metr
         Some(Metric {
             path,
             value,
-            unit: "ratio".to_owned(),
+            unit: Unit::Ratio.to_string(),
             n: whole as u64,
             failed_n: 0,
             ci_low: None,

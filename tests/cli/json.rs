@@ -17,7 +17,8 @@ fn keys(value: &Value, path: &str, by_name: bool, found: &mut BTreeSet<(String, 
                 if !by_name {
                     found.insert((key.clone(), path.to_owned()));
                 }
-                let names = BY_NAME.contains(&key.as_str()) && !by_name && inner.is_object();
+                let parameters = key == "scenarios" && path.ends_with(".suite");
+                let names = !by_name && (parameters || BY_NAME.contains(&key.as_str()) && inner.is_object());
                 keys(inner, &format!("{path}.{key}"), names, found);
             }
         }
@@ -52,10 +53,16 @@ fn every_key_of_the_json_output_is_explained() {
     scene.sweep(&[]);
     scene.write("t.json", r#"[{"name": "theirs", "ttft_ms": 1.0}]"#);
     scene.run(["import", "t.json"]).ok();
+    scene.write("bench.yaml", "load: { concurrency: [2], prompt_tokens: 32, output_tokens: 8 }\n");
+    let port = scene.port.to_string();
+    let sim = scene.start(&["sim", "m", "--port", &port, "--sim-speed=20", "--sim-boot-seconds=0"]);
+    sim.wait_for("Application startup complete");
+    let url = format!("http://127.0.0.1:{port}");
     let mut lacking = Vec::new();
     let mut checked = 0;
     for command in [
-        &["champions", "--include-foreign"] as &[&str],
+        &["bench", &url, "--suite", "bench.yaml"] as &[&str],
+        &["champions", "--include-foreign"],
         &["champions", "--criteria"],
         &["status"],
         &["show", "a"],
@@ -72,6 +79,7 @@ fn every_key_of_the_json_output_is_explained() {
         checked += found.len();
         lacking.extend(found.into_iter().filter(|(key, _)| !section.contains(&format!("`{key}`"))));
     }
+    sim.kill();
     assert!(checked > 100, "{checked}");
     assert!(lacking.is_empty(), "docs/json.md lacks {lacking:?}");
 }

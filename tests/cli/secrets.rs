@@ -340,3 +340,33 @@ services:
     let made = std::fs::read_to_string(scene.folder().join("made.yaml")).unwrap();
     assert!(planted.iter().all(|secret| !made.contains(told_by(secret))), "{made}");
 }
+
+#[test]
+fn a_run_of_bench_stores_neither_the_key_nor_what_the_address_holds() {
+    let scene = Scene::new();
+    scene.write("night.yaml", "smoke: { long_prompt_tokens: 100, output_tokens: 4 }\n");
+    let port = scene.port.to_string();
+    let flags = ["sim", "m", "--port", &port, "--sim-speed=20", "--sim-boot-seconds=0", "--sim-fail=echo_secrets:1"];
+    let sim = scene.start(&flags);
+    sim.wait_for("Application startup complete");
+    let url = format!("http://me:pass-of-the-address-5e6f@127.0.0.1:{port}/?token=query-of-the-address");
+    let planted = [
+        "sk-of-the-bench-1a2b3c4d",
+        "pass-of-the-address-5e6f",
+        "bWU6cGFzcy1vZi10aGUtYWRkcmVzcy01ZTZm",
+        "query-of-the-address",
+    ];
+    for key in [Some(planted[0]), None] {
+        let mut command = scene.vgrid(["bench", &url, "--suite", "night.yaml"]);
+        command.env_remove("OPENAI_API_KEY").env_remove("VLLM_API_KEY").envs(key.map(|key| ("VLLM_API_KEY", key)));
+        let done = super::run(command).code(2);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert!(planted.iter().all(|secret| !said.contains(told_by(secret))), "{said}");
+    }
+    assert!(scene.count("SELECT count(*) FROM request WHERE error LIKE '%***%'") >= 2, "the server did repeat them");
+    assert_eq!(scene.sql("SELECT DISTINCT grid_name FROM sweep"), [format!("http://127.0.0.1:{port}")]);
+    let mut found = Vec::new();
+    search(scene.folder(), &planted, &mut found);
+    assert!(found.is_empty(), "{found:?}");
+    sim.kill();
+}

@@ -7,6 +7,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::Role;
+
 use super::super::BenchError;
 use super::super::chat::{ChatRequest, Reply};
 use super::super::run::{Purpose, Run, Sender, Stop};
@@ -25,6 +27,7 @@ impl Crew {
         let desk = Desk {
             sender: Arc::clone(&run.sender),
             point: point.to_owned(),
+            user_number: 0,
             stop: run.ctx.cancel.child_token(),
             permits: None,
         };
@@ -36,9 +39,9 @@ impl Crew {
         self.desk.permits = Some(Arc::new(Semaphore::new(in_flight as usize)));
     }
 
-    /// What a sender sends through.
+    /// What the next sender sends through.
     pub(super) fn desk(&self) -> Desk {
-        self.desk.clone()
+        Desk { user_number: self.tasks.len() as u32, ..self.desk.clone() }
     }
 
     /// Sets one sender to work.
@@ -83,6 +86,8 @@ impl Crew {
 pub(super) struct Desk {
     sender: Arc<Sender>,
     point: String,
+    /// Which sender it is.
+    user_number: u32,
     /// Cancelled with the context, or when a sender found the server dead.
     stop: CancellationToken,
     permits: Option<Arc<Semaphore>>,
@@ -93,7 +98,7 @@ impl Desk {
     pub(super) async fn send(
         &self,
         request: &ChatRequest,
-        role: &'static str,
+        role: Role,
         intended: Option<Instant>,
         replies: &mut Vec<Reply>,
     ) -> Result<(), Stop> {
@@ -106,6 +111,7 @@ impl Desk {
         let purpose = Purpose {
             point: Some(self.point.clone()),
             role,
+            user_number: Some(self.user_number),
             measured: role != RAMP,
             intended_ms: intended.map(|at| self.sender.offset_ms(at)),
         };
@@ -132,13 +138,13 @@ impl Desk {
 }
 
 /// The role of requests that are sent before the measured ones.
-pub(super) const RAMP: &str = "ramp";
+pub(super) const RAMP: Role = Role::Ramp;
 
 /// The role of measured requests.
-pub(super) const MEASURED: &str = "load";
+pub(super) const MEASURED: Role = Role::Load;
 
 /// The role of the `number`-th of so many requests of one user: the first is ramp-up, unless there are very few.
-pub(super) const fn role(number: usize, of: usize) -> &'static str {
+pub(super) const fn role(number: usize, of: usize) -> Role {
     if number == 0 && of > NO_RAMP_UP_TO { RAMP } else { MEASURED }
 }
 

@@ -1,6 +1,6 @@
 //! What one point gave: its figures and its doubts.
 
-use crate::domain::{LoadSpec, RequestRecord, ValidityReason, Verdict};
+use crate::domain::{LoadSpec, PointWindow, RequestRecord, Role, ValidityReason, Verdict};
 
 use super::super::chat::Reply;
 use super::super::figures::{Figures, Samples, Single};
@@ -83,6 +83,8 @@ impl Level {
         }
         if let Some(window) = self.window() {
             self.rates(&mut sheet, spec, &complete, window);
+            let Window { start_ms, end_ms } = window;
+            run.windows.push(PointWindow { point: self.stage.point.clone(), start_ms, end_ms });
         }
     }
 
@@ -188,7 +190,7 @@ struct Sheet<'a> {
 
 impl Sheet<'_> {
     fn latencies(&mut self, complete: &[&Reply]) {
-        let role = |role: Option<&'static str>, figure: fn(&RequestRecord) -> Option<f64>| -> Vec<f64> {
+        let role = |role: Option<Role>, figure: fn(&RequestRecord) -> Option<f64>| -> Vec<f64> {
             let wanted = |r: &&&Reply| role.is_none_or(|role| r.record.role == role);
             complete.iter().filter(wanted).filter_map(|r| figure(&r.record)).collect()
         };

@@ -49,7 +49,7 @@ async fn an_open_loop_sends_when_requests_arrive_whatever_became_of_the_ones_bef
         for (found, expected_s) in arrivals.iter().zip(&expected) {
             // the same schedule, from the moment when the point began
             let offset = (found - arrivals[0]) - (expected_s - expected[0]) * 1_000.0;
-            assert!(offset.abs() < 1e-3, "{offset}");
+            assert!(offset.abs() < 2e-3, "{offset}");
         }
         assert!(at(&result, point).all(|r| r.sent_ms >= r.intended_ms));
         assert_eq!(at(&result, point).filter(|r| r.role == "ramp").count(), n / 10);

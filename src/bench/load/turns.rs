@@ -4,15 +4,17 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::domain::Role;
+
 use super::super::chat::{Keep, Reply};
 use super::super::run::{Stop, Timed};
 use super::crew::{Crew, Desk, RAMP, role};
 
 /// The role of a measured request that begins a conversation.
-pub(super) const FIRST_TURN: &str = "first_turn";
+pub(super) const FIRST_TURN: Role = Role::FirstTurn;
 
 /// The role of a measured request that goes on with one.
-pub(super) const LATER_TURN: &str = "later_turn";
+pub(super) const LATER_TURN: Role = Role::LaterTurn;
 
 /// What one user will say: per conversation the first messages, then the user's text of each further turn.
 #[derive(Debug)]

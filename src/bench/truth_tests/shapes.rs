@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{RequestEnd, TokenKind};
+use crate::domain::{RequestEnd, Role, TokenKind};
 use crate::stats::{self, SplitMix64};
 
 use super::super::load::tokens_per_chunk;
@@ -70,7 +70,14 @@ fn request(number: usize) -> ChatRequest {
 }
 
 async fn ask(client: &Client, clock: &RunClock, number: usize, intended_ms: f64) -> Reply {
-    let slot = Slot { index: number as u32, point: None, role: "load", measured: true, intended_ms: Some(intended_ms) };
+    let slot = Slot {
+        index: number as u32,
+        point: None,
+        role: Role::Load,
+        user_number: None,
+        measured: true,
+        intended_ms: Some(intended_ms),
+    };
     client.chat(&request(number), &slot, clock, &Timeouts::default(), &CancellationToken::new()).await
 }
 

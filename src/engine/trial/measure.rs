@@ -18,9 +18,6 @@ use super::super::trouble::{Seen, smoke_failure, told};
 use super::super::{EngineError, Planner, readback};
 use super::{Attempt, Measured, trouble};
 
-/// The resolved figure that tells the size of the KV cache.
-const KV_TOKENS: &str = "kv_cache_tokens";
-
 /// Profiling finds a little more or less memory each time; by more than this share somebody else held some.
 const MOST_KV_DIFFERENCE: f64 = 0.02;
 
@@ -122,10 +119,7 @@ impl Attempt<'_> {
             let mut context = bench::Context::new(suite.seed, nonce, self.sweep.cancel.child_token());
             context.cases = cases.clone();
             context.timeouts.standstill = self.sweep.planner.grid.limits.stall;
-            context.prefix_caching = resolved.get("enable-prefix-caching").map(|v| v == "on");
-            context.max_model_len = resolved.get("max-model-len").and_then(|v| v.parse().ok());
-            context.kv_cache_tokens = resolved.figures.get(KV_TOKENS).map(|tokens| *tokens as u64);
-            context.max_num_seqs = resolved.get("max-num-seqs").and_then(|v| v.parse().ok());
+            context.learn(resolved);
             let earlier_deeds = running.deeds_of_strangers().len();
             let mut result = match self.scenario(running, client, spec, context).await? {
                 Ok(result) => result,
@@ -153,8 +147,8 @@ impl Attempt<'_> {
 
     /// What speaks against this start when the engine has another KV cache than on an earlier start of the same config.
     fn kv_pool_doubt(&self, resolved: &ResolvedConfig) -> Result<Option<String>, EngineError> {
-        let Some(now) = resolved.figures.get(KV_TOKENS).copied() else { return Ok(None) };
-        let before = self.sweep.store.figure_of_an_earlier_start(self.attempt, KV_TOKENS)?;
+        let Some(now) = resolved.figures.get(ResolvedConfig::KV_CACHE_TOKENS).copied() else { return Ok(None) };
+        let before = self.sweep.store.figure_of_an_earlier_start(self.attempt, ResolvedConfig::KV_CACHE_TOKENS)?;
         let differs = before.filter(|before| (now - before).abs() > MOST_KV_DIFFERENCE * before.max(now));
         Ok(differs.map(|before| {
             format!(
