@@ -4,7 +4,7 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, shorten};
+use crate::domain::reading::duration;
 use crate::domain::{Purpose, SweepId};
 use crate::rank;
 use crate::store::{StartCount, Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
@@ -46,12 +46,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         return Ok(Exit::Ok);
     }
     print::out(headline(&sweep, holder.as_deref()));
-    let mut table = print::table(&["#", "config", "state", "tries", "ready", "took", "detail"]);
-    for t in &trials {
-        table.add_row(cells(t));
-    }
-    print::keep_whole(&mut table, 1);
-    print::out(print::text_of(&table));
+    print::out(table(&trials));
     if let Some(line) = further_starts(&starts) {
         print::out(line);
     }
@@ -67,6 +62,36 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         print::out(text.yellow().to_string());
     }
     Ok(Exit::Ok)
+}
+
+/// A line per trial; on a narrow terminal the detail stands under it.
+fn table(trials: &[TrialRow]) -> String {
+    let mut header = vec!["#", "config", "state", "tries", "ready", "took", "detail"];
+    let under = print::is_narrow();
+    if under {
+        header.pop();
+    }
+    let mut table = print::table(&header);
+    let mut details = Vec::new();
+    for t in trials {
+        let mut cells = cells(t);
+        if under {
+            details.extend(cells.pop());
+        }
+        table.add_row(cells);
+    }
+    print::keep_whole(&mut table, 1);
+    let text = print::text_of(&table);
+    let lines: Vec<&str> = text.lines().collect();
+    if !under || lines.len() != trials.len() + 1 {
+        return text;
+    }
+    let details = std::iter::once(String::new()).chain(details.iter().map(|detail| print::wrapped(detail, 5)));
+    let rows = lines.into_iter().zip(details);
+    rows.flat_map(|(line, detail)| [line.to_owned(), detail])
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
@@ -128,7 +153,7 @@ fn cells(t: &TrialRow) -> Vec<String> {
     };
     let why = t.cause.map(|c| c.to_string()).or_else(|| t.skip.map(|s| s.to_string()));
     let detail = match (why, &t.detail) {
-        (Some(why), Some(detail)) => format!("{why}: {}", shorten(detail.trim(), 90)),
+        (Some(why), Some(detail)) => format!("{why}: {}", detail.trim()),
         (Some(why), None) => why,
         (None, detail) => detail.clone().unwrap_or_default(),
     };
