@@ -64,34 +64,31 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// A line per trial; on a narrow terminal the detail stands under it.
+/// A line per trial; on a narrow terminal the detail stands under it, and beside long names only the essential columns.
 fn table(trials: &[TrialRow]) -> String {
-    let mut header = vec!["#", "config", "state", "tries", "ready", "took", "detail"];
+    let header = ["#", "config", "state", "tries", "ready", "took", "detail"];
     let under = print::is_narrow();
-    if under {
-        header.pop();
-    }
-    let mut table = print::table(&header);
-    let mut details = Vec::new();
+    let long_names = trials.iter().any(|t| t.name.chars().count() > 36);
+    let columns: &[usize] = match (under, long_names) {
+        (false, _) => &[0, 1, 2, 3, 4, 5, 6],
+        (true, false) => &[0, 1, 2, 3, 4, 5],
+        (true, true) => &[0, 1, 2, 5],
+    };
+    let mut table = print::table(&columns.iter().map(|column| header[*column]).collect::<Vec<_>>());
+    let mut details = vec![String::new()];
     for t in trials {
-        let mut cells = cells(t);
-        if under {
-            details.extend(cells.pop());
-        }
-        table.add_row(cells);
+        let cells = cells(t);
+        table.add_row(columns.iter().map(|column| cells[*column].as_str()));
+        details.push(print::wrapped(&cells[6], 5));
     }
     print::keep_whole(&mut table, 1);
     let text = print::text_of(&table);
     let lines: Vec<&str> = text.lines().collect();
-    if !under || lines.len() != trials.len() + 1 {
+    if !under || lines.len() != details.len() {
         return text;
     }
-    let details = std::iter::once(String::new()).chain(details.iter().map(|detail| print::wrapped(detail, 5)));
-    let rows = lines.into_iter().zip(details);
-    rows.flat_map(|(line, detail)| [line.to_owned(), detail])
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let lines = lines.into_iter().zip(&details).flat_map(|(line, detail)| [line, detail]);
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
