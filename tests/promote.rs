@@ -8,6 +8,8 @@
 )]
 
 mod common_docker;
+#[path = "common/documented.rs"]
+mod documented;
 
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +23,9 @@ const GRID: &str = "configs:\n  - name: as_deployed\n  - name: better\n    flags
                     load: { concurrency: [1], requests_per_user: 4, prompt_tokens: 32, output_tokens: 8 }\n  \
                     canary: { limit: 4, repeats: 1 }\n\
                     objectives: { throughput: maximize load.output_tokens_per_s }\nrepeats: off\nlimits: { startup: 90s, trial: 3m }\n";
+
+/// A health check as a compose file has it: every field of it counts in Compose's hash of the service.
+const HEALTHCHECK: &str = "healthcheck: { test: [CMD, /usr/bin/vgrid, sim, --health-check], interval: 10s, timeout: 5s, retries: 3, start_period: 30s }";
 
 /// A scene whose grid was swept, and what serves in it.
 fn swept(name: &str, service: &Service) -> Option<(Scene, Production)> {
@@ -59,7 +64,8 @@ fn promoted(scene: &Scene) -> String {
 
 #[test]
 fn a_promoted_config_serves_under_composes_eyes_and_a_rollback_brings_the_old_one_back() {
-    let Some((scene, production)) = swept("promote", &secret_service().with_restart("always")) else { return };
+    let service = secret_service().with_restart("always").with(HEALTHCHECK);
+    let Some((scene, production)) = swept("promote", &service) else { return };
     scene.write("champion.yml", "# mine\n");
     let ended = scene.start(&["promote", "better", "--apply"]).end().expect_code(0);
     assert!(ended.stdout.contains("better") && ended.stdout.contains("verified"), "{}", ended.stdout);
@@ -108,6 +114,48 @@ fn a_promoted_config_serves_under_composes_eyes_and_a_rollback_brings_the_old_on
         let rows = scene.rows(&format!("SELECT {column} FROM {table}"));
         assert!(!rows[0][0].contains("hf_test_secret"), "{table}.{column} holds the secret");
     }
+}
+
+#[test]
+fn a_rollback_replaces_what_compose_made_of_the_override_and_leaves_alone_what_somebody_else_started() {
+    let Some((scene, production)) = swept("promote-again", &Service::sim().with(HEALTHCHECK)) else { return };
+    let applied = scene.start(&["promote", "better", "--apply", "--json"]).end().expect_code(0);
+    let first = promoted(&scene);
+    if compose_with_champion(&scene, &["up", "-d", "--force-recreate"]).is_none() {
+        return;
+    }
+    let made_by_compose = scene.containers(&[]);
+    assert!(made_by_compose.len() == 1 && made_by_compose[0] != first, "{made_by_compose:?}");
+    assert!(inspected(&made_by_compose[0], "json .Config.Cmd").contains(r#""--max-num-seqs","32""#));
+    let ended = scene.start(&["rollback", "--json"]).end().expect_code(0);
+    assert!(ended.says(&["Compose had made it anew from the override"]), "{}", ended.stderr());
+    for (command, printed) in [("promote", &applied.stdout), ("rollback", &ended.stdout)] {
+        let json = serde_json::from_str(printed).unwrap();
+        let (found, not_there) = documented::lacking(command, &json, &documented::section_of(command));
+        assert!(found > 10 && not_there.is_empty(), "docs/json.md lacks {not_there:?}");
+    }
+    let all = scene.containers(&[]);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let production = Production { id: all[0].clone(), ..production };
+    scene.assert_restored(&production);
+    assert!(!inspected(&production.id, "json .Config.Cmd").contains(r#""--max-num-seqs","32""#));
+    assert!(!scene.path("champion.yml").exists());
+
+    // Somebody removed the promoted container and started another one under its name.
+    let image = inspected(&production.id, ".Image");
+    scene.start(&["promote", "better", "--apply"]).end().expect_code(0);
+    docker(&["rm", "-f", &promoted(&scene)]);
+    let label = format!("com.docker.compose.project={}", scene.project);
+    docker(&["run", "-d", "--name", &production.name, "--label", &label, &image, "sim/other", "--port", "8000"]);
+    let ended = scene.start(&["rollback"]).end().expect_code(2);
+    assert!(ended.says(&["is not undone", "started since by somebody else"]), "{}", ended.stderr());
+    assert!(ended.says(&["docker rm -f", "vgrid rollback"]), "{}", ended.stderr());
+    assert!(scene.path("champion.yml").exists());
+    assert_eq!(scene.rows("SELECT state FROM promotion ORDER BY id"), [["rolled_back"], ["promoted"]]);
+    docker(&["rm", "-f", &production.name]);
+    scene.start(&["rollback"]).end().expect_code(0);
+    let production = Production { id: scene.containers(&[])[0].clone(), ..production };
+    scene.assert_restored(&production);
 }
 
 #[test]
@@ -214,9 +262,10 @@ fn a_promotion_a_rollback_and_a_restore_that_are_refused_show_no_secret() {
     let Some(scene) = Scene::new("promote-echo") else { return };
     // While the switch is on, every answer is an error whose body repeats the environment of the server.
     std::fs::create_dir(scene.path("switch")).unwrap();
-    let environment = format!("environment: {{ HF_TOKEN: '${{THE_TOKEN}}', DB_PASSWORD: {} }}", PLANTED[1]);
+    let environment =
+        format!("environment: {{ HF_TOKEN: '${{THE_TOKEN}}', NOTE: '${{NOTE}}', DB_PASSWORD: {} }}", PLANTED[1]);
     let flags = "--sim-boot-seconds 2 --sim-fail echo_secrets --sim-fail-while /switch/on";
-    scene.write(".env", &format!("THE_TOKEN={}\n", PLANTED[0]));
+    scene.write(".env", &format!("THE_TOKEN={}\nNOTE=old # mine\n", PLANTED[0]));
     scene.deploy(&Service::sim().with_flags(flags).with(&environment).with("volumes: [\"./switch:/switch\"]"));
     scene.grid(&GRID.replace("env: { ", "env: { MY_API_KEY: '${THE_TOKEN}', "));
     let production = scene.production();
@@ -228,6 +277,10 @@ fn a_promotion_a_rollback_and_a_restore_that_are_refused_show_no_secret() {
         ended
     };
     run(&["promote", "better", "--dry-run"]).expect_code(0);
+    let dry = run(&["promote", "better", "--dry-run", "--env-file", ".env"]).expect_code(0);
+    assert!(
+        dry.stdout.contains("NOTE=a $5") && std::fs::read_to_string(scene.path(".env")).unwrap().contains("NOTE=old")
+    );
     scene.write("champion.yml", "# mine\n");
     run(&["promote", "better", "--json"]).expect_code(0);
     let backup =

@@ -252,7 +252,7 @@ pub(crate) struct TrialArgs {
     /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
-    /// Print every fact of the engine and every counter, not only the telling ones
+    /// Print every figure, start, fact, counter and the telemetry, not only the telling ones
     #[arg(long)]
     pub(crate) all: bool,
     /// Print JSON

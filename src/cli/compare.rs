@@ -5,7 +5,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{self, duration, figure, gain, number, shorten};
-use crate::domain::{SweepId, Verdict};
+use crate::domain::{MetricPath, SweepId, Verdict};
 use crate::report::{Comparison, Difference, FigureLine, compare as side_by_side};
 use crate::store::{Store, TrialId, TrialReport};
 
@@ -91,7 +91,12 @@ fn render(c: &Comparison, all: bool) -> String {
 
 fn is_shown(line: &FigureLine) -> bool {
     let statistic = line.metric.statistic.as_deref().is_none_or(|s| SHOWN.contains(&s));
-    statistic && !ONLY_WITH_ALL.contains(&line.metric.name.as_str())
+    statistic && is_essential(&line.metric)
+}
+
+/// Whether a figure says something of its own about the engine.
+pub(super) fn is_essential(metric: &MetricPath) -> bool {
+    !ONLY_WITH_ALL.contains(&metric.name.as_str())
 }
 
 /// A letter per config, so that the columns of figures stay narrow.
@@ -135,6 +140,7 @@ fn settings(c: &Comparison) -> String {
         let name = if difference.resolved { difference.name.clone() } else { format!("{} (asked)", difference.name) };
         table.add_row(std::iter::once(name).chain(values));
     }
+    print::keep_whole(&mut table, 0);
     print::text_of(&table)
 }
 
@@ -149,7 +155,58 @@ fn scenarios<'a>(lines: &[&'a FigureLine]) -> Vec<&'a str> {
     names
 }
 
+/// Columns that the figures of so many configs take side by side, about: a metric's name, and for each config its value and how it
+/// differs from the first.
+fn columns_side_by_side(configs: usize) -> usize {
+    let interval = if print::is_wide() { 18 } else { 0 };
+    34 + configs * (16 + interval) + configs.saturating_sub(1) * 22
+}
+
 fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
+    if columns_side_by_side(c.configs.len()) > print::width() {
+        stacked(lines, scenario)
+    } else {
+        beside(c, lines, scenario)
+    }
+}
+
+/// A metric's path without its scenario.
+fn name_in<'l>(path: &'l str, scenario: &str) -> &'l str {
+    path.strip_prefix(scenario).map_or(path, |rest| rest.trim_start_matches('.'))
+}
+
+/// One line per config under the metric's name: for many configs, or a narrow terminal.
+fn stacked(lines: &[&FigureLine], scenario: &str) -> String {
+    let mut table = print::table(&["metric", "", "value", "95 % interval", "against A", ""]);
+    for line in lines.iter().filter(|l| l.metric.scenario.as_str() == scenario) {
+        let path = line.metric.to_string();
+        let name = name_in(&path, scenario);
+        for (index, value) in line.values.iter().enumerate() {
+            let Some(v) = value else { continue };
+            let (of, unit) = (line.metric.name.as_str(), line.unit.as_str());
+            let verdict = match v.verdict {
+                Verdict::Valid => String::new(),
+                Verdict::Suspect | Verdict::Invalid => format!(" ({})", v.verdict),
+            };
+            let invalid = line.values.iter().flatten().any(|v| v.verdict == Verdict::Invalid);
+            let against = v.against_first.as_ref().filter(|_| index > 0);
+            let [text, means] =
+                against.map_or_else(|| [String::new(), String::new()], |d| difference(d, line, invalid));
+            table.add_row([
+                if line.values[..index].iter().all(Option::is_none) { name.to_owned() } else { String::new() },
+                letter(index),
+                format!("{}{verdict}", figure(of, v.value, unit)),
+                reading::interval(of, v.ci_low, v.ci_high, unit).unwrap_or_default(),
+                text,
+                means,
+            ]);
+        }
+    }
+    print::keep_whole(&mut table, 0);
+    print::text_of(&table)
+}
+
+fn beside(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
     let mut header = vec!["metric".to_owned(), letter(0)];
     for index in 1..c.configs.len() {
         header.extend([letter(index), format!("{} - {}", letter(index), letter(0)), String::new()]);
@@ -157,8 +214,7 @@ fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
     let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
     for line in lines.iter().filter(|l| l.metric.scenario.as_str() == scenario) {
         let path = line.metric.to_string();
-        let name = path.strip_prefix(scenario).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned();
-        let mut row = vec![name];
+        let mut row = vec![name_in(&path, scenario).to_owned()];
         for (index, value) in line.values.iter().enumerate() {
             row.push(value.as_ref().map(|v| with_interval(v, line)).unwrap_or_default());
             if index > 0 {
@@ -169,6 +225,7 @@ fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
         }
         table.add_row(row);
     }
+    print::keep_whole(&mut table, 0);
     print::text_of(&table)
 }
 

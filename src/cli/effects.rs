@@ -52,10 +52,16 @@ fn render(table: &EffectTable) -> String {
         out.push_str("  no two measured configs differ in one setting alone: no effect can be told\n");
     } else {
         out.push_str("  mean change over pairs of configs that differ in this setting alone; the interval holds for the whole table\n");
-        let mut rows = print::table(&["setting", "from", "to", "change", "95 % interval", "percent", "pairs", ""]);
+        // Without room for all: what is measured before what follows from it.
+        let header = ["setting", "from", "to", "change", "95 % interval", "percent", "pairs", ""];
+        let shown = |column: &usize| !(print::is_narrow() && [5, 6].contains(column));
+        let columns: Vec<usize> = (0..header.len()).filter(shown).collect();
+        let mut rows = print::table(&columns.iter().map(|column| header[*column]).collect::<Vec<_>>());
         for effect in &table.effects {
-            rows.add_row(row(table, effect));
+            let row = row(table, effect);
+            rows.add_row(columns.iter().map(|column| row[*column].as_str()));
         }
+        print::keep_whole(&mut rows, 0);
         out.push_str(&print::text_of(&rows));
     }
     for name in &table.unmatched {

@@ -34,6 +34,10 @@ pub(crate) fn init(args: InitArgs) -> Result<Exit, Stop> {
     }
     let (shown, service) = (output.display(), &starter.service);
     print::out(format!("wrote {shown}: {} configs of service {service}", starter.configs));
+    if !starter.unset.is_empty() {
+        let names = starter.unset.join(", ");
+        print::out(format!("first: set {names} in the environment or in an env file, for the compose files need it"));
+    }
     print::out(format!("now:  vgrid check {shown}"));
     Ok(Exit::Ok)
 }

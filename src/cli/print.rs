@@ -51,9 +51,60 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|h| h.to_uppercase()));
     if table.width().is_none() {
-        table.set_width(160);
+        table.set_width(width_of_a_pipe());
     }
     table
+}
+
+/// What reads a pipe says in `COLUMNS` how wide it is.
+fn width_of_a_pipe() -> u16 {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked.filter(|columns| *columns >= 40).unwrap_or(160)
+}
+
+/// The columns of the terminal, or those of a pipe.
+pub(crate) fn width() -> usize {
+    table(&[]).width().map_or(160, usize::from)
+}
+
+/// A text in lines that are broken between words, each behind this many blanks. For text without colours.
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
+    let lines = text.lines().flat_map(|line| filled(line.split_whitespace(), width().saturating_sub(indent), ""));
+    lines.map(|line| format!("{:indent$}{line}", "")).collect::<Vec<_>>().join("\n")
+}
+
+/// A command line for a shell, broken before flags: a flag and its values stay together.
+pub(crate) fn command_line(words: &[String], indent: usize) -> String {
+    let is_flag = |word: &str| word.starts_with('-') && !word[1..].starts_with(|c: char| c.is_ascii_digit());
+    let mut parts: Vec<Vec<&str>> = Vec::new();
+    for word in words {
+        match parts.last_mut() {
+            Some(part) if !is_flag(word) => part.push(word),
+            _ => parts.push(vec![word]),
+        }
+    }
+    let parts: Vec<String> = parts.into_iter().map(shell_words::join).collect();
+    let lines = filled(parts.iter().map(String::as_str), width().saturating_sub(indent), " \\");
+    lines.iter().map(|line| format!("{:indent$}{line}", "")).collect::<Vec<_>>().join("\n")
+}
+
+/// Parts in lines of this width; a part that is longer stands alone. `more` ends every line but the last.
+fn filled<'p>(parts: impl Iterator<Item = &'p str>, width: usize, more: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + part.chars().count() + more.len() <= width => {
+                line.push(' ');
+                line.push_str(part);
+            }
+            Some(line) => {
+                line.push_str(more);
+                lines.push(part.to_owned());
+            }
+            None => lines.push(part.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Whether a line has room for intervals beside the figures.
@@ -77,4 +128,26 @@ pub(crate) fn is_narrow() -> bool {
 pub(crate) fn text_of(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|l| l.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_broken_between_parts_and_a_part_that_is_too_long_stands_alone() {
+        let parts = ["one", "two", "a-part-that-is-longer-than-a-line", "three"];
+        let lines = filled(parts.into_iter(), 12, " \\");
+        assert_eq!(lines, ["one two \\", "a-part-that-is-longer-than-a-line \\", "three"]);
+        assert_eq!(filled("".split_whitespace(), 10, ""), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_flag_stays_with_its_values() {
+        let words = ["serve", "m", "--a", "x y", "--n", "-1", "--on"].map(str::to_owned);
+        assert_eq!(command_line(&words, 2), "  serve m --a 'x y' --n -1 --on");
+        let long: Vec<String> = (0..40).flat_map(|n| [format!("--flag-{n}"), format!("{n}")]).collect();
+        let text = command_line(&long, 2);
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.trim_start().starts_with("--flag")), "{text}");
+    }
 }

@@ -47,7 +47,13 @@ pub(crate) async fn promote(args: PromoteArgs, db: &Path) -> Result<Exit, Stop> 
             print::json(&described(&prepared, &serde_json::json!({ "text": prepared.text })))?;
         } else {
             for (change, text) in changes {
-                print::out(format!("\nwould write {}:\n\n{text}", change.path.display()));
+                let path = change.path.display();
+                if change.path == prepared.output {
+                    print::out(format!("\nwould write {path}:\n\n{}", text.trim_end()));
+                } else {
+                    // The rest of an env file is not for the screen: it may hold secrets.
+                    print::out(format!("\nwould set in {path}: {}", settings(&prepared)));
+                }
             }
         }
         return Ok(Exit::Ok);
@@ -102,6 +108,11 @@ pub(crate) async fn rollback(args: RollbackArgs, db: &Path) -> Result<Exit, Stop
         print::json(&done)?;
     } else {
         tell_rolled_back(&done);
+        if !promote::needs_docker(&promotion) {
+            print::out(
+                "it wrote files alone; a container that Compose started from them still runs: `up -d` with your own files replaces it",
+            );
+        }
     }
     Ok(Exit::Ok)
 }
@@ -173,14 +184,13 @@ fn tell_written(prepared: &Prepared, written: &Written, env_file: Option<&Path>)
         print::out(format!("{} holds these settings already", prepared.output.display()));
     }
     tell_files(&written.files);
-    let keys: Vec<String> = prepared.env.keys.iter().map(|key| format!("{}={}", key.name, key.value)).collect();
-    match (keys.is_empty(), env_file) {
+    match (prepared.env.keys.is_empty(), env_file) {
         (true, _) => {}
-        (false, Some(_)) => print::out(format!("env file: {}", keys.join(" "))),
+        (false, Some(path)) => print::out(format!("set in {}: {}", path.display(), settings(prepared))),
         (false, None) => {
             let how =
                 if prepared.env.suffice { "would do the same without the override" } else { "would do a part of it" };
-            print::out(format!("in an env file, {} {how} (--env-file FILE writes it)", keys.join(" ")));
+            print::out(format!("in an env file, {} {how} (--env-file FILE writes it)", settings(prepared)));
         }
     }
     let shadowed: Vec<&str> =
@@ -190,6 +200,12 @@ fn tell_written(prepared: &Prepared, written: &Written, env_file: Option<&Path>)
     }
     print::out(format!("\nnow:  {}\nor:   vgrid promote {} --apply", prepared.usage, prepared.report.trial.name));
     print::out("undo: vgrid rollback");
+}
+
+/// `SEQS=32 NOTE=plain`: what an env file would say.
+fn settings(prepared: &Prepared) -> String {
+    let keys = prepared.env.keys.iter().map(|key| format!("{}={}", key.name, key.value));
+    keys.collect::<Vec<_>>().join(" ")
 }
 
 fn tell_applied(prepared: &Prepared, applied: &Applied) {

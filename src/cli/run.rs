@@ -153,6 +153,7 @@ pub(crate) fn engine_stop(error: EngineError) -> Stop {
         EngineError::Store(error) => store_stop(error),
         EngineError::Input(diagnostics) => Stop::Input(diagnostics),
         EngineError::Launch(error) => Stop::preflight(error.to_string()),
+        EngineError::NotUndone(text) => Stop::Said(Exit::SomeFailed, text),
         error @ (EngineError::Restore(_) | EngineError::File { .. }) => Stop::Said(Exit::Internal, error.to_string()),
     }
 }

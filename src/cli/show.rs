@@ -5,10 +5,11 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
-use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
+use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Metric, Outcome, Start, SweepId, Verdict};
 use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 
 use super::args::TrialArgs;
+use super::compare::is_essential;
 use super::exit::{Exit, Stop};
 use super::run::store_stop;
 use super::{figures, print};
@@ -38,12 +39,8 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
     if let (Some(skip), Some(detail)) = (t.skip, &t.detail) {
         out.push(format!("skipped ({skip}): {detail}"));
     }
-    out.push(match sweep.kind {
-        SweepKind::Grid => format!("command   {}", shell_words::join(&report.argv)),
-        SweepKind::Bench => format!("server    {}, asked by `vgrid bench`", sweep.grid_name),
-    });
-    if let Some(digest) = &report.image_digest {
-        out.push(format!("image     {digest}"));
+    if sweep.kind == SweepKind::Bench {
+        out.push(format!("server    {}, asked by `vgrid bench`", sweep.grid_name));
     }
     if let Some(expected) = &report.expected {
         out.push(format!("expected  {expected}"));
@@ -54,18 +51,50 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
     if !t.is_baseline {
         out.extend(report.paired.iter().map(|p| format!("answers   {}", super::answers::sentence(p))));
     }
-    for attempt in &report.attempt_reports {
+    let main = main_attempt(&report.attempt_reports);
+    if let Some(attempt) = main {
         out.push(String::new());
         out.extend(attempt_lines(report, attempt, all));
+    }
+    if sweep.kind == SweepKind::Grid {
+        out.push(format!("\n{}\n{}", "command".bold(), print::command_line(&report.argv, 2)));
+    }
+    if let Some(digest) = &report.image_digest {
+        out.push(format!("  image {digest}"));
+    }
+    let others = report.attempt_reports.iter().filter(|attempt| main.is_none_or(|main| main.number != attempt.number));
+    for (at, attempt) in others.enumerate() {
+        if all || at == 0 {
+            out.push(String::new());
+        }
+        out.extend(if all { attempt_lines(report, attempt, all) } else { short_lines(attempt) });
     }
     out.join("\n")
 }
 
-fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
+/// The attempt that is told at length: the first that was measured, else the last.
+fn main_attempt(attempts: &[AttemptReport]) -> Option<&AttemptReport> {
+    attempts.iter().find(|attempt| attempt.outcome == Some(Outcome::Measured)).or(attempts.last())
+}
+
+/// Another attempt, shortly.
+fn short_lines(a: &AttemptReport) -> Vec<String> {
+    let mut out = vec![format!("{}{}", attempt_headline(a), " (--all)".dimmed())];
+    if let Some(Outcome::Failed(failure)) = &a.outcome {
+        out.push(print::wrapped(&format!("{} in phase {}: {}", failure.cause, failure.phase, failure.remedy), 2));
+    }
+    out
+}
+
+fn attempt_headline(a: &AttemptReport) -> String {
     let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
     let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
-    let mut out = vec![format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)];
+    format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)
+}
+
+fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
+    let mut out = vec![attempt_headline(a)];
     if let Some(ready_s) = a.ready_s {
         let t = &a.timings;
         let part = |name: &str, s: Option<f64>| s.map(|s| format!(", {name} {}", duration(s))).unwrap_or_default();
@@ -83,11 +112,15 @@ fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Stri
     if let Some(Outcome::Failed(failure)) = &a.outcome {
         out.extend(failure_lines(failure));
     }
-    out.extend(resolved_lines(report, a, all));
     for scenario in &a.scenarios {
         out.extend(scenario_lines(scenario, all));
     }
-    out.extend(super::telemetry::lines(&a.telemetry));
+    out.extend(resolved_lines(report, a, all));
+    if all {
+        out.extend(super::telemetry::lines(&a.telemetry));
+    } else if !a.telemetry.is_empty() {
+        out.push("  telemetry beside it: --all".dimmed().to_string());
+    }
     out
 }
 
@@ -117,11 +150,11 @@ fn failure_lines(f: &Failure) -> Vec<String> {
     let mut out = vec![format!("  {} {} in phase {}{stage}; {transient}", "failed:".red(), f.cause.bold(), f.phase)];
     for e in &f.evidence {
         let place = e.line_number.map(|n| format!("line {n}: ")).unwrap_or_default();
-        out.push(format!("    {place}{}", e.text.trim()));
+        out.push(print::wrapped(&format!("{place}{}", e.text.trim()), 4));
     }
     let numbers: Vec<String> = f.numbers.iter().map(|(k, v)| format!("{k} = {}", number(*v))).collect();
     if !numbers.is_empty() {
-        out.push(format!("    {}", numbers.join(", ")));
+        out.push(print::wrapped(&numbers.join(", "), 4));
     }
     let exit = &f.exit;
     let known = [
@@ -132,9 +165,9 @@ fn failure_lines(f: &Failure) -> Vec<String> {
     ];
     let known: Vec<String> = known.into_iter().flatten().collect();
     if !known.is_empty() {
-        out.push(format!("    {}", known.join(", ")));
+        out.push(print::wrapped(&known.join(", "), 4));
     }
-    out.push(format!("  {} {}", "->".cyan(), f.remedy));
+    out.push(format!("  {} {}", "->".cyan(), print::wrapped(&f.remedy, 5).trim_start()));
     out
 }
 
@@ -186,6 +219,12 @@ fn resolved_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Str
     out
 }
 
+/// A figure of the engine as its users see it; those of the client, and of the machine beside it, are many.
+fn is_shown(metric: &Metric) -> bool {
+    let beside = |point: &str| ["container", "engine", "host"].contains(&point) || point.starts_with("gpu");
+    is_essential(&metric.path) && !metric.path.point.as_deref().is_some_and(beside)
+}
+
 fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
     let verdict = match s.validity.verdict {
         Verdict::Valid => s.validity.verdict.green().to_string(),
@@ -198,15 +237,20 @@ fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
     for (reason, why) in &s.validity.reasons {
         out.push(format!("    {reason}: {why}"));
     }
-    out.extend(figures::table(&s.metrics));
+    let shown: Vec<Metric> = s.metrics.iter().filter(|metric| all || is_shown(metric)).cloned().collect();
+    out.extend(figures::table(&shown));
     out.extend(case_lines(&s.cases));
-    let (moved, still): (Vec<&CounterDelta>, Vec<&CounterDelta>) =
-        s.counters.iter().partition(|c| all || c.after != c.before);
-    for c in moved {
-        out.push(format!("    {:<44} {} -> {}", c.name, number(c.before), number(c.after)).dimmed().to_string());
+    if all {
+        for c in &s.counters {
+            out.push(format!("    {:<44} {} -> {}", c.name, number(c.before), number(c.after)).dimmed().to_string());
+        }
     }
-    if !still.is_empty() {
-        out.push(format!("    {} of the engine's counters did not move (--all)", still.len()).dimmed().to_string());
+    let more = s.metrics.len() - shown.len();
+    if more + s.counters.len() > 0 && !all {
+        let plural = if more == 1 { "" } else { "s" };
+        let text =
+            format!("    {more} more figure{plural} and {} of the engine's counters with --all", s.counters.len());
+        out.push(text.dimmed().to_string());
     }
     out
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, shorten};
+use crate::domain::reading::duration;
 use crate::domain::{Purpose, SweepId};
 use crate::rank;
 use crate::store::{StartCount, Store, SweepKind, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
@@ -51,12 +51,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         return Ok(Exit::Ok);
     }
     print::out(headline(&sweep, holder.as_deref()));
-    let mut table = print::table(&["#", "config", "state", "tries", "ready", "took", "detail"]);
-    for t in &trials {
-        table.add_row(cells(t));
-    }
-    print::keep_whole(&mut table, 1);
-    print::out(print::text_of(&table));
+    print::out(table(&trials));
     if let Some(line) = further_starts(&starts) {
         print::out(line);
     }
@@ -94,6 +89,33 @@ fn bench_runs(benches: &[SweepRow], shown: SweepId) -> Option<String> {
             named.join(", ")
         )
     })
+}
+
+/// A line per trial; on a narrow terminal the detail stands under it, and beside long names only the essential columns.
+fn table(trials: &[TrialRow]) -> String {
+    let header = ["#", "config", "state", "tries", "ready", "took", "detail"];
+    let under = print::is_narrow();
+    let long_names = trials.iter().any(|t| t.name.chars().count() > 36);
+    let columns: &[usize] = match (under, long_names) {
+        (false, _) => &[0, 1, 2, 3, 4, 5, 6],
+        (true, false) => &[0, 1, 2, 3, 4, 5],
+        (true, true) => &[0, 1, 2, 5],
+    };
+    let mut table = print::table(&columns.iter().map(|column| header[*column]).collect::<Vec<_>>());
+    let mut details = vec![String::new()];
+    for t in trials {
+        let cells = cells(t);
+        table.add_row(columns.iter().map(|column| cells[*column].as_str()));
+        details.push(print::wrapped(&cells[6], 5));
+    }
+    print::keep_whole(&mut table, 1);
+    let text = print::text_of(&table);
+    let lines: Vec<&str> = text.lines().collect();
+    if !under || lines.len() != details.len() {
+        return text;
+    }
+    let lines = lines.into_iter().zip(&details).flat_map(|(line, detail)| [line, detail]);
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
@@ -159,7 +181,7 @@ fn cells(t: &TrialRow) -> Vec<String> {
     };
     let why = t.cause.map(|c| c.to_string()).or_else(|| t.skip.map(|s| s.to_string()));
     let detail = match (why, &t.detail) {
-        (Some(why), Some(detail)) => format!("{why}: {}", shorten(detail.trim(), 90)),
+        (Some(why), Some(detail)) => format!("{why}: {}", detail.trim()),
         (Some(why), None) => why,
         (None, detail) => detail.clone().unwrap_or_default(),
     };

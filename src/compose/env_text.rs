@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::dotenv;
 
-/// `text` with these variables set: where a line sets one, the last such line is replaced; else a line is added at the end.
+/// `text` with these variables set: where a line sets one, the last such line gets the value and keeps its comment; else a line is
+/// added at the end.
 ///
 /// # Errors
 /// Why the text cannot be changed so that it reads back: a sentence.
@@ -18,7 +19,10 @@ pub fn set_in_env_file(text: &str, variables: &BTreeMap<String, String>) -> Resu
             plain.strip_prefix(name.as_str()).is_some_and(|rest| rest.trim_start().starts_with('='))
         };
         match lines.iter().rposition(sets) {
-            Some(at) => lines[at] = line,
+            Some(at) => {
+                let export = if lines[at].trim_start().starts_with("export ") { "export " } else { "" };
+                lines[at] = format!("{export}{line}{}", comment_of(&lines[at]));
+            }
             None => lines.push(line),
         }
     }
@@ -32,6 +36,12 @@ pub fn set_in_env_file(text: &str, variables: &BTreeMap<String, String>) -> Resu
         return Err("its quoting does not allow a change of single lines; set the variables by hand".to_owned());
     }
     Ok(changed)
+}
+
+/// The comment behind a value, with the blanks before it. Where a quote stands on the line, a `#` may be the value's own.
+fn comment_of(line: &str) -> &str {
+    let Some(at) = line.find(" #").filter(|_| !line.contains(['\'', '"'])) else { return "" };
+    &line[line[..at].trim_end().len()..]
 }
 
 /// A value as an env file's: bare where every character is harmless, else in single quotes, in which nothing is replaced.
@@ -57,7 +67,9 @@ mod tests {
     #[test]
     fn a_line_is_replaced_where_it_stands_and_every_other_line_stays() {
         let text = "# mine\nA=1\nexport SEQS = 8 # old\n\nB='x y'\n";
-        assert_eq!(set(text, "SEQS", "32").unwrap(), "# mine\nA=1\nSEQS=32\n\nB='x y'\n");
+        assert_eq!(set(text, "SEQS", "32").unwrap(), "# mine\nA=1\nexport SEQS=32 # old\n\nB='x y'\n");
+        assert_eq!(set("SEQS=8   # at once\nA='x # y'", "SEQS", "32").unwrap(), "SEQS=32   # at once\nA='x # y'\n");
+        assert_eq!(set("A='x # y'", "A", "1").unwrap(), "A=1\n");
         assert_eq!(set("A=1", "SEQS", "32").unwrap(), "A=1\nSEQS=32\n");
         assert_eq!(set("", "X", "{\"a\": \"$b\"}").unwrap(), "X='{\"a\": \"$b\"}'\n");
     }

@@ -39,7 +39,7 @@ mod write;
 
 pub use argv::{argv, argv_diff};
 pub use env_text::set_in_env_file;
-pub use hash::config_hash;
+pub use hash::{ComposeRelease, config_hash};
 pub use identity::{fixed_identity, varying_identity};
 pub use load::{LoadRequest, Purpose, load};
 pub use overlay::overlay;

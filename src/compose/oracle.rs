@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{LoadRequest, Project, Purpose, load};
+use super::{ComposeRelease, LoadRequest, Project, Purpose, config_hash, load};
 
 /// Home folder of the fixtures' world.
 const HOME: &str = "/home/tester";
@@ -80,7 +80,7 @@ fn case(file: &Path) -> Case {
     Case { file: file.to_owned(), request, expect }
 }
 
-fn ask_oracle(binary: &Path, request: &LoadRequest) -> Result<Value, String> {
+fn ask_oracle(binary: &Path, request: &LoadRequest, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(binary);
     command
         .env_clear()
@@ -103,12 +103,17 @@ fn ask_oracle(binary: &Path, request: &LoadRequest) -> Result<Value, String> {
     if let Some(name) = &request.project_name {
         command.arg("-p").arg(name);
     }
-    let output = command.args(["config", "--format", "json"]).output().unwrap();
+    let output = command.args(arguments).output().unwrap();
     if output.status.success() {
-        Ok(undouble(serde_json::from_slice(&output.stdout).unwrap()))
+        Ok(String::from_utf8(output.stdout).unwrap())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+fn config_of_oracle(binary: &Path, request: &LoadRequest) -> Result<Value, String> {
+    let text = ask_oracle(binary, request, &["config", "--format", "json"])?;
+    Ok(undouble(serde_json::from_str(&text).unwrap()))
 }
 
 /// Compose doubles dollars in what it prints.
@@ -179,7 +184,7 @@ fn diff(path: &str, theirs: &Value, ours: &Value, out: &mut Vec<String>) {
 
 /// Judges one case; None when it is as expected.
 fn judge(binary: &Path, case: &Case) -> Option<String> {
-    let theirs = ask_oracle(binary, &case.request);
+    let theirs = config_of_oracle(binary, &case.request);
     let ours = ask_vgrid(&case.request);
     let verdict = match (case.expect, &theirs, &ours) {
         (Expect::Same | Expect::Agree, Ok(theirs), Ok(ours)) => {
@@ -196,26 +201,69 @@ fn judge(binary: &Path, case: &Case) -> Option<String> {
     Some(format!("{}:\n  {verdict}", case.file.display()))
 }
 
-#[test]
-fn every_fixture_resolves_as_docker_compose_resolves_it() {
-    let Some(binary) = oracle() else { return };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compose");
-    let folders = std::env::var_os("VGRID_COMPOSE_CASES")
-        .map_or_else(|| vec![root.clone(), root.join("spellings")], |folder| vec![PathBuf::from(folder)]);
+/// The fixtures, and with them the compose files that vgrid ships.
+fn fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fixtures = root.join("tests/fixtures/compose");
+    let folders = std::env::var_os("VGRID_COMPOSE_CASES").map_or_else(
+        || vec![fixtures.clone(), fixtures.join("spellings"), root.join("compose")],
+        |folder| vec![PathBuf::from(folder)],
+    );
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let mut files: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
-    files.retain(|f| f.extension().is_some_and(|e| e == "yml"));
+    // Half a deployment, without an image.
+    let half = root.join("compose/vllm.yml");
+    files.retain(|f| f.extension().is_some_and(|e| e == "yml") && *f != half);
     files.sort();
     assert!(files.len() >= 40 || folders.len() == 1, "fixtures are missing");
+    files
+}
+
+/// What `judge` says against the fixtures; two of them at a time.
+fn judged(files: &[PathBuf], judge: &(impl Fn(&Case) -> Option<String> + Sync)) -> Vec<String> {
     let (half, rest) = files.split_at(files.len() / 2);
-    let judge_all =
-        |files: &[PathBuf]| -> Vec<String> { files.iter().filter_map(|f| judge(&binary, &case(f))).collect() };
-    let failures: Vec<String> = std::thread::scope(|scope| {
+    let judge_all = |files: &[PathBuf]| -> Vec<String> { files.iter().filter_map(|f| judge(&case(f))).collect() };
+    std::thread::scope(|scope| {
         let other = scope.spawn(|| judge_all(rest));
         let mut failures = judge_all(half);
         failures.extend(other.join().unwrap());
         failures
-    });
+    })
+}
+
+#[test]
+fn every_fixture_resolves_as_docker_compose_resolves_it() {
+    let Some(binary) = oracle() else { return };
+    let files = fixtures();
+    let failures = judged(&files, &|case| judge(&binary, case));
     println!("{} fixtures compared", files.len());
     assert!(failures.is_empty(), "{} of {} differ:\n{}", failures.len(), files.len(), failures.join("\n"));
+}
+
+/// Fixtures whose services have an `env_file`: `config --hash` leaves it unread, and `up`, whose hash counts, does not.
+const ENV_FILE_UNREAD: [&str; 4] = ["env-null-file.yml", "envfile.yml", "extends.yml", "merge.yml"];
+
+/// The hashes of a case's services by Compose and by vgrid, where both read it; None when they are the same.
+fn judge_hashes(binary: &Path, release: ComposeRelease, case: &Case) -> Option<String> {
+    let ours = ask_vgrid(&case.request).ok()?;
+    let theirs = ask_oracle(binary, &case.request, &["config", "--hash", "*"]).ok()?;
+    let theirs: BTreeMap<&str, &str> = theirs.lines().filter_map(|line| line.split_once(' ')).collect();
+    let differ: Vec<&str> = ours
+        .services
+        .iter()
+        .filter(|(name, service)| theirs.get(name.as_str()).copied() != config_hash(service, release).as_deref())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    (!differ.is_empty()).then(|| format!("{}: {}", case.file.display(), differ.join(", ")))
+}
+
+#[test]
+fn every_service_of_the_fixtures_has_the_hash_that_docker_compose_gives_it() {
+    let Some(binary) = oracle() else { return };
+    let version = Command::new(&binary).args(["version", "--short"]).output().unwrap().stdout;
+    let release = ComposeRelease::of_version(String::from_utf8(version).unwrap().trim()).unwrap();
+    let mut files = fixtures();
+    files.retain(|file| !ENV_FILE_UNREAD.iter().any(|name| file.ends_with(name)));
+    let failures = judged(&files, &|case| judge_hashes(&binary, release, case));
+    assert!(failures.is_empty(), "the hashes of {} files differ:\n{}", failures.len(), failures.join("\n"));
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::super::{LoadRequest, Project, Purpose, argv, load};
+use super::super::{ComposeRelease, LoadRequest, Project, Purpose, argv, load};
 use super::*;
 
-const BASE: &str = "name: p\nservices:\n  vllm:\n    image: base\n    command: serve m --old 1\n    \
+const BASE: &str = "name: p\nservices:\n  vllm:\n    image: base\n    cpus: 2\n    mem_limit: 3g\n    \
+                    healthcheck: { test: [\"CMD\", \"x\"], interval: 10s, timeout: 5s, retries: 3, start_period: 30s }\n    command: serve m --old 1\n    \
                     environment: [\"KEPT=yes\", \"GONE=1\", \"HF_TOKEN=${HF_TOKEN}\"]\n";
 
 fn request(environment: &[(&str, &str)]) -> LoadRequest {
@@ -158,6 +159,6 @@ fn the_real_compose_gives_the_very_words_and_the_hash_that_we_compute() {
         &|path| std::fs::read_to_string(path),
     )
     .unwrap();
-    let hash = super::super::config_hash(&ours.services["vllm"]).unwrap();
+    let hash = super::super::config_hash(&ours.services["vllm"], ComposeRelease::NEWEST).unwrap();
     assert_eq!(ask(&["config", "--hash", "vllm"]).trim(), format!("vllm {hash}"));
 }

@@ -103,8 +103,8 @@ async fn serve(sweep: &mut Sweep, trial: TrialId) -> Result<bool, EngineError> {
     }
     match applied {
         Applied::Promoted { container, model, ready_s, .. } => sweep.notice(format!(
-            "{name} serves as {model} in container {container}, verified; ready after {ready_s:.1} s; override {}; undo: vgrid rollback",
-            prepared.output.display()
+            "{name} serves as {model} in container {container}, verified; ready after {ready_s:.1} s; Compose manages it as before: {}; undo: vgrid rollback",
+            prepared.usage
         ))?,
         Applied::RolledBack { why, .. } => {
             sweep.warn(format!("{name} is champion and did not hold in production ({why}); what served before serves again"))?;

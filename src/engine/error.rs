@@ -19,6 +19,9 @@ pub(crate) enum EngineError {
     /// What served before was not put back.
     #[error("{0}")]
     Restore(String),
+    /// A promotion was not undone, because somebody put something else in its place, which is not touched.
+    #[error("{0}")]
+    NotUndone(String),
     /// A file of ours cannot be written or read.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {

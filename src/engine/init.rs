@@ -29,18 +29,23 @@ pub(crate) struct Starter {
     pub(crate) service: String,
     /// The grid's text.
     pub(crate) text: String,
-    /// How many configs it has.
+    /// How many configs it measures.
     pub(crate) configs: usize,
     /// What the compose files made vgrid warn of.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Variables that the compose files need and nobody sets yet.
+    pub(crate) unset: Vec<String>,
 }
+
+/// Stands for the first variable that is not set, the next number for the next one: short enough to be a port.
+const STAND_IN: u16 = 41_001;
 
 /// Makes the grid that is to be written to `output`; its paths start at that file's folder.
 ///
 /// # Errors
 /// The compose files are wrong, no service or several look like vLLM, the named one is not there.
 pub(crate) fn starter(source: &Source, output: &Path) -> Result<Starter, Diagnostics> {
-    let request = LoadRequest {
+    let mut request = LoadRequest {
         files: source.files.clone(),
         env_files: source.env_files.clone(),
         profiles: source.profiles.clone(),
@@ -51,27 +56,66 @@ pub(crate) fn starter(source: &Source, output: &Path) -> Result<Starter, Diagnos
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         ..LoadRequest::default()
     };
-    let project = compose::load(&request, &|path| std::fs::read_to_string(path))?;
+    let mut unset = Vec::new();
+    loop {
+        let refused = match starter_in(source, output, &request, &unset) {
+            Ok(starter) => return Ok(starter),
+            Err(refused) => refused,
+        };
+        if !give_stand_ins(&refused, &mut request, &mut unset) {
+            return Err(refused);
+        }
+    }
+}
+
+fn starter_in(source: &Source, output: &Path, request: &LoadRequest, unset: &[String]) -> Result<Starter, Diagnostics> {
+    let project = compose::load(request, &|path| std::fs::read_to_string(path))?;
     let name = choose(&project, source.service.as_deref())?;
     let service = &project.services[&name];
     let mut refused = None;
     // Flags cannot be laid over a shell script: then the axes stay comments.
     for with_axes in [true, false] {
-        let text = Text { source, output, name: &name, service, project: &project, with_axes }.make();
-        let planned = Planner::from_text(output, text.clone()).and_then(|planner| {
+        let text = Text { source, output, name: &name, service, project: &project, unset, with_axes }.make();
+        let planned = Planner::in_environment(output, text.clone(), request.environment.clone()).and_then(|planner| {
+            let mut configs = 0;
             // Each config is laid over the service once.
-            planner.configs(&HashMap::new()).try_for_each(|config| config.map(|_| ()))?;
-            Ok(planner)
+            for planned in planner.configs(&HashMap::new()) {
+                configs += usize::from(planned?.skip.is_none());
+            }
+            Ok((configs, planner.warnings))
         });
         match planned {
-            Ok(planner) => {
-                let configs = planner.grid.count();
-                return Ok(Starter { service: name, text, configs, warnings: planner.warnings });
+            Ok((configs, warnings)) => {
+                return Ok(Starter { service: name, text, configs, warnings, unset: unset.to_vec() });
             }
             Err(diagnostics) => refused = Some(diagnostics),
         }
     }
     Err(refused.unwrap_or_else(|| Diagnostic::error("no-grid", "no grid could be made").into()))
+}
+
+/// Gives each variable that the compose files need and nobody sets a value of its own, so that the rest of them can be read.
+/// False when that is not what they were refused for.
+fn give_stand_ins(refused: &Diagnostics, request: &mut LoadRequest, unset: &mut Vec<String>) -> bool {
+    let files = request.files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    let names: Vec<String> = files.flat_map(|text| compose::variable_names(&text)).collect();
+    let before = unset.len();
+    for refusal in &refused.0 {
+        if !["required-variable", "empty-flag-value"].contains(&refusal.code.as_str()) {
+            continue;
+        }
+        let mut words = refusal.message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let Some(name) = words.find(|word| names.iter().any(|name| name == word)) else { continue };
+        if !unset.iter().any(|known| known == name) && request.environment.get(name).is_none_or(String::is_empty) {
+            request.environment.insert(name.to_owned(), stand_in(unset.len()));
+            unset.push(name.to_owned());
+        }
+    }
+    unset.len() > before
+}
+
+fn stand_in(number: usize) -> String {
+    (usize::from(STAND_IN) + number).to_string()
 }
 
 /// The named service, or the only one that looks like vLLM.
@@ -123,6 +167,7 @@ struct Text<'t> {
     name: &'t str,
     service: &'t Service,
     project: &'t Project,
+    unset: &'t [String],
     with_axes: bool,
 }
 
@@ -142,6 +187,11 @@ impl Text<'_> {
         line(&format!("#   vgrid run {file}      # measure; what serves now is put back at the end"));
         line("#");
         line("# Every key is explained in docs/grid.md.");
+        if !self.unset.is_empty() {
+            let names = self.unset.join(", ");
+            line("#");
+            line(&format!("# Set {names} first, in the environment or in an env file: the compose files need it."));
+        }
         line(&format!("name: {}", grid_name(&self.project.name, self.name)));
         line("");
         line("deployment:");
@@ -220,7 +270,10 @@ impl Text<'_> {
                 said.push((flag.to_string(), Redactor::shown(flag.as_str(), &value.to_string()).into_owned()));
             }
         }
-        for (name, value) in said {
+        for (name, mut value) in said {
+            for (number, variable) in self.unset.iter().enumerate() {
+                value = value.replace(&stand_in(number), &format!("${{{variable}}}"));
+            }
             let value: String = redactor.apply(&value).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             line(&format!("#   {name}: {value}"));
         }
@@ -228,12 +281,17 @@ impl Text<'_> {
 
     /// The product that is measured, and more to choose from.
     fn axes(&self, settings: &Settings, line: &mut impl FnMut(&str)) {
-        let axes = axes_for(self.service, settings);
+        let mut settings = settings.clone();
+        let stands_in = |value: &FlagValue| (0..self.unset.len()).any(|n| value.to_string() == stand_in(n));
+        settings.flags.retain(|_, value| !stands_in(value));
+        let axes = axes_for(self.service, &settings);
         let (now, more): (Vec<_>, Vec<_>) = axes.into_iter().partition(|axis| axis.measured && self.with_axes);
+        let twin = now.iter().all(|axis| axis.values.contains(&axis.deployed));
         if self.with_axes {
-            let points: usize = now.iter().map(|axis| axis.values.len()).product();
+            let points = now.iter().map(|axis| axis.values.len()).product::<usize>() - usize::from(twin);
             line(&format!(
-                "# Every combination is measured: {points} configs. `off` is sent as --no-...: leaving a flag out leaves the feature on."
+                "# Every combination is measured, and the deployment as it is: {} configs. `off` is sent as --no-...: leaving a flag out leaves the feature on.",
+                points + 1
             ));
             line("axes:");
         } else {
@@ -253,6 +311,22 @@ impl Text<'_> {
         for axis in &more {
             line(&format!("  # {}: [{}]    # {}", axis.name, axis.values.join(", "), axis.why));
         }
+        if self.with_axes && twin {
+            line("");
+            line("exclude:");
+            line("  # Measured as `as_deployed` below. What an axis adds to it is measured.");
+            let is = |axis: &StarterAxis| match axis.deployed.parse::<u64>() {
+                Ok(number) => format!("flags[\"{}\"] == {number}", axis.name),
+                Err(_) => format!("flags[\"{}\"] == \"{}\"", axis.name, axis.deployed),
+            };
+            let added = more.iter().map(|axis| format!("flags[\"{}\"] == \"default\"", axis.name));
+            let rules: Vec<String> = now.iter().map(is).chain(added).collect();
+            line("  - when: >-");
+            rules.iter().enumerate().for_each(|(at, rule)| {
+                line(&format!("      {rule}{}", if at + 1 < rules.len() { " and" } else { "" }));
+            });
+            line("    because: it is what is deployed");
+        }
     }
 }
 
@@ -260,6 +334,8 @@ impl Text<'_> {
 struct StarterAxis {
     name: &'static str,
     values: Vec<String>,
+    /// The value of the deployment.
+    deployed: String,
     why: &'static str,
     /// Part of the grid as it is, not a comment.
     measured: bool,
@@ -281,34 +357,42 @@ fn axes_for(service: &Service, settings: &Settings) -> Vec<StarterAxis> {
         }
         None => words(unset),
     };
+    // Both are on in vLLM V1 where nobody says otherwise.
+    let switch = |name: &str| if flag(name) == Some(&FlagValue::Off) { "off" } else { "on" }.to_owned();
+    let counted = |name: &str| number(name).map_or_else(|| "default".to_owned(), |n| n.to_string());
     let mut axes = vec![
         StarterAxis {
             name: "enable-prefix-caching",
             values: words(&["on", "off"]),
+            deployed: switch("enable-prefix-caching"),
             why: "Reuses the KV cache of a prompt's beginning that was seen before; on by default in vLLM V1.",
             measured: true,
         },
         StarterAxis {
             name: "enable-chunked-prefill",
             values: words(&["on", "off"]),
+            deployed: switch("enable-chunked-prefill"),
             why: "Splits long prompts so that others' tokens keep flowing; on by default in vLLM V1.",
             measured: true,
         },
         StarterAxis {
             name: "max-num-seqs",
             values: around("max-num-seqs", &["default", "32", "128"]),
+            deployed: counted("max-num-seqs"),
             why: "Sequences at once: throughput against the latency of each.",
             measured: true,
         },
         StarterAxis {
             name: "max-num-batched-tokens",
             values: around("max-num-batched-tokens", &["default", "4096", "16384"]),
+            deployed: counted("max-num-batched-tokens"),
             why: "Tokens per step: time to first token against smooth decoding",
             measured: false,
         },
         StarterAxis {
             name: "kv-cache-dtype",
             values: words(&["auto", "fp8"]),
+            deployed: text("kv-cache-dtype").unwrap_or_else(|| "auto".to_owned()),
             why: "fp8: twice the KV cache; check quality",
             measured: false,
         },
@@ -319,6 +403,7 @@ fn axes_for(service: &Service, settings: &Settings) -> Vec<StarterAxis> {
         axes.push(StarterAxis {
             name: "gpu-memory-utilization",
             values: values.map(|v| format!("{v:.2}")).collect(),
+            deployed: format!("{now:.2}"),
             why: "room for the KV cache against room for everything else",
             measured: false,
         });
@@ -332,6 +417,7 @@ fn axes_for(service: &Service, settings: &Settings) -> Vec<StarterAxis> {
                 .collect::<std::collections::BTreeSet<_>>()
                 .into_iter()
                 .collect(),
+            deployed: text("tool-call-parser").unwrap_or_default(),
             why: "how tool calls are read out of the text; it depends on the model",
             measured: false,
         });

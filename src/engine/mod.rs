@@ -38,5 +38,5 @@ pub(crate) use hold::Hold;
 pub(crate) use plan::{PlannedConfig, Planner};
 pub(crate) use preflight::{Finding, FindingKind, Images, SIM_IMAGE, SimImage, inspect, state_folder};
 pub(crate) use restore::{is_at_work, recover};
-pub(crate) use sweep::{Ended, Summary, Sweep, SweepOptions, deployment_identity};
+pub(crate) use sweep::{Ended, Summary, Sweep, SweepOptions, compose_of, deployment_identity};
 pub(crate) use tell::Teller;

@@ -79,8 +79,19 @@ impl Planner {
     /// # Errors
     /// As [`Planner::load`].
     pub(crate) fn from_text(grid_path: &Path, grid_text: String) -> Result<Self, Diagnostics> {
+        Self::in_environment(grid_path, grid_text, std::env::vars().collect())
+    }
+
+    /// As [`Self::from_text`], with these variables in place of the process's own.
+    ///
+    /// # Errors
+    /// As [`Planner::load`].
+    pub(super) fn in_environment(
+        grid_path: &Path,
+        grid_text: String,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, Diagnostics> {
         let grid = grid::parse(grid_path, &grid_text)?;
-        let environment: BTreeMap<String, String> = std::env::vars().collect();
         let (suite, cases) = load_suite(&grid)?;
         let variables = variables_of(&grid, &environment)?;
         let mut grid = grid.interpolated(&variables)?;

@@ -111,6 +111,12 @@ pub(crate) fn deployment_identity(planner: &Planner) -> String {
     }
 }
 
+/// The compose project and service of a deployment's identity.
+pub(crate) fn compose_of(deployment: &str) -> Option<(String, String)> {
+    let (project, service) = deployment.strip_prefix("compose ")?.split_once('/')?;
+    Some((project.to_owned(), service.to_owned()))
+}
+
 impl Sweep {
     /// Takes the lock, closes what a crash left open, and registers the sweep or finds the one to continue.
     ///

@@ -49,7 +49,7 @@ pub use leftovers::{Leftover, SidecarKind};
 pub use meter::Meter;
 pub use pack::build_sim_image;
 pub use process::ProcessLauncher;
-pub use promotion::PromotedLabels;
+pub use promotion::{PromotedLabels, PromotionQuery};
 pub use ready::{BootProgress, Readiness, Ready, ReadyPolicy};
 pub use restore::{RestoreAction, RestorePlan};
 pub use running::Running;

@@ -44,6 +44,26 @@ impl Recreate {
         Self { body: serde_json::to_value(body).unwrap_or_default(), networks }
     }
 
+    /// Whether a container runs what this call would make: the same image, entrypoint, command and environment, secrets apart.
+    pub(super) fn makes(&self, inspect: &ContainerInspectResponse) -> bool {
+        let other = Self::of(inspect);
+        // Compose gives variables in any order.
+        let variables = |of: &Self| {
+            let mut all: Vec<String> =
+                of.body.get("Env").and_then(|env| serde_json::from_value(env.clone()).ok()).unwrap_or_default();
+            all.sort();
+            all
+        };
+        let same = |key: &&str| self.body.get(key) == other.body.get(key);
+        ["Image", "Entrypoint", "Cmd"].iter().all(same) && variables(self) == variables(&other)
+    }
+
+    /// A label of the container.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.body.get("Labels")?.get(name)?.as_str()
+    }
+
     /// The call; `secrets` are the values by name of variable or flag, see [`super::secrets_of`].
     pub(super) fn call(&self, secrets: &BTreeMap<String, String>) -> Result<RecreateCall, LaunchError> {
         let mut body: ContainerCreateBody = serde_json::from_value(self.body.clone()).map_err(|error| {

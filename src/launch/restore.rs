@@ -315,7 +315,7 @@ impl DockerLauncher {
     }
 }
 
-fn is_trial(inspect: &ContainerInspectResponse) -> bool {
+pub(super) fn is_trial(inspect: &ContainerInspectResponse) -> bool {
     let labels = inspect.config.as_ref().and_then(|config| config.labels.as_ref());
     labels.and_then(|labels| labels.get(LABEL_ROLE)).is_some_and(|role| role == ROLE_TRIAL)
 }

@@ -136,6 +136,17 @@ impl Store {
             .map_err(self.explain("read the last promotion"))
     }
 
+    /// Every promotion of a deployment, also those that are undone, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn promotions(&self, deployment: &str) -> Result<Vec<Promotion>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT * FROM promotion WHERE deployment = ?1 ORDER BY id DESC")
+            .and_then(|mut s| all(&mut s, [deployment], promotion))
+            .map_err(self.explain("read the promotions"))
+    }
+
     /// Promotions that were begun and neither verified nor undone, newest first; of every deployment when none is named.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ fn the_grid_it_writes_passes_the_check_and_keeps_the_deployment_as_its_baseline(
     let scene = Scene::new();
     scene.write("compose.yml", VLLM);
     let done = scene.run(["init"]).ok();
-    done.says(&["wrote grid.yaml", "13 configs", "service vllm"]);
+    done.says(&["wrote grid.yaml", "12 configs", "service vllm"]);
     let text = std::fs::read_to_string(scene.folder().join("grid.yaml")).unwrap();
     for part in [
         "max-num-seqs: [8, 16, 32]",
@@ -32,7 +32,7 @@ fn the_grid_it_writes_passes_the_check_and_keeps_the_deployment_as_its_baseline(
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     assert!(!text.contains("very-secret") && !text.contains("very_secret"), "{text}");
-    scene.run(["check", "grid.yaml", "--files-only"]).ok();
+    passes_without_a_warning(&scene, "grid.yaml");
     let plan = scene.run(["plan", "grid.yaml", "--json"]).ok().json_lines();
     assert_eq!(plan[0]["baseline"], "as_deployed");
     assert_eq!(plan[1]["argv_diff"], "", "the baseline changes nothing");
@@ -81,8 +81,50 @@ fn a_shell_script_gets_a_grid_whose_axes_are_comments() {
 #[test]
 fn the_shipped_compose_files_get_grids_that_pass_the_check() {
     let scene = Scene::new();
-    let file = root().join("compose/quickstart.yml");
     std::fs::create_dir(scene.folder().join("grids")).unwrap();
-    scene.run(["init".as_ref(), "-f".as_ref(), file.as_os_str(), "-o".as_ref(), "grids/g.yaml".as_ref()]).ok();
-    scene.run(["check", "grids/g.yaml", "--files-only"]).ok();
+    for name in ["quickstart", "campaign-2025", "vllm-cpu"] {
+        let file = root().join(format!("compose/{name}.yml"));
+        let grid = format!("grids/{name}.yaml");
+        scene.run(["init".as_ref(), "-f".as_ref(), file.as_os_str(), "-o".as_ref(), grid.as_ref()]).ok();
+        passes_without_a_warning(&scene, &grid);
+    }
+}
+
+fn passes_without_a_warning(scene: &Scene, grid: &str) {
+    let checked = scene.run(["check", grid, "--files-only", "--json"]).ok().json();
+    assert_eq!(checked["diagnostics"], serde_json::json!([]), "{grid}");
+}
+
+#[test]
+fn a_service_whose_axes_are_off_or_far_from_theirs_gets_a_grid_without_a_warning_too() {
+    for flags in [
+        "--no-enable-prefix-caching --max-num-seqs 1",
+        "--enable-chunked-prefill",
+        "--kv-cache-dtype fp8 --max-num-seqs 64",
+    ] {
+        let scene = Scene::new();
+        scene.write("compose.yml", &format!("services: {{ vllm: {{ image: vllm/x, command: --model m {flags} }} }}\n"));
+        scene.run(["init"]).ok();
+        passes_without_a_warning(&scene, "grid.yaml");
+    }
+}
+
+#[test]
+fn a_variable_that_nobody_set_is_named_and_the_grid_is_written_all_the_same() {
+    let scene = Scene::new();
+    let command = "--model m --api-key ${MY_UNSET_KEY} --max-num-seqs ${MY_UNSET_SEQS:?how many}";
+    scene.write("compose.yml", &format!("services: {{ vllm: {{ image: vllm/x, command: '{command}' }} }}\n"));
+    scene.run(["init"]).ok().says(&["wrote grid.yaml", "set MY_UNSET_SEQS, MY_UNSET_KEY"]);
+    let text = std::fs::read_to_string(scene.folder().join("grid.yaml")).unwrap();
+    for part in [
+        "# Set MY_UNSET_SEQS, MY_UNSET_KEY first",
+        "max-num-seqs: ${MY_UNSET_SEQS}",
+        "max-num-seqs: [default, 32, 128]",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(!text.contains("4100"), "{text}");
+    scene.run(["check", "grid.yaml", "--files-only"]).code(1).says(&["MY_UNSET_SEQS"]);
+    scene.write(".env", "MY_UNSET_KEY=k\nMY_UNSET_SEQS=8\n");
+    passes_without_a_warning(&scene, "grid.yaml");
 }

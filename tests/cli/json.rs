@@ -1,47 +1,10 @@
 //! `--json`: every key that a command prints is explained in `docs/json.md`.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::common::Scene;
-
-/// Keys whose own keys are names of settings, facts or figures rather than words of the format.
-const BY_NAME: &[&str] = &["flags", "env", "facts", "figures", "numbers", "requests_by_end", "simplest", "spec"];
-
-/// All keys of the format, with the places where they were found.
-fn keys(value: &Value, path: &str, by_name: bool, found: &mut BTreeSet<(String, String)>) {
-    match value {
-        Value::Object(object) => {
-            for (key, inner) in object {
-                if !by_name {
-                    found.insert((key.clone(), path.to_owned()));
-                }
-                let parameters = key == "scenarios" && path.ends_with(".suite");
-                let names = !by_name && (parameters || BY_NAME.contains(&key.as_str()) && inner.is_object());
-                keys(inner, &format!("{path}.{key}"), names, found);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| keys(item, path, by_name, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// What the document says of one command, and of the commands that this section refers to.
-fn section_of(command: &str, document: &str) -> String {
-    let alone = |command: &str| {
-        let found = document.split("\n## ").find(|section| section.starts_with(&format!("`vgrid {command}")));
-        found.unwrap_or_else(|| panic!("no section on {command}")).to_owned()
-    };
-    let own = alone(command);
-    let others: BTreeSet<&str> =
-        own.split("`vgrid ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()).collect();
-    others.into_iter().filter(|other| *other != command).map(alone).chain([own.clone()]).collect()
-}
+use super::common::documented::{lacking, section_of};
 
 #[test]
 fn every_key_of_the_json_output_is_explained() {
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
     let scene = Scene::new();
     scene.grid(
         &["--sim-boot-seconds", "0.1"],
@@ -58,7 +21,7 @@ fn every_key_of_the_json_output_is_explained() {
     let sim = scene.start(&["sim", "m", "--port", &port, "--sim-speed=20", "--sim-boot-seconds=0"]);
     sim.wait_for("Application startup complete");
     let url = format!("http://127.0.0.1:{port}");
-    let mut lacking = Vec::new();
+    let mut missing = Vec::new();
     let mut checked = 0;
     for command in [
         &["bench", &url, "--suite", "bench.yaml"] as &[&str],
@@ -71,15 +34,44 @@ fn every_key_of_the_json_output_is_explained() {
         &["effects"],
         &["pareto", "smoke.passed", "kv_cache.ttft_hit_ms.p50"],
     ] {
-        let section = section_of(command[0], &document);
+        let section = section_of(command[0]);
         let json = scene.run(command.iter().copied().chain(["--json"])).json();
-        let mut found = BTreeSet::new();
-        keys(&json, command[0], false, &mut found);
-        assert!(found.len() > 10, "{command:?}: {json}");
-        checked += found.len();
-        lacking.extend(found.into_iter().filter(|(key, _)| !section.contains(&format!("`{key}`"))));
+        let (found, not_there) = lacking(command[0], &json, &section);
+        assert!(found > 10, "{command:?}: {json}");
+        checked += found;
+        missing.extend(not_there);
     }
     sim.kill();
     assert!(checked > 100, "{checked}");
-    assert!(lacking.is_empty(), "docs/json.md lacks {lacking:?}");
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
+}
+
+#[test]
+fn every_key_of_a_plan_a_starter_grid_a_check_and_a_report_is_explained() {
+    let scene = Scene::new();
+    let body = "axes: { max-num-seqs: [2, 3] }\nexclude: [{ when: 'flags[\"max-num-seqs\"] == 3', because: too many }]\n\
+                configs: [{ name: a }, { name: oom, flags: { gpu-memory-utilization: 0.5 }, expected: { smoke.passed: 1 } }]\n\
+                baseline: a\nsuite: [smoke]\nobjectives: { worth: maximize smoke.passed }\nrepeats: off\n";
+    let grid = scene.grid(&["--sim-boot-seconds", "0.1"], body);
+    let grid = grid.to_str().unwrap();
+    scene.sweep(&[]);
+    scene.run(["report", "--format", "json", "-o", "report.json"]).ok();
+    let report = std::fs::read_to_string(scene.folder().join("report.json")).unwrap();
+    scene.write(
+        "compose.yml",
+        "services: { vllm: { image: vllm/x, command: '--model m --api-key ${MY_UNSET_KEY}' } }\n",
+    );
+    let one_line_each = serde_json::Value::from(scene.run(["plan", grid, "--json"]).ok().json_lines());
+    let mut missing = Vec::new();
+    for (command, at_least, json) in [
+        ("plan", 20, one_line_each),
+        ("check", 3, scene.run(["check", grid, "--json"]).json()),
+        ("init", 6, scene.run(["init", "-o", "starter.yaml", "--json"]).ok().json()),
+        ("report", 80, serde_json::from_str(&report).unwrap()),
+    ] {
+        let (found, not_there) = lacking(command, &json, &section_of(command));
+        assert!(found >= at_least, "{command}: {found} keys in {json}");
+        missing.extend(not_there);
+    }
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
 }

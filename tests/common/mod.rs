@@ -3,6 +3,7 @@
 // Each test crate uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod documented;
 mod live;
 mod sims;
 

@@ -37,7 +37,7 @@ fn a_sweep_samples_container_host_and_engine_in_every_phase_and_show_prints_them
     assert!(!rows.iter().any(|r| r[0].starts_with("boot vllm:")), "the engine answered before it was ready: {rows:?}");
     let gpus = scene.rows("SELECT count(*) FROM telemetry_sample WHERE source LIKE 'gpu%'");
     assert_eq!(gpus, [["0"]], "nothing measured, nothing stored");
-    let shown = scene.start(&["show", "base"]).end().expect_code(0);
+    let shown = scene.start(&["show", "base", "--all"]).end().expect_code(0);
     for text in ["telemetry (min / median / max)", "    boot", "container container_memory_bytes", "no_gpu_figure"] {
         assert!(shown.stdout.contains(text), "{text} is not in\n{}", shown.stdout);
     }

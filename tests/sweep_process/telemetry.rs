@@ -44,7 +44,11 @@ fn a_gpus_figures_are_stored_by_phase_and_a_hot_full_throttled_one_makes_its_res
     }
     assert_eq!(scene.sql("SELECT value FROM metrics WHERE path = 'profile.gpu0_busy.temperature_c.max'"), ["88"]);
     assert_eq!(scene.count("SELECT count(*) FROM telemetry WHERE source = 'container' AND tag = 'profile'"), 2);
-    scene.run(["show", "base"]).ok().says(&["telemetry (min / median / max)", "gpu0 gpu_memory_used_bytes", "GiB"]);
+    scene.run(["show", "base", "--all"]).ok().says(&[
+        "telemetry (min / median / max)",
+        "gpu0 gpu_memory_used_bytes",
+        "GiB",
+    ]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{self, Client};
-use crate::compose;
+use crate::compose::{self, ComposeRelease};
 use crate::domain::{Event, ScenarioSpec, SmokeSpec, Verdict};
 use crate::launch::{
     self, DockerLauncher, FoundBy, LaunchError, LaunchSpec, PromotedLabels, Readiness, Ready, ReadyPolicy, Running,
@@ -173,8 +173,13 @@ async fn start_and_verify(
 ) -> Result<Verified, Unfit> {
     let (teller, cancel) = control;
     let mut config_files = prepared.planner.project.config_files.clone();
-    config_files.push(prepared.output.clone());
-    let labels = PromotedLabels { promotion: id.0, config_hash: compose::config_hash(&prepared.service), config_files };
+    config_files.push(super::prepare::without_detours(prepared.output.clone()));
+    // Compose compares with its own hash, which differs between releases.
+    let before = serving.iter().find_map(|one| one.recreate.label("com.docker.compose.version"));
+    let compose_version = before.filter(|version| ComposeRelease::of_version(version).is_some()).map(str::to_owned);
+    let release = compose_version.as_deref().and_then(ComposeRelease::of_version).unwrap_or(ComposeRelease::NEWEST);
+    let config_hash = compose::config_hash(&prepared.service, release);
+    let labels = PromotedLabels { promotion: id.0, config_hash, compose_version, config_files };
     let spec = launch_spec(prepared, store, id, serving)?;
     teller
         .tell(Event::Notice { text: format!("starting {} with {}", spec.container_name, prepared.report.trial.name) });

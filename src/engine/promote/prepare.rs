@@ -325,7 +325,7 @@ fn usage(planner: &Planner, output: &Path) -> String {
 }
 
 /// The path without `..`, where it then still leads to the same file: behind a symbolic link it may not.
-fn without_detours(path: PathBuf) -> PathBuf {
+pub(super) fn without_detours(path: PathBuf) -> PathBuf {
     let mut short = PathBuf::new();
     for part in path.components() {
         match part {

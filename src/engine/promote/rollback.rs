@@ -3,11 +3,12 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::Event;
-use crate::launch::{DockerLauncher, RestoreAction, RestorePlan, Serving, database_label};
+use crate::launch::{DockerLauncher, PromotionQuery, RestoreAction, RestorePlan, Serving, database_label};
 use crate::store::{Promotion, PromotionState, Store};
 
-use super::super::{EngineError, Planner, Teller, deployment_identity, restore};
+use super::super::{EngineError, Planner, Teller, compose_of, deployment_identity, restore};
 use super::files::{FileChange, Undone};
+use super::prepare::without_detours;
 
 /// What a rollback did.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -49,6 +50,8 @@ pub(crate) async fn roll_back(
                 Promotion { state: PromotionState::RolledBack, detail: Some(why.to_owned()), ..promotion.clone() };
             Ok(RolledBack { promotion, serving, files, left_alone })
         }
+        // It goes on serving, so it stands as it is and can be undone later.
+        Err(error @ EngineError::NotUndone(_)) if promotion.state == PromotionState::Promoted => Err(error),
         Err(error) => {
             let text = plan.redactor.apply(&error.to_string()).into_owned();
             store.promotion_done(promotion.id, PromotionState::Failed, Some(&text))?;
@@ -75,15 +78,24 @@ async fn undo(
 ) -> Result<Parts, EngineError> {
     let mut serves = Vec::new();
     if let Some(docker) = docker.filter(|_| needs_docker(promotion)) {
-        if let Some(name) = docker.remove_promoted(&database_label(store.path()), promotion.id.0).await? {
-            teller.tell(Event::Notice { text: format!("removed container {name}, which ran {}", promotion.config) });
+        let before = serving_of(promotion)?;
+        let promoted = docker.promoted(&query(store, promotion, &before)?).await?;
+        for serving in &before {
+            if let Some(stranger) = docker.stranger_in_place_of(serving, &promoted).await? {
+                return Err(not_undone(promotion, &stranger, &serving.name));
+            }
         }
-        for serving in serving_of(promotion)? {
-            serves.push(put_back(docker, &serving, plan, teller).await?);
+        for container in promoted {
+            docker.remove_promoted(&container).await?;
+            let by = if container.by_compose { " (Compose had made it anew from the override)" } else { "" };
+            let text = format!("removed container {}, which ran {}{by}", container.name, promotion.config);
+            teller.tell(Event::Notice { text });
+        }
+        for serving in &before {
+            serves.push(put_back(docker, serving, plan, teller).await?);
         }
     }
-    let changes: Vec<FileChange> = serde_json::from_value(promotion.files.clone())
-        .map_err(|e| EngineError::Restore(format!("the journal's record of its files cannot be read: {e}")))?;
+    let changes = files_of(promotion)?;
     let (mut files, mut left_alone) = (Vec::new(), Vec::new());
     for change in changes {
         match change.undo()? {
@@ -111,9 +123,11 @@ async fn put_back(
     let restored = docker.restore(serving, plan, &CancellationToken::new()).await?;
     let what = format!("container {}", serving.name);
     let (event, said) = match (restored.action, restored.answered) {
-        (RestoreAction::ReplacedByStranger, _) => {
-            let text = format!("{what} is one that somebody else started since; it is left as it is");
-            (Event::Warning { text: text.clone() }, text)
+        // Whatever is not as before was refused by now.
+        (RestoreAction::ReplacedByStranger, answered) => {
+            let model = answered.map(|(model, _)| format!(" ({model})")).unwrap_or_default();
+            let text = format!("{what}{model}, which somebody made anew since as it was before");
+            (Event::Notice { text: text.clone() }, text)
         }
         (_, Some((model, _))) => {
             let what = format!("{what} ({model})");
@@ -135,4 +149,36 @@ async fn put_back(
 fn serving_of(promotion: &Promotion) -> Result<Vec<Serving>, EngineError> {
     serde_json::from_value(promotion.serving.clone())
         .map_err(|e| EngineError::Restore(format!("the journal's record of what served cannot be read: {e}")))
+}
+
+fn files_of(promotion: &Promotion) -> Result<Vec<FileChange>, EngineError> {
+    serde_json::from_value(promotion.files.clone())
+        .map_err(|e| EngineError::Restore(format!("the journal's record of its files cannot be read: {e}")))
+}
+
+/// How its containers are known. An override that held its text already was written by an earlier promotion.
+fn query(store: &Store, promotion: &Promotion, before: &[Serving]) -> Result<PromotionQuery, EngineError> {
+    let mut overrides = Vec::new();
+    for one in store.promotions(&promotion.deployment)? {
+        for path in files_of(&one)?.into_iter().map(|change| change.path) {
+            overrides.extend([without_detours(path.clone()), path.canonicalize().unwrap_or_default(), path]);
+        }
+    }
+    Ok(PromotionQuery {
+        db: database_label(store.path()),
+        promotion: promotion.id.0,
+        service: compose_of(&promotion.deployment),
+        overrides,
+        before: before.iter().map(|serving| serving.container_id.clone()).collect(),
+    })
+}
+
+fn not_undone(promotion: &Promotion, stranger: &str, name: &str) -> EngineError {
+    EngineError::NotUndone(format!(
+        "promotion {} of {} is not undone: {stranger} was started since by somebody else, and is neither that config nor \
+         what served before; nothing was touched\n\
+         to have back what served before: `docker rm -f {name}`, then `vgrid rollback`\n\
+         to keep that container there is nothing to do",
+        promotion.id.0, promotion.config
+    ))
 }
