@@ -5,7 +5,9 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
-use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, Start, SweepId, Verdict};
+use crate::domain::{
+    CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Outcome, SkipReason, Start, SweepId, Verdict,
+};
 use crate::store::{AttemptReport, ScenarioReport, Store, TrialReport};
 
 use super::args::TrialArgs;
@@ -41,9 +43,7 @@ fn render(report: &TrialReport, all: bool) -> String {
     if let Some(digest) = &report.image_digest {
         out.push(format!("image     {digest}"));
     }
-    if let Some(expected) = &report.expected {
-        out.push(format!("expected  {expected}"));
-    }
+    out.extend(report.expected.iter().map(|(metric, value)| format!("expected  {metric} {}", number(*value))));
     for gate in &report.gates {
         out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
     }
@@ -58,7 +58,8 @@ fn render(report: &TrialReport, all: bool) -> String {
 }
 
 fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
-    let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
+    let twin = report.found_a_twin(a).then_some(SkipReason::Twin.as_str());
+    let outcome = twin.unwrap_or_else(|| a.outcome.as_ref().map_or("open", Outcome::as_str));
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
     let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
     let mut out = vec![format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)];
