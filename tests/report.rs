@@ -1,4 +1,5 @@
-//! The report in a real browser: no error, tables that sort and filter, charts with names, both themes readable, no sideways scrolling on a phone.
+//! The report in a real browser: no error, tables that sort and filter, charts with names, both themes readable, no sideways scrolling on a phone,
+//! nothing cut off or left out on paper.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,9 +43,25 @@ fn swept() -> Scene {
          configs:\n  - { name: plain, expected: { load.output_tokens_per_s: 1 } }\n  - { name: broken, flags: { kv-cache-dtype: fp9 } }\n\
          baseline: plain\n\
          suite:\n  kv_cache: { prefix_tokens: [256, 1024], repeats: 5, output_tokens: 4 }\n  load: { concurrency: [1, 8], requests_per_user: 5, prompt_tokens: 64, output_tokens: 16 }\n\
-         objectives: { throughput: maximize load.output_tokens_per_s, many_users: minimize load.c8.ttft_ms.p50 }\nrepeats: off\n",
+         gates: [load.c8.ttft_ms.p50 <= 60000]\n\
+         objectives: { throughput: maximize load.output_tokens_per_s, many_users: minimize load.c8.ttft_ms.p50 }\n\
+         repeats: { controls_every: off, finalists: 1, finalist_starts: 1 }\n",
     );
     scene.sweep(&[]).code(2);
+    scene
+}
+
+/// The same with what a sweep in containers has: digests of images, and generated names of many axes.
+fn swept_in_containers() -> Scene {
+    let scene = swept();
+    let database = rusqlite::Connection::open(scene.db()).unwrap();
+    let digest = "sha256:5f0c6f4b9a3d2e1f".to_owned() + &"0123456789abcdef".repeat(3);
+    let name = "'gmu0.85_' || name || '_chunked-on_kv-auto'";
+    let sql = format!(
+        "UPDATE trial SET image_digest = '{digest}'; UPDATE trial SET name = {name} WHERE name LIKE 'seqs%';
+         UPDATE sweep SET images_json = '{{\"registry.example.com/vllm-openai:v0.11.0\":\"{digest}\"}}'"
+    );
+    database.execute_batch(&sql).unwrap();
     scene
 }
 
@@ -90,6 +107,7 @@ const LOOK: &str = r##"
     out.searched = names(); out.count = document.getElementById('count').textContent;
     form.elements.text.value = ''; form.elements.state.value = 'failed'; form.dispatchEvent(new Event('input'));
     out.failed = names();
+    out.hypothesis = document.querySelector('#expectations tbody tr').textContent;
     out.charts = [...document.querySelectorAll('svg.chart[role=img]')].map(s => ({
         id: s.closest('figure') ? s.closest('figure').id : 'strip',
         named: !!s.getAttribute('aria-label') || s.getAttribute('aria-labelledby').split(' ').every(id => (document.getElementById(id) || {}).textContent),
@@ -115,6 +133,22 @@ const LOOK: &str = r##"
     out.other_page = getComputedStyle(document.body).backgroundColor;
     out.other_contrast = contrast();
     document.querySelectorAll('details').forEach(d => { d.open = true; });
+    const charts = [...document.querySelectorAll('figure svg.chart')];
+    out.smallest = Math.min(...charts.flatMap(s => [...s.querySelectorAll('text')].map(t =>
+        parseFloat(getComputedStyle(t).fontSize) * s.getBoundingClientRect().width / s.viewBox.baseVal.width)));
+    const over = (a, b, by) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > by && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > by;
+    out.collisions = charts.flatMap(s => {
+        const texts = [...s.querySelectorAll('text')].map(e => [e.textContent, e.getBoundingClientRect()]);
+        const struck = [...s.querySelectorAll('line.zero, line.grid, .dot')].map(e => e.getBoundingClientRect());
+        const names = s.closest('#effects') ? [...s.querySelectorAll('.name')].map(e => [e.textContent, e.getBoundingClientRect()]) : [];
+        const frame = s.getBoundingClientRect();
+        return texts.flatMap(([a, x], i) => texts.slice(i + 1).filter(([, y]) => over(x, y, 3)).map(([b]) => `${a} on ${b}`))
+            .concat(names.filter(([, x]) => struck.some(y => over({ left: x.left, right: x.right, top: x.top + 3, bottom: x.bottom - 3 },
+                { left: y.left - 1, right: y.right + 1, top: y.top, bottom: y.bottom }, 0))).map(([a]) => `a line through ${a}`))
+            .concat(texts.filter(([, x]) => x.left < frame.left - 2 || x.right > frame.right + 2).map(([a]) => `${a} is cut off`));
+    });
+    out.keys = [...document.querySelectorAll('table.key')].map(t => [...t.querySelectorAll('tbody th')].map(e => e.textContent));
+    out.torn = [...document.querySelectorAll('.gates li')].filter(e => e.querySelector('code').getBoundingClientRect().bottom < e.querySelector('.tag').getBoundingClientRect().top).length;
     out.width = document.documentElement.scrollWidth; out.window = innerWidth;
     return out;
 "##;
@@ -126,12 +160,17 @@ fn numbers(list: &Value) -> Vec<f64> {
 #[test]
 fn the_page_works_in_a_browser_at_both_sizes_and_in_both_themes() {
     let Some(browser) = browser() else { return };
-    let scene = swept();
+    let scene = swept_in_containers();
     scene.run(["report", "-o", "report.html"]).ok().says(&["report.html"]);
     let page = std::fs::read_to_string(scene.folder().join("report.html")).unwrap();
     for (width, dark) in [(1280, false), (390, false), (390, true)] {
         let found = probe(&browser, &scene, &page, LOOK, width, dark);
         assert_eq!(found["errors"], serde_json::json!([]), "at {width}");
+        let hypothesis = found["hypothesis"].as_str().unwrap();
+        assert!(
+            hypothesis.starts_with("plain") && hypothesis.contains("1 tokens/s"),
+            "beside what was measured: {hypothesis}"
+        );
 
         let (falling, rising) = (numbers(&found["falling"]), numbers(&found["rising"]));
         assert!(falling.len() == 5 && falling.is_sorted_by(|a, b| a >= b), "{falling:?}");
@@ -159,8 +198,96 @@ fn the_page_works_in_a_browser_at_both_sizes_and_in_both_themes() {
         assert!(contrast("contrast") >= 4.5, "{} at {width}, dark: {dark}", contrast("contrast"));
         assert!(contrast("other_contrast") >= 4.5, "{} at {width}, other theme", contrast("other_contrast"));
         assert_ne!(found["page"], found["other_page"], "the button switches the theme");
+        assert!(found["smallest"].as_f64() >= Some(11.0), "texts of charts at {width}: {}", found["smallest"]);
+        assert_eq!(found["collisions"], serde_json::json!([]), "at {width}");
+        assert_eq!(found["torn"], 0, "gates whose verdict stands on another line, at {width}");
+        let key = found["keys"][0].as_array().unwrap();
+        assert!(!key.is_empty() && key.iter().all(|name| !name.as_str().unwrap().contains('…')), "{key:?}");
         assert!(found["width"].as_f64() <= found["window"].as_f64(), "sideways at {width}: {}", found["width"]);
     }
+}
+
+/// Makes the screen what the printer sees: the rules for print hold, those for screens do not.
+const PRINTED: &str = r##"
+    for (const rule of [...document.styleSheets].flatMap(s => [...s.cssRules]).filter(r => r instanceof CSSMediaRule))
+        rule.media.mediaText = rule.media.mediaText === 'print' ? 'all' : 'not all';
+    dispatchEvent(new Event('beforeprint'));
+    const smallest = (what) => Math.min(...[...document.querySelectorAll(what)].filter(e => e.checkVisibility()).map(e => parseFloat(getComputedStyle(e).fontSize)));
+    return {
+        errors: window.errors, closed: document.querySelectorAll('details:not([open])').length,
+        names: smallest('#config-table tbody th'), figures: smallest('#config-table td.num > span'), intervals: smallest('#config-table td .sub'),
+        wide: [...document.querySelectorAll('table, pre, svg, p')].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth).map(e => e.textContent.slice(0, 60)),
+    };
+"##;
+
+#[test]
+fn on_paper_nothing_is_cut_off_closed_or_too_small() {
+    let Some(browser) = browser() else { return };
+    let scene = swept_in_containers();
+    scene.run(["report", "-o", "report.html"]).ok();
+    let page = std::fs::read_to_string(scene.folder().join("report.html")).unwrap();
+    // A4 across without its margins, in CSS pixels.
+    let found = probe(&browser, &scene, &page, PRINTED, 1032, false);
+    assert_eq!(found["errors"], serde_json::json!([]));
+    assert_eq!((&found["closed"], &found["wide"]), (&0.into(), &serde_json::json!([])));
+    let size = |what: &str| found[what].as_f64().unwrap();
+    assert!(size("names") >= 9.0 && size("figures") >= 9.0 && size("intervals") >= 8.0, "{found}");
+    assert!(size("intervals") <= size("figures"), "{found}");
+
+    let mut command = Command::new(&browser);
+    command.current_dir(scene.folder()).args(["--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]);
+    command.arg(format!("--user-data-dir={}", scene.folder().join("b").display()));
+    let printed = command.args(["--print-to-pdf=report.pdf", "report.html"]).stdin(Stdio::null()).output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let Ok(words) = Command::new("pdftotext").current_dir(scene.folder()).args(["-bbox", "report.pdf", "-"]).output()
+    else {
+        println!("skipped: what is on the paper, there is no pdftotext");
+        return;
+    };
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    let number = |line: &str, name: &str| -> f64 {
+        line.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap().parse().unwrap()
+    };
+    let mut page_width = 0.0;
+    for line in words.lines() {
+        if line.contains("<page ") {
+            page_width = number(line, "width");
+        } else if line.contains("<word ") {
+            assert!(number(line, "xMax") <= page_width, "cut off: {line}");
+        }
+    }
+    for word in [">Command<", ">Attempt<", ">sha256:5f0c6f4b9a3d2e1f"] {
+        assert!(words.contains(word), "{word} of the sections of single configs is printed");
+    }
+}
+
+/// The query of `docs/schema.md` that the document introduces with these words.
+fn documented_query(words: &str) -> String {
+    let text = std::fs::read_to_string(common::root().join("docs/schema.md")).unwrap();
+    let after = text.split_once(words).unwrap().1;
+    after.split("```sql\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_documented_front_of_three_metrics_is_the_one_that_vgrid_prints() {
+    let scene = swept();
+    let query = documented_query("The front of three metrics");
+    let metrics = ["kv_cache.ttft_miss_ms.p50", "kv_cache.ttft_hit_ms.p50", "load.output_tokens_per_s"];
+    let starts = "SELECT max(starts) FROM trial_figure WHERE path = 'load.output_tokens_per_s'";
+    assert_eq!(scene.count(starts), 2, "one config is a mean over two starts");
+    let printed = || -> Vec<String> {
+        let found = scene.run(["pareto", metrics[0], metrics[1], metrics[2], "--json"]).ok().json();
+        let on_front = found["points"].as_array().unwrap().iter().filter(|p| p["on_front"] == true);
+        on_front.map(|p| p["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let before = printed();
+    assert_eq!(scene.sql(&query), before);
+    // The first of the front fails a gate: another front.
+    let sql = "UPDATE gate_result SET passed = 0 WHERE trial_id = (SELECT id FROM trial WHERE name = ?1)";
+    rusqlite::Connection::open(scene.db()).unwrap().execute(sql, [&before[0]]).unwrap();
+    let after = printed();
+    assert!(!after.contains(&before[0]));
+    assert_eq!(scene.sql(&query), after);
 }
 
 #[test]
@@ -169,9 +296,20 @@ fn every_format_is_written_and_the_comparison_names_what_differs() {
     let model = scene.run(["report", "--format", "json"]).ok().json();
     assert_eq!(model["sweep"]["measured"], 5);
     assert_eq!(model["failures"][0]["configs"][0][0], "broken");
+    let [expected] = &model["expectations"].as_array().unwrap()[..] else { panic!("one hypothesis: {model}") };
+    assert_eq!((&expected["config"], &expected["metric"]), (&"plain".into(), &"load.output_tokens_per_s".into()));
+    assert!(
+        expected["measured"]["value"].as_f64() > Some(1.0) && expected["off_percent"].as_f64() > Some(0.0),
+        "{expected}"
+    );
     let seqs = model["effects"][0]["effects"].as_array().unwrap().iter().find(|e| e["axis"] == "max-num-seqs").unwrap();
     assert!(seqs["pairs"].as_u64() >= Some(2), "{seqs}");
-    scene.run(["report", "--format", "md"]).ok().says(&["# scene", "## Failures", "## Limitations"]);
+    scene.run(["report", "--format", "md"]).ok().says(&[
+        "# scene",
+        "## Failures",
+        "## Expected against measured",
+        "## Limitations",
+    ]);
     let sheet = scene.run(["report", "--format", "csv"]).ok();
     assert_eq!(sheet.stdout.lines().count(), 7, "{}", sheet.stdout);
     scene.run(["report", "-o", "no/such/folder/r.html"]).code(1).says(&["cannot write no/such/folder/r.html"]);

@@ -28,6 +28,7 @@ install_packages() {
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime) # a clock that jumps
     command -v ip >/dev/null || missing+=(iproute2) # the network interface of a Docker daemon of the tests' own
     command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing+=(chromium-headless-shell)
+    command -v pdftotext >/dev/null || missing+=(poppler-utils) # what a printed report says
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "these are missing: ${missing[*]} (Debian's names). Install them and run this again."
     [ "$(id -u)" = 0 ] || die "these are missing: run as root: apt-get install ${missing[*]}"

@@ -147,8 +147,8 @@ fn an_exported_sweep_has_every_row_of_the_database_in_both_formats() {
     scene.sweep(&[]).ok();
     let done = scene.run(["export", "--json", "--to", "csv"]).ok().json();
     assert!(done["files"].as_array().unwrap().len() > 15);
-    scene.run(["export", "--format", "jsonl", "--to", "jsonl"]).ok().says(&["request.jsonl", "docs/schema.md"]);
-    for table in ["trials", "metrics", "request", "ranking", "engine_counter", "event"] {
+    scene.run(["export", "--format", "jsonl", "--to", "jsonl"]).ok().says(&["requests.jsonl", "docs/schema.md"]);
+    for table in ["trials", "metrics", "requests", "ranking", "engine_counter", "event"] {
         let expected = scene.count(&format!("SELECT count(*) FROM {table}"));
         assert!(expected > 0, "{table}");
         let mut csv = csv::Reader::from_path(scene.folder().join(format!("csv/{table}.csv"))).unwrap();

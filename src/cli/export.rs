@@ -67,7 +67,10 @@ pub(crate) fn export(args: &ExportArgs, db: &Path) -> Result<Exit, Stop> {
     Ok(Exit::Ok)
 }
 
-/// The tables of these names, in the schema's order; all without names.
+/// The largest table, which `requests` holds with names beside each row: it is written only when it is named.
+const REPEATED: &str = "request";
+
+/// The tables of these names, in the schema's order; all but [`REPEATED`] without names.
 fn chosen<'s>(tables: Vec<TableReader<'s>>, wanted: &[String]) -> Result<Vec<TableReader<'s>>, Stop> {
     let names: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
     if let Some(unknown) = wanted.iter().find(|w| !names.contains(w)) {
@@ -75,7 +78,8 @@ fn chosen<'s>(tables: Vec<TableReader<'s>>, wanted: &[String]) -> Result<Vec<Tab
         let hint = near.map_or_else(|| format!("there are {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
         return Err(Stop::usage(format!("no table or view is called `{unknown}`; {hint}")));
     }
-    Ok(tables.into_iter().filter(|t| wanted.is_empty() || wanted.contains(&t.name)).collect())
+    let asked = |name: &String| if wanted.is_empty() { name != REPEATED } else { wanted.contains(name) };
+    Ok(tables.into_iter().filter(|t| asked(&t.name)).collect())
 }
 
 fn to_standard_output(args: &ExportArgs, tables: &[TableReader<'_>], sweep: SweepId) -> Result<Exit, Stop> {

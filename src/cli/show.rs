@@ -5,7 +5,9 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
-use crate::domain::{CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Metric, Outcome, Start, SweepId, Verdict};
+use crate::domain::{
+    CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict,
+};
 use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 
 use super::args::TrialArgs;
@@ -42,9 +44,7 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
     if sweep.kind == SweepKind::Bench {
         out.push(format!("server    {}, asked by `vgrid bench`", sweep.grid_name));
     }
-    if let Some(expected) = &report.expected {
-        out.push(format!("expected  {expected}"));
-    }
+    out.extend(report.expected.iter().map(|(metric, value)| format!("expected  {metric} {}", number(*value))));
     for gate in &report.gates {
         out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
     }
@@ -67,7 +67,7 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
         if all || at == 0 {
             out.push(String::new());
         }
-        out.extend(if all { attempt_lines(report, attempt, all) } else { short_lines(attempt) });
+        out.extend(if all { attempt_lines(report, attempt, all) } else { short_lines(report, attempt) });
     }
     out.join("\n")
 }
@@ -78,23 +78,24 @@ fn main_attempt(attempts: &[AttemptReport]) -> Option<&AttemptReport> {
 }
 
 /// Another attempt, shortly.
-fn short_lines(a: &AttemptReport) -> Vec<String> {
-    let mut out = vec![format!("{}{}", attempt_headline(a), " (--all)".dimmed())];
+fn short_lines(report: &TrialReport, a: &AttemptReport) -> Vec<String> {
+    let mut out = vec![format!("{}{}", attempt_headline(report, a), " (--all)".dimmed())];
     if let Some(Outcome::Failed(failure)) = &a.outcome {
         out.push(print::wrapped(&format!("{} in phase {}: {}", failure.cause, failure.phase, failure.remedy), 2));
     }
     out
 }
 
-fn attempt_headline(a: &AttemptReport) -> String {
-    let outcome = a.outcome.as_ref().map_or("open", Outcome::as_str);
+fn attempt_headline(report: &TrialReport, a: &AttemptReport) -> String {
+    let twin = report.found_a_twin(a).then_some(SkipReason::Twin.as_str());
+    let outcome = twin.unwrap_or_else(|| a.outcome.as_ref().map_or("open", Outcome::as_str));
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
     let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
     format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)
 }
 
 fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
-    let mut out = vec![attempt_headline(a)];
+    let mut out = vec![attempt_headline(report, a)];
     if let Some(ready_s) = a.ready_s {
         let t = &a.timings;
         let part = |name: &str, s: Option<f64>| s.map(|s| format!(", {name} {}", duration(s))).unwrap_or_default();

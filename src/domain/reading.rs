@@ -137,6 +137,25 @@ fn signed(value: f64) -> String {
     format!("{sign}{}", number(value.abs()))
 }
 
+/// A name of the grid as a heading: words apart, the field's abbreviations in capitals (`ttft_miss`: `TTFT miss`).
+pub(crate) fn title(name: &str) -> String {
+    const ABBREVIATIONS: [&str; 8] = ["e2e", "gpu", "itl", "kv", "slo", "tpot", "ttfc", "ttft"];
+    let word = |word: &str| if ABBREVIATIONS.contains(&word) { word.to_uppercase() } else { word.to_owned() };
+    name.split('_').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` shortened to `width` characters, with an ellipsis in its middle: generated names differ at their ends.
+pub(crate) fn shorten_middle(text: &str, width: usize) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    if letters.len() <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let tail = kept / 2;
+    let (head, tail) = (&letters[..kept - tail], &letters[letters.len() - tail..]);
+    head.iter().chain(&['…']).chain(tail).collect()
+}
+
 /// `text` shortened to `width` characters, with an ellipsis in the place of what was cut.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -185,5 +204,8 @@ mod tests {
     fn a_long_text_ends_in_an_ellipsis() {
         assert_eq!(shorten("abcdef", 4), "abc…");
         assert_eq!(shorten("abc", 4), "abc");
+        assert_eq!(shorten_middle("abcdefgh", 6), "abc…gh");
+        assert_eq!((shorten_middle("abc", 3), shorten_middle("abc", 0)), ("abc".to_owned(), "…".to_owned()));
+        assert_eq!((title("ttft_miss"), title("many_users")), ("TTFT miss".to_owned(), "many users".to_owned()));
     }
 }

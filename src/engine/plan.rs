@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::cases::CaseSet;
 use crate::compose::{self, LoadRequest, Project, Service};
-use crate::domain::{Config, ConfigKey, Diagnostic, Diagnostics, FlagName, Redactor, SkipReason, Suite, sha256};
+use crate::domain::{
+    Config, ConfigKey, Diagnostic, Diagnostics, FlagName, MetricPath, Redactor, SkipReason, Suite, sha256,
+};
 use crate::grid::{self, ComposeDeployment, DeploymentKind, Grid, SuiteRef};
 use crate::resume::ResultKey;
 
@@ -51,7 +53,7 @@ pub(crate) struct PlannedConfig {
     /// The author's words on it.
     pub(crate) description: Option<String>,
     /// Expected figures that the grid states, by metric path.
-    pub(crate) expected: BTreeMap<String, f64>,
+    pub(crate) expected: BTreeMap<MetricPath, f64>,
 }
 
 impl PlannedConfig {
@@ -191,7 +193,7 @@ impl Planner {
                 service,
                 is_baseline: index == baseline,
                 skip,
-                expected: point.expected.iter().map(|(path, value)| (path.to_string(), *value)).collect(),
+                expected: point.expected.iter().cloned().collect(),
                 description: point.description,
                 config: point.config,
             })

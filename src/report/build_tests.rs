@@ -94,7 +94,13 @@ fn trial(id: i64, name: &str, seqs: &str, cache: FlagValue, outcome: Outcome) ->
         axis_values: vec![],
         argv: vec!["serve".into(), "--x".into(), HOSTILE.into()],
         image_digest: None,
-        expected: (id == 1).then(|| r#"[["load.output_tokens_per_s",1000.0],["load.ttft_ms.p50",5.0]]"#.to_owned()),
+        expected: if id == 1 {
+            [("load.output_tokens_per_s", 1000.0), ("load.c2.ttft_ms.p50", 5.0)]
+                .map(|(metric, value)| (metric.parse().unwrap(), value))
+                .into()
+        } else {
+            BTreeMap::new()
+        },
         gates: vec![],
         paired: vec![],
         attempt_reports: vec![AttemptReport {
@@ -279,22 +285,91 @@ fn the_baseline_s_further_starts_show_how_the_machine_moved() {
         chart.caption
     );
     assert!(model.limitations.iter().any(|l| l.starts_with("3 of 4 measured configs ran on one start")));
+    let base = &model.trials[0];
+    let table = base.starts.as_ref().unwrap();
+    assert_eq!(
+        (table.starts.as_slice(), base.attempts[1].start.as_str()),
+        (["trial", "control 1"].map(String::from).as_slice(), "control 1")
+    );
+    let values: Vec<f64> = table.rows[0].cells.iter().flatten().map(|c| c.value).collect();
+    assert_eq!((table.rows[0].name.as_str(), values), ("load.output_tokens_per_s", vec![800.0, 600.0]));
+    assert_eq!(model.trials[1].starts, None, "one start has nothing beside it");
+}
+
+#[test]
+fn a_section_states_its_figures_over_all_starts_with_interval_and_n() {
+    let mut source = source();
+    let figure = source.candidates[0].figures.iter_mut().find(|f| f.metric.path.name == "output_tokens_per_s").unwrap();
+    (figure.metric.value, figure.metric.n, figure.starts) = (700.0, 80, 2);
+    let model = build(&source);
+    let load = &model.trials[0].scenarios[0];
+    let row = load.rows.iter().find(|r| r.name == "output_tokens_per_s").unwrap();
+    let cell = row.cells[0].as_ref().unwrap();
+    assert_eq!((load.starts, cell.value, cell.n, cell.ci_low.is_some()), (2, 700.0, 80, true));
+    assert!(crate::report::html(&model).unwrap().contains("figures are means over 2 starts"));
+}
+
+#[test]
+fn effects_without_intervals_say_why() {
+    let caption = |s: &Source| build(s).charts.into_iter().find(|c| c.id == "effects-throughput").unwrap().caption;
+    let mut moved = source();
+    for figure in moved.candidates.iter_mut().flat_map(|c| &mut c.figures) {
+        figure.noise.moved = true;
+        figure.relative = Some(1.0);
+    }
+    let said = caption(&moved);
+    assert!(said.contains("The baseline itself moved") && !said.contains("repeats"), "{said}");
+    let mut single = source();
+    for figure in single.candidates.iter_mut().flat_map(|c| &mut c.figures) {
+        (figure.metric.ci_low, figure.metric.ci_high) = (None, None);
+    }
+    assert!(caption(&single).contains("No config was started twice"));
+}
+
+#[test]
+fn the_start_that_found_a_twin_is_called_one_everywhere() {
+    let mut source = source();
+    let twin = &mut source.trials[3];
+    let why = "resolves to the same engine as base, which was measured";
+    (twin.trial.state, twin.trial.skip) = (TrialState::Skipped, Some(crate::domain::SkipReason::Twin));
+    twin.trial.detail = Some(why.to_owned());
+    twin.attempt_reports[0].outcome = Some(Outcome::Interrupted);
+    source.candidates.retain(|c| c.trial_id != 4);
+    let model = build(&source);
+    let line = &model.trials[3].attempts[0];
+    assert_eq!((line.outcome.as_str(), line.why.as_deref()), ("twin", Some(why)));
+    let night = model.charts.iter().find(|c| c.id == "night").unwrap();
+    let Body::Timeline { lanes, bars } = &night.body else { panic!("a timeline") };
+    let lane = lanes.iter().position(|l| l == "twin").unwrap();
+    assert!(bars.iter().any(|b| b.lane == lane && b.note.contains(why)), "{bars:?}");
+}
+
+#[test]
+fn a_column_without_a_unit_has_no_empty_brackets() {
+    let mut model = build(&source());
+    model.columns[0].unit = "bytes".to_owned();
+    let markdown = crate::report::markdown(&model);
+    assert!(markdown.contains("| throughput |") && !markdown.contains("()"), "{markdown}");
 }
 
 #[test]
 fn the_front_holds_what_nothing_beats_in_both() {
     let model = build(&source());
     let scatter = model.charts.iter().find(|c| c.id.starts_with("trade-")).unwrap();
-    let Body::Scatter { dots } = &scatter.body else { panic!("a scatter") };
+    let Body::Scatter { dots, .. } = &scatter.body else { panic!("a scatter") };
     let mut front: Vec<&str> = dots.iter().filter(|d| d.on_front).map(|d| d.label.as_str()).collect();
     front.sort_unstable();
     assert_eq!(front, [HOSTILE, "uncached_16"], "equal figures stand there together");
+    let mut numbers: Vec<usize> = dots.iter().filter(|d| d.on_front).filter_map(|d| d.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2], "each has its number in the key");
 }
 
 #[test]
 fn what_was_expected_is_confirmed_refuted_or_not_measured() {
     let model = build(&source());
-    let [rate, latency] = &model.expectations[..] else { panic!("two hypotheses") };
+    let of = |name: &str| model.expectations.iter().find(|e| e.metric.to_string() == name).unwrap();
+    let (rate, latency) = (of("load.output_tokens_per_s"), of("load.c2.ttft_ms.p50"));
     assert_eq!((rate.off_percent, rate.inside), (Some(-20.0), Some(false)));
     assert_eq!((&latency.measured, latency.inside), (&None, None));
 }

@@ -104,7 +104,7 @@ pub(super) fn charts(source: &Source, columns: &[Column], marks: &Marks, effects
         out.extend(curve(id, title, scale, Scale::log(y), lines, marks));
     }
     out.extend(by_prompt_size(c, marks));
-    out.extend(effects.iter().filter_map(effect_chart));
+    out.extend(effects.iter().filter_map(|table| effect_chart(table, c)));
     out.extend(controls(source));
     out.extend(memory(source));
     out.extend(night(&source.trials));
@@ -149,12 +149,17 @@ fn scatter(candidates: &[Candidate], x: &Column, y: &Column, marks: &Marks) -> O
     }
     let costs: Vec<Vec<f64>> = found.iter().map(|(_, x, y)| vec![x.1, y.1]).collect();
     let on_front = pareto_front(&costs);
-    let front: Vec<&str> = points.iter().zip(&on_front).filter(|(_, on)| **on).map(|((name, ..), _)| *name).collect();
-    let named = if front.len() <= 4 { format!(" ({})", front.join(", ")) } else { String::new() };
-    let stand = if front.len() == 1 { "stands" } else { "stand" };
+    let front = on_front.iter().filter(|on| **on).count();
+    let stand = if front == 1 { "stands" } else { "stand" };
+    let has_moved = |column: &Column| candidates.iter().filter_map(|c| c.figure(&column.metric)).any(|f| f.noise.moved);
+    let moved = if has_moved(x) || has_moved(y) {
+        " The baseline moved through this night: the front compares shares of the baseline at each time, so a config on it may not look it."
+    } else {
+        ""
+    };
     let caption = format!(
-        "{} of {} configs {stand} on the Pareto front{named}; no other is better in both. Right is more throughput, down is less latency.",
-        front.len(),
+        "{} of {} configs {stand} on the Pareto front; no other is better in both. Right is more throughput, down is less latency. The numbers are those of the table below.{moved}",
+        front,
         points.len()
     );
     let dots = points.iter().zip(&on_front).map(|((name, x, y), on)| Dot {
@@ -162,8 +167,10 @@ fn scatter(candidates: &[Candidate], x: &Column, y: &Column, marks: &Marks) -> O
         x: *x,
         y: *y,
         mark: marks.of(name),
+        number: None,
         on_front: *on,
     });
+    let short = |c: &Column| format!("{}, {}", c.title, axis_unit(&c.unit));
     Some(Chart {
         id: format!("trade-{}-{}", slug(&x.title), slug(&y.title)),
         title: format!("{} against {}", capital(&y.title), x.title),
@@ -171,8 +178,20 @@ fn scatter(candidates: &[Candidate], x: &Column, y: &Column, marks: &Marks) -> O
         x: Scale::linear(axis_label(x)),
         y: Scale::log(axis_label(y)),
         legend: marks.legend(|name| points.iter().any(|(n, ..)| *n == name)),
-        body: Body::Scatter { dots: dots.collect() },
+        body: Body::Scatter { dots: numbered(dots.collect()), names: [short(x), short(y)] },
     })
+}
+
+/// Numbers for the dots of the front, from the most throughput to the least, then for the highlighted ones beside it.
+fn numbered(mut dots: Vec<Dot>) -> Vec<Dot> {
+    /// More would be a thicket; the table of configs has all.
+    const MOST: usize = 20;
+    let mut told: Vec<&mut Dot> = dots.iter_mut().filter(|d| d.on_front || d.mark.is_some()).collect();
+    told.sort_by(|a, b| b.on_front.cmp(&a.on_front).then(b.x.total_cmp(&a.x)));
+    for (place, dot) in told.into_iter().take(MOST).enumerate() {
+        dot.number = Some(place + 1);
+    }
+    dots
 }
 
 fn axis_label(column: &Column) -> String {
@@ -249,8 +268,20 @@ fn by_prompt_size(candidates: &[Candidate], marks: &Marks) -> Vec<Chart> {
     cache.into_iter().chain(long).collect()
 }
 
+/// Why no effect of a table has an interval.
+fn why_no_interval(table: &EffectTable, candidates: &[Candidate]) -> &'static str {
+    let noise = candidates.iter().find_map(|c| c.figure(&table.metric)).map(|f| f.noise).unwrap_or_default();
+    if noise.moved {
+        " The baseline itself moved through this night, so figures of different hours are not comparable and no effect here is told from that drift."
+    } else if noise.degrees == 0 {
+        " No config was started twice, so nothing here tells an effect from noise: several starts of each config (`repeats`) would."
+    } else {
+        " Each figure stands on too few samples to tell an effect from noise."
+    }
+}
+
 /// Effects in percent of the figure before the change.
-fn effect_chart(table: &EffectTable) -> Option<Chart> {
+fn effect_chart(table: &EffectTable, candidates: &[Candidate]) -> Option<Chart> {
     let rows: Vec<IntervalRow> = table
         .effects
         .iter()
@@ -277,11 +308,7 @@ fn effect_chart(table: &EffectTable) -> Option<Chart> {
         })
         .take(24)
         .collect();
-    let silent = if rows.iter().all(|r| r.low.is_none()) {
-        " The figures have no intervals, so nothing here tells an effect from noise: several starts of each config (`repeats`) would."
-    } else {
-        ""
-    };
+    let silent = if rows.iter().all(|r| r.low.is_none()) { why_no_interval(table, candidates) } else { "" };
     (!rows.is_empty()).then(|| Chart {
         id: format!("effects-{}", slug(&table.objective)),
         title: format!("What each setting does to {}", table.objective),

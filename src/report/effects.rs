@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::reading::title;
 use crate::domain::{Objective, SweepId, Verdict};
 use crate::rank::{Candidate, Effect, Interaction, Point, effects, interactions};
 use crate::store::{ObjectiveEffects, Store, StoreError, TrialReport};
@@ -65,7 +66,7 @@ pub(super) fn effect_tables(
         let matched = |name: &str| found.effects.iter().any(|e| e.change.axis == name);
         let unmatched = found.varied.iter().filter(|name| !matched(name)).cloned().collect();
         Some(EffectTable {
-            objective: objective.name.replace('_', " "),
+            objective: title(&objective.name),
             direction: objective.direction,
             metric: objective.metric.clone(),
             unit: found.unit,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Event, MetricPath, Outcome, SkipReason, Verdict};
+use crate::domain::{Event, Outcome, SkipReason, Verdict};
 use crate::rank::{Candidate, Ranking};
 use crate::store::TrialReport;
 
@@ -43,11 +43,10 @@ pub(super) fn failures(trials: &[TrialReport]) -> Vec<FailureGroup> {
 pub(super) fn expectations(trials: &[TrialReport], candidates: &[Candidate]) -> Vec<Expectation> {
     let mut out = Vec::new();
     for trial in trials {
-        let expected: Vec<(String, f64)> =
-            trial.expected.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        for (metric, expected) in expected {
-            let candidate = candidates.iter().find(|c| c.trial_id == trial.trial.trial_id.0);
-            let figure = metric.parse::<MetricPath>().ok().and_then(|path| candidate?.figure(&path));
+        let candidate = candidates.iter().find(|c| c.trial_id == trial.trial.trial_id.0);
+        for (metric, expected) in &trial.expected {
+            let figure = candidate.and_then(|c| c.figure(metric));
+            let expected = *expected;
             let measured = figure.map(|f| {
                 let (ci_low, ci_high) = f.interval();
                 Measured {
@@ -64,7 +63,7 @@ pub(super) fn expectations(trials: &[TrialReport], candidates: &[Candidate]) -> 
             out.push(Expectation {
                 config: trial.trial.name.clone(),
                 trial_id: trial.trial.trial_id.0,
-                metric,
+                metric: metric.clone(),
                 expected,
                 measured,
                 off_percent: off.filter(|o| o.is_finite()),

@@ -140,10 +140,9 @@ fn prompt_sizes(source: &Source) -> Option<String> {
     let limit = lengths.fold(0.0, f64::max);
     let number = crate::domain::reading::number;
     (limit > *most * 2.0).then(|| {
+        let sizes = if least == most { number(*most) } else { format!("{} to {}", number(*least), number(*most)) };
         format!(
-            "Prefixes of {} to {} tokens were measured; the engine accepts {}. Nothing here is about longer prompts.",
-            number(*least),
-            number(*most),
+            "Prefixes of {sizes} tokens were measured; the engine accepts {}. Nothing here is about longer prompts.",
             number(limit)
         )
     })

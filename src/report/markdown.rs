@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use crate::domain::MetricPath;
 use crate::domain::reading::{bare_figure, difference, figure, gain, interval, judged_gain, unit_text};
 
 use super::model::{Cell, ReportModel};
@@ -66,7 +65,10 @@ fn configs(out: &mut String, model: &ReportModel) {
     let lines = super::table::best_first(model);
     out.push_str("\n## Configs\n\n");
     let mut header = vec!["config".to_owned(), "state".to_owned()];
-    header.extend(model.columns.iter().map(|c| format!("{} ({})", c.title, unit_text(&c.metric.name, &c.unit))));
+    header.extend(model.columns.iter().map(|c| match unit_text(&c.metric.name, &c.unit) {
+        "" => c.title.clone(),
+        unit => format!("{} ({unit})", c.title),
+    }));
     row(out, header.iter().cloned());
     row(out, header.iter().map(|_| "---".to_owned()));
     for line in lines.iter().take(ROWS) {
@@ -170,14 +172,18 @@ fn expectations(out: &mut String, model: &ReportModel) {
     row(out, ["config", "metric", "expected", "measured", "off"].map(str::to_owned).into_iter());
     row(out, (0..5).map(|_| "---".to_owned()));
     for e in &model.expectations {
-        let name = e.metric.parse::<MetricPath>().map(|m| m.name).unwrap_or_default();
+        let name = e.metric.name.as_str();
         let unit = e.measured.as_ref().map(|m| m.unit.as_str()).unwrap_or_default();
         let measured = e.measured.as_ref().map_or_else(
             || "not measured".to_owned(),
-            |m| format!("{}{}", bare_figure(&name, m.value, unit), bracketed(&name, (m.ci_low, m.ci_high), unit)),
+            |m| format!("{}{}", bare_figure(name, m.value, unit), bracketed(name, (m.ci_low, m.ci_high), unit)),
         );
         let off = e.off_percent.map(gain).unwrap_or_default();
-        row(out, [text(&e.config), code(&e.metric), bare_figure(&name, e.expected, unit), measured, off].into_iter());
+        row(
+            out,
+            [text(&e.config), code(&e.metric.to_string()), bare_figure(name, e.expected, unit), measured, off]
+                .into_iter(),
+        );
     }
 }
 

@@ -272,7 +272,7 @@ pub struct Expectation {
     /// Its trial.
     pub trial_id: i64,
     /// The metric.
-    pub metric: String,
+    pub metric: MetricPath,
     /// What the grid says.
     pub expected: f64,
     /// What was measured.
@@ -325,6 +325,8 @@ pub struct TrialSection {
     pub gates: Vec<(String, String)>,
     /// The attempts.
     pub attempts: Vec<AttemptLine>,
+    /// The objectives' figures start by start; absent where it was started once.
+    pub starts: Option<StartTable>,
     /// The results.
     pub scenarios: Vec<ScenarioSection>,
 }
@@ -342,15 +344,28 @@ pub struct SettingLine {
     pub mismatch: bool,
 }
 
+/// Figures of each start of a config beside each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StartTable {
+    /// The starts in time: `trial`, `control 1`.
+    pub starts: Vec<String>,
+    /// A row per metric, named by its path, a cell per start.
+    pub rows: Vec<MetricLine>,
+}
+
 /// One attempt.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptLine {
     /// Its number.
     pub number: u32,
+    /// Which of the config's starts it belongs to: `trial`, `control 1`.
+    pub start: String,
     /// Start, RFC 3339, UTC.
     pub started_at: String,
-    /// How it ended, `open` while it runs.
+    /// How it ended, `open` while it runs, `twin` when its engine turned out to be another config's.
     pub outcome: String,
+    /// Why it ended without a measurement, where it did not fail.
+    pub why: Option<String>,
     /// Start of the server to the first real completion, s.
     pub ready_s: Option<f64>,
     /// All of it, s.
@@ -374,8 +389,12 @@ pub struct ScenarioSection {
     pub verdict: Verdict,
     /// Why not, code and sentence.
     pub reasons: Vec<(String, String)>,
-    /// How long it took, s.
+    /// How long it took, s; of the newest start.
     pub elapsed_s: f64,
+    /// Starts that the figures are the mean of.
+    pub starts: u64,
+    /// The start that requests, counters and distributions are of: the newest.
+    pub newest_start: String,
     /// Number of requests by how they ended.
     pub ends: BTreeMap<String, u64>,
     /// The points, as columns; the first is the headline where there is one (`all`).

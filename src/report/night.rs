@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Outcome, Verdict};
+use crate::domain::{Outcome, SkipReason, Verdict};
 use crate::store::{TelemetrySample, TrialReport};
 use crate::telemetry::Series;
 
@@ -78,16 +78,22 @@ pub(super) fn night(trials: &[TrialReport]) -> Option<Chart> {
     let start = attempts().map(|(_, a)| a.started_at.clone()).min()?;
     let mut lanes: Vec<String> = Vec::new();
     let mut bars = Vec::new();
-    let kinds: [(&str, Tone); 4] =
-        [("baseline", Tone::Plain), ("measured", Tone::Good), ("failed", Tone::Bad), ("interrupted", Tone::Mixed)];
+    let twin = SkipReason::Twin.as_str();
+    let kinds: [(&str, Tone); 5] = [
+        ("baseline", Tone::Plain),
+        ("measured", Tone::Good),
+        ("failed", Tone::Bad),
+        (twin, Tone::Plain),
+        ("interrupted", Tone::Mixed),
+    ];
     for (lane, tone) in kinds {
         for (trial, attempt) in attempts() {
             let of = match &attempt.outcome {
                 Some(Outcome::Measured) if trial.trial.is_baseline => "baseline",
                 Some(Outcome::Measured) => "measured",
                 Some(Outcome::Failed(_)) => "failed",
-                // A twin is found out when its server has started.
-                Some(Outcome::Interrupted) if trial.trial.skip.is_some() => "skipped",
+                // It is found out when its server has started.
+                Some(Outcome::Interrupted) if trial.found_a_twin(attempt) => twin,
                 Some(Outcome::Interrupted) | None => "interrupted",
             };
             let (Some(end), true) = (&attempt.ended_at, of == lane) else { continue };
@@ -99,12 +105,17 @@ pub(super) fn night(trials: &[TrialReport]) -> Option<Chart> {
             if lanes.last().is_none_or(|l| l != lane) {
                 lanes.push(lane.to_owned());
             }
-            let cause = match &attempt.outcome {
-                Some(Outcome::Failed(f)) => format!(": {}", f.cause.as_str().replace('_', " ")),
-                Some(Outcome::Measured | Outcome::Interrupted) | None => String::new(),
+            let cause = match (&attempt.outcome, &trial.trial.detail) {
+                (Some(Outcome::Failed(f)), _) => format!(": {}", f.cause.as_str().replace('_', " ")),
+                (Some(Outcome::Interrupted), Some(why)) if of == twin => format!(": {why}"),
+                (Some(Outcome::Measured | Outcome::Interrupted) | None, _) => String::new(),
             };
-            let note =
-                format!("{}, {of}{cause}, {}", trial.trial.name, crate::domain::reading::duration(to_s - from_s));
+            let note = format!(
+                "{}, {}, {of}{cause}, {}",
+                trial.trial.name,
+                attempt.start,
+                crate::domain::reading::duration(to_s - from_s)
+            );
             bars.push(Bar { lane: lanes.len() - 1, from_s, to_s, tone, note });
         }
     }

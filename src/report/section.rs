@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::domain::reading::duration;
-use crate::domain::{FlagName, Metric, Outcome};
+use crate::domain::{FlagName, Metric, MetricPath, Outcome, SkipReason, Start};
+use crate::rank::{Candidate, Figure};
 use crate::resolve::{same_value, speaks_of_the_engine};
 use crate::stats::quantile_of_sorted;
 use crate::store::{AttemptReport, RequestSample, ScenarioReport, TrialReport, TrialState};
 
 use super::model::{
-    AttemptLine, Axis, Distribution, MetricLine, PointFigure, ScenarioSection, SettingLine, TrialSection,
+    AttemptLine, Axis, Distribution, MetricLine, PointFigure, ScenarioSection, SettingLine, StartTable, TrialSection,
 };
 use super::source::Source;
 use super::table::{requested, telling_attempt};
@@ -79,9 +80,49 @@ pub(super) fn section(
         argv: shell_words::join(&trial.argv),
         image_digest: trial.image_digest.clone(),
         gates: trial.gates.iter().map(|g| (g.gate.clone(), g.outcome.to_string())).collect(),
-        attempts: trial.attempt_reports.iter().map(attempt).collect(),
-        scenarios: newest_results(trial).into_iter().map(|s| scenario(source, s)).collect(),
+        attempts: trial.attempt_reports.iter().map(|a| attempt(trial, a)).collect(),
+        starts: start_table(source, trial),
+        scenarios: newest_results(trial).into_iter().map(|s| scenario(source, trial, s)).collect(),
     }
+}
+
+/// The objectives' figures of each start that has results, in time; none of a single start.
+fn start_table(source: &Source, trial: &TrialReport) -> Option<StartTable> {
+    let mut starts: Vec<Start> = Vec::new();
+    for attempt in trial.attempt_reports.iter().filter(|a| !a.scenarios.is_empty()) {
+        if !starts.contains(&attempt.start) {
+            starts.push(attempt.start);
+        }
+    }
+    let mut metrics: Vec<&MetricPath> = Vec::new();
+    for objective in &source.objectives {
+        if !metrics.contains(&&objective.metric) {
+            metrics.push(&objective.metric);
+        }
+    }
+    let row = |path: &MetricPath| {
+        // Several attempts may be one start, cut short and gone on with.
+        let of_start = |start: &Start| {
+            let attempts = trial.attempt_reports.iter().rev().filter(|a| a.start == *start);
+            attempts.flat_map(|a| &a.scenarios).flat_map(|s| &s.metrics).find(|m| m.path == *path)
+        };
+        let found: Vec<Option<&Metric>> = starts.iter().map(of_start).collect();
+        let unit = found.iter().flatten().next()?.unit.clone();
+        let cells = found.into_iter().map(|m| m.map(of_one_start)).collect();
+        Some(MetricLine { name: path.to_string(), unit, cells })
+    };
+    let rows: Vec<MetricLine> = metrics.into_iter().filter_map(row).collect();
+    (starts.len() > 1 && !rows.is_empty())
+        .then(|| StartTable { starts: starts.iter().map(ToString::to_string).collect(), rows })
+}
+
+fn of_one_start(m: &Metric) -> PointFigure {
+    PointFigure { value: m.value, n: m.n, failed_n: m.failed_n, ci_low: m.ci_low, ci_high: m.ci_high }
+}
+
+fn over_starts(f: &Figure) -> PointFigure {
+    let (ci_low, ci_high) = f.interval();
+    PointFigure { ci_low, ci_high, ..of_one_start(&f.metric) }
 }
 
 /// The newest result of each scenario, in the order of the suite.
@@ -138,11 +179,13 @@ fn summary(trial: &TrialReport, telling: Option<&AttemptReport>) -> String {
     }
 }
 
-fn attempt(a: &AttemptReport) -> AttemptLine {
+fn attempt(trial: &TrialReport, a: &AttemptReport) -> AttemptLine {
     let failure = match &a.outcome {
         Some(Outcome::Failed(failure)) => Some(failure),
         Some(Outcome::Measured | Outcome::Interrupted) | None => None,
     };
+    let twin = trial.found_a_twin(a);
+    let outcome = if twin { SkipReason::Twin.as_str() } else { a.outcome.as_ref().map_or("open", Outcome::as_str) };
     let t = &a.timings;
     let parts = [
         ("prepare", t.prepare_s),
@@ -154,7 +197,9 @@ fn attempt(a: &AttemptReport) -> AttemptLine {
     AttemptLine {
         number: a.number,
         started_at: a.started_at.clone(),
-        outcome: a.outcome.as_ref().map_or("open", Outcome::as_str).to_owned(),
+        outcome: outcome.to_owned(),
+        start: a.start.to_string(),
+        why: trial.trial.detail.clone().filter(|_| twin),
         ready_s: a.ready_s,
         elapsed_s: a.elapsed_s,
         timings: parts.into_iter().filter_map(|(name, s)| Some((name.to_owned(), s?))).collect(),
@@ -173,7 +218,12 @@ pub(super) fn evidence(failure: &crate::domain::Failure) -> Vec<(Option<usize>, 
     failure.evidence.iter().map(|e| (e.line_number, e.text.trim().to_owned())).collect()
 }
 
-fn scenario(source: &Source, s: &ScenarioReport) -> ScenarioSection {
+/// One scenario's figures over all starts of the config; what is about single requests is of the newest start.
+fn scenario(source: &Source, trial: &TrialReport, s: &ScenarioReport) -> ScenarioSection {
+    let candidate: Option<&Candidate> = source.candidates.iter().find(|c| c.trial_id == trial.trial.trial_id.0);
+    let mut starts = 1;
+    let newest_start =
+        trial.attempt_reports.iter().find(|a| a.scenarios.iter().any(|own| own.id == s.id)).map(|a| a.start);
     let mut points: Vec<String> = Vec::new();
     let mut rows: Vec<(String, String, BTreeMap<String, PointFigure>)> = Vec::new();
     let open_loop = s.metrics.iter().any(|m| m.path.point.as_deref().is_some_and(|p| p.starts_with('r')));
@@ -200,7 +250,9 @@ fn scenario(source: &Source, s: &ScenarioReport) -> ScenarioSection {
             .flatten()
             .collect::<Vec<_>>()
             .join(" ");
-        let figure = PointFigure { value: m.value, n: m.n, failed_n: m.failed_n, ci_low: m.ci_low, ci_high: m.ci_high };
+        let joint = candidate.and_then(|c| c.figure(&m.path));
+        starts = joint.map_or(1, |f| f.starts).max(starts);
+        let figure = joint.map_or_else(|| of_one_start(m), over_starts);
         match rows.iter_mut().find(|(known, ..)| *known == name) {
             Some((.., cells)) => {
                 cells.insert(point, figure);
@@ -219,6 +271,8 @@ fn scenario(source: &Source, s: &ScenarioReport) -> ScenarioSection {
         verdict: s.validity.verdict,
         reasons: s.validity.reasons.iter().map(|(code, why)| (code.to_string(), why.clone())).collect(),
         elapsed_s: s.elapsed_s,
+        starts,
+        newest_start: newest_start.unwrap_or_default().to_string(),
         ends: s.requests_by_end.clone(),
         rows: rows.into_iter().map(line).collect(),
         points,
@@ -260,6 +314,8 @@ pub(super) fn distributions(samples: &[RequestSample]) -> Vec<Distribution> {
             out.push(Distribution { what: what.to_owned(), of: of.clone(), n: values.len(), quantiles });
         }
     }
+    // Those of one kind together: they share an axis.
+    out.sort_by_key(|d| std::cmp::Reverse(d.what.clone()));
     out
 }
 

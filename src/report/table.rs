@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::{FlagValue, MetricPath, Objective, Settings};
+use crate::domain::{FlagValue, MetricPath, Objective, Settings, reading};
 use crate::rank::{Ranking, Row, by_number};
 use crate::resolve::canonical;
 use crate::store::{AttemptReport, TrialReport, TrialState};
@@ -86,7 +86,7 @@ pub(super) fn columns(objectives: &[Objective], criteria: &[Objective], rankings
     };
     let all = objectives.iter().map(|o| (o, true)).chain(criteria.iter().map(|o| (o, false)));
     all.map(|(o, is_objective)| Column {
-        title: o.name.replace('_', " "),
+        title: reading::title(&o.name),
         metric: o.metric.clone(),
         direction: o.direction,
         unit: unit(&o.metric),

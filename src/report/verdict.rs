@@ -1,6 +1,6 @@
 //! Who is best, in sentences.
 
-use crate::domain::reading::{bare_figure, figure, gain};
+use crate::domain::reading::{bare_figure, figure, gain, title};
 use crate::rank::{Answer, Ranking, Row, Standing};
 use crate::store::{SweepKind, SweepRow};
 
@@ -38,15 +38,11 @@ fn tone(ranking: &Ranking) -> Tone {
 }
 
 fn headline(first: &Ranking, all: &[Ranking]) -> String {
-    let goal = first.objective.name.replace('_', " ");
+    let goal = title(&first.objective.name);
     let mut text = match &first.answer {
         Answer::Champion { .. } => {
-            let also: Vec<String> = all
-                .iter()
-                .skip(1)
-                .filter(|r| same_champion(first, r))
-                .map(|r| r.objective.name.replace('_', " "))
-                .collect();
+            let also: Vec<String> =
+                all.iter().skip(1).filter(|r| same_champion(first, r)).map(|r| title(&r.objective.name)).collect();
             let also = if also.is_empty() { String::new() } else { format!(" (and for {})", also.join(", ")) };
             let leader = first.leader();
             let name = leader.map_or("", |l| l.name.as_str());
@@ -125,7 +121,7 @@ fn line(ranking: &Ranking) -> VerdictLine {
         Answer::NoneMeetsGates { .. } | Answer::NotMeasured => ranking.sentence.clone(),
     };
     VerdictLine {
-        objective: o.name.replace('_', " "),
+        objective: title(&o.name),
         direction: o.direction,
         metric: o.metric.clone(),
         sentence,

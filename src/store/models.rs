@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cause, Config, ConfigKey, Objective, Outcome, Phase, SkipReason, Suite, SweepId, text_enum};
+use crate::domain::{
+    Cause, Config, ConfigKey, MetricPath, Objective, Outcome, Phase, SkipReason, Suite, SweepId, text_enum,
+};
 
 /// A trial's number in `runs.db`, unique over all sweeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,8 +139,8 @@ pub struct NewTrial {
     pub image_digest: Option<String>,
     /// The whole command line of the container, secrets redacted.
     pub argv: Vec<String>,
-    /// What the grid expects of it, in its own words; never ranked.
-    pub expected: Option<String>,
+    /// What the grid expects of it, by metric; never ranked.
+    pub expected: BTreeMap<MetricPath, f64>,
     /// Why the plan leaves it out, with a sentence, when it does.
     pub skip: Option<(SkipReason, String)>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use super::PairedQuality;
@@ -11,8 +12,8 @@ use super::models::{AttemptId, ScenarioResultId, Timings, TrialId, TrialRow};
 use super::rows::{all, count, from_json, parsed, parsed_opt, start};
 use super::{Store, StoreError};
 use crate::domain::{
-    CaseOutcome, Cause, CounterDelta, Evidence, ExitFacts, Fact, Failure, Metric, Mismatch, Outcome, Phase,
-    ResolvedConfig, ScenarioSpec, Settings, Start, Validity,
+    CaseOutcome, Cause, CounterDelta, Evidence, ExitFacts, Fact, Failure, Metric, MetricPath, Mismatch, Outcome, Phase,
+    ResolvedConfig, ScenarioSpec, Settings, SkipReason, Start, Validity,
 };
 use crate::rank::GateResult;
 use crate::resume::ResultKey;
@@ -31,14 +32,24 @@ pub struct TrialReport {
     pub argv: Vec<String>,
     /// Digest of its image in the plan.
     pub image_digest: Option<String>,
-    /// What the grid expects of it.
-    pub expected: Option<String>,
+    /// What the grid expects of it, by metric.
+    pub expected: BTreeMap<MetricPath, f64>,
     /// What became of each gate.
     pub gates: Vec<GateResult>,
     /// Its answers against the baseline's, case by case.
     pub paired: Vec<PairedQuality>,
     /// Every attempt, in order.
     pub attempt_reports: Vec<AttemptReport>,
+}
+
+impl TrialReport {
+    /// Whether this attempt was cut short because its engine turned out to be the same as another config's: the reason is the trial's detail.
+    #[must_use]
+    pub fn found_a_twin(&self, attempt: &AttemptReport) -> bool {
+        self.trial.skip == Some(SkipReason::Twin)
+            && attempt.outcome == Some(Outcome::Interrupted)
+            && self.attempt_reports.last().is_some_and(|last| last.number == attempt.number)
+    }
 }
 
 /// Everything about one attempt, raw requests apart ([`Store::requests`]).
@@ -156,7 +167,10 @@ impl Store {
                     axis_values: from_json(row, "axis_values_json")?,
                     argv: from_json(row, "argv_json")?,
                     image_digest: row.get("image_digest")?,
-                    expected: row.get("expected")?,
+                    expected: match row.get_ref("expected")? {
+                        ValueRef::Null => BTreeMap::new(),
+                        _ => from_json(row, "expected")?,
+                    },
                     gates,
                     paired,
                     attempt_reports,

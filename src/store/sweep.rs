@@ -207,7 +207,7 @@ fn insert_trial(tx: &Transaction<'_>, sweep: SweepId, trial: &NewTrial) -> rusql
         ":settings": json(&trial.config.settings)?,
         ":argv": json(&trial.argv)?,
         ":axes": json(&trial.config.axis_values)?,
-        ":expected": trial.expected,
+        ":expected": (!trial.expected.is_empty()).then(|| json(&trial.expected)).transpose()?,
     })?;
     let id = TrialId(tx.last_insert_rowid());
     if let Some((reason, explanation)) = &trial.skip {

@@ -72,7 +72,7 @@ fn new_trial(i: usize) -> NewTrial {
         is_baseline: i == 0,
         image_digest: Some("sha256:1".into()),
         argv: vec!["serve".into(), format!("--max-num-seqs={i}")],
-        expected: None,
+        expected: BTreeMap::new(),
         skip: None,
     }
 }

@@ -87,6 +87,39 @@ fn the_timeline_has_every_attempt_with_what_lay_before_it() {
 }
 
 #[test]
+fn the_attempt_that_found_a_twin_is_called_one_and_another_that_was_cut_short_is_not() {
+    let mut b = bench(2);
+    for trial in [0, 1] {
+        let attempt = b.begin(trial);
+        b.store.finish_attempt(attempt, &end(Outcome::Interrupted)).unwrap();
+    }
+    b.store.skip_trial(b.trials[1], crate::domain::SkipReason::Twin, "resolves like c0").unwrap();
+    let said =
+        texts(&b, "SELECT config || ' ' || state || ' ' || coalesce(detail, '-') FROM timeline ORDER BY attempt_id");
+    assert_eq!(said, ["c0 interrupted -", "c1 twin resolves like c0"]);
+    let found = |trial: usize| {
+        let report = b.store.show(b.trials[trial]).unwrap();
+        report.found_a_twin(&report.attempt_reports[0])
+    };
+    assert_eq!((found(0), found(1)), (false, true));
+}
+
+#[test]
+fn every_raw_request_is_told_with_its_config_and_scenario() {
+    let mut b = bench(2);
+    b.measure(1, load_result(100.0, None, Verdict::Valid), kv_result(50.0, None), None);
+    let all = number(&b, "SELECT count(*) FROM request");
+    assert!(all > 0 && number(&b, "SELECT count(*) FROM requests") == all);
+    let said = texts(&b, "SELECT DISTINCT config || ' ' || purpose || ' ' || start_number FROM requests");
+    assert_eq!(said, ["c1 trial 1"]);
+    let lacks = texts(
+        &b,
+        "SELECT name FROM pragma_table_xinfo('request') EXCEPT SELECT name FROM pragma_table_xinfo('requests')",
+    );
+    assert_eq!(lacks, [""; 0], "the view has every column of the table");
+}
+
+#[test]
 fn effects_are_stored_with_what_they_mean_and_replaced_by_the_next_run() {
     let mut b = bench(1);
     let effect = |difference: f64, real| Effect {
@@ -138,6 +171,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("comparison", "sweep_id = 1 AND metric = 'load.tpot_ms.p50'"),
     ("metrics", "sweep_id = 1 AND path = 'load.tpot_ms.p50'"),
     ("results", "trial_id = 71"),
+    ("requests", "trial_id = 71"),
     ("telemetry", "trial_id = 71"),
     ("paired_quality", "trial_id = 71"),
     ("foreign_results", "table_id = 1"),

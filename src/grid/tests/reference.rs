@@ -1,8 +1,11 @@
 //! The reference explains every key; the grids that the project ships mean what they say.
 
+use std::time::Duration;
+
 use super::*;
 use crate::domain::{ScenarioKind, Settings};
-use crate::grid::{keys, suite};
+use crate::grid::limits::parse_duration;
+use crate::grid::{Limits, keys, suite};
 
 const REFERENCE: &str = include_str!("../../../docs/grid.md");
 const QWEN: &str = include_str!("../../../grids/qwen3-32b-awq.yaml");
@@ -53,6 +56,65 @@ fn the_reference_has_a_row_for_every_parameter_of_every_scenario() {
         }
     }
     assert!(found >= 11, "only {found} parameters were found");
+}
+
+/// How the reference writes a default that a type has; None where words must say what absence means.
+fn default_text(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::Array(items) if items.is_empty() => None,
+        serde_json::Value::Number(number) => Some(number.as_f64()?.to_string()),
+        serde_json::Value::String(text) => Some(format!("`{text}`")),
+        serde_json::Value::Bool(_) | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            Some(format!("`{}`", value.to_string().replace('"', "").replace(',', ", ")))
+        }
+    }
+}
+
+/// Whether the default's cell of a row begins with what the type says; what follows `;` or `(` is a word on it.
+fn states(cell: &str, value: Option<&serde_json::Value>) -> bool {
+    let written = cell.split([';', '(']).next().unwrap_or_default().trim();
+    match value.and_then(default_text) {
+        Some(text) => written == text,
+        // A type leaves out what is none, and a switch that is off.
+        None => ["none", "all", "shipped", "`false`"].contains(&written),
+    }
+}
+
+#[test]
+fn the_defaults_in_the_reference_are_those_of_the_types() {
+    let mut checked = 0;
+    for kind in ScenarioKind::ALL {
+        let bare = serde_json::json!({ "scenario": kind.as_str() });
+        let spec: crate::domain::ScenarioSpec = serde_json::from_value(bare).unwrap();
+        let defaults = serde_json::to_value(&spec).unwrap();
+        for row in section("suite").lines().filter_map(|line| line.strip_prefix(&format!("| `{kind}` | `"))) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let value = defaults.get(cells[0].trim_end_matches('`'));
+            assert!(states(cells[2], value), "docs/grid.md: {kind} {row}: the type has {value:?}");
+            checked += 1;
+        }
+    }
+    let repeats = serde_json::to_value(crate::domain::Repeats::default()).unwrap();
+    let limits = Limits::default();
+    let durations = [limits.startup, limits.stall, limits.gpu_free, limits.trial, limits.daemon];
+    let rows = |name: &'static str| section(name).lines().filter_map(|line| line.strip_prefix("| `"));
+    for row in rows("repeats") {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert!(states(cells[2], repeats.get(cells[0].trim_end_matches('`'))), "docs/grid.md: repeats {row}");
+        checked += 1;
+    }
+    let written: Vec<Vec<&str>> = rows("limits").map(|row| row.split(" | ").collect()).collect();
+    let of_type =
+        |what: &str| written.iter().filter(|c| c[1] == what).map(|c| c[2].trim_matches('`')).collect::<Vec<_>>();
+    let read: Vec<Duration> = of_type("duration").into_iter().map(|text| parse_duration(text).unwrap()).collect();
+    assert_eq!(read, durations, "docs/grid.md: durations of limits");
+    assert_eq!(
+        [of_type("1 to 1000"), of_type("0 to 1000")].concat(),
+        [limits.identical_failures, limits.deaths, limits.retries].map(|n| n.to_string()),
+        "docs/grid.md: counts of limits"
+    );
+    assert!(checked > 50, "only {checked} defaults were found");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use super::Scale;
 use crate::domain::reading::number;
 
+/// Width of a digit where the page writes largest: on a phone, which shows a chart at two thirds of its size.
+const CHARACTER: f64 = 9.5;
+
 /// An axis laid onto a stretch of the picture.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
@@ -55,9 +58,28 @@ impl Axis {
 
     /// The values themselves with their texts, where they are few and none stands close to its neighbour: levels that were chosen.
     pub(super) fn ticks_at(&self, values: &[f64]) -> Option<Vec<(f64, String)>> {
-        let apart = values.windows(2).all(|pair| (self.at(pair[1]) - self.at(pair[0])).abs() >= 26.0);
+        let ticks: Vec<(f64, String)> = values.iter().map(|v| (*v, tick_text(*v))).collect();
         let few = (1..=10).contains(&values.len());
-        (few && apart).then(|| values.iter().map(|v| (*v, tick_text(*v))).collect())
+        (few && self.clear(&ticks).len() == ticks.len()).then_some(ticks)
+    }
+
+    /// Like [`Self::ticks`], for an axis from left to right: a text that would touch the one before it is left out.
+    pub(super) fn ticks_across(&self, most: usize) -> Vec<(f64, String)> {
+        self.clear(&self.ticks(most))
+    }
+
+    fn clear(&self, ticks: &[(f64, String)]) -> Vec<(f64, String)> {
+        let mut end = f64::NEG_INFINITY;
+        let mut kept = Vec::new();
+        for (value, text) in ticks {
+            let half = CHARACTER * text.chars().count() as f64 / 2.0;
+            let middle = self.at(*value);
+            if middle - half >= end {
+                end = middle + half + CHARACTER;
+                kept.push((*value, text.clone()));
+            }
+        }
+        kept
     }
 
     /// Round values inside, at most about `most` of them, with their texts.
@@ -125,6 +147,16 @@ mod tests {
         let log = Axis::over([9.0, 1_100.0].into_iter(), &Scale::log("x"), 0.0, 100.0);
         assert_eq!(log.ticks(5).into_iter().map(|(_, t)| t).collect::<Vec<_>>(), ["10", "30", "100", "300", "1,000"]);
         assert!(log.at(9.0) > 0.0 && log.at(1_100.0) < 100.0);
+    }
+
+    #[test]
+    fn texts_of_ticks_never_touch() {
+        let rates = Axis::over([9.97, 10.7].into_iter(), &Scale::linear("x"), 0.0, 100.0);
+        assert_eq!(rates.ticks_at(&[9.97, 10.2]), None, "levels too near to each other");
+        let axis = Axis::over([0.0, 90_000.0].into_iter(), &Scale::linear("x"), 0.0, 100.0);
+        let ticks = axis.ticks_across(9);
+        let apart = |pair: &[(f64, String)]| axis.at(pair[1].0) - axis.at(pair[0].0) >= CHARACTER * 3.0;
+        assert!(ticks.len() > 1 && ticks.windows(2).all(apart), "{ticks:?}");
     }
 
     #[test]

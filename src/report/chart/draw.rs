@@ -6,7 +6,7 @@ use super::{Body, Chart, intervals, plot, strip};
 #[must_use]
 pub fn draw(chart: &Chart) -> String {
     match &chart.body {
-        Body::Scatter { dots } => plot::scatter(chart, dots),
+        Body::Scatter { dots, .. } => plot::scatter(chart, dots),
         Body::Lines { lines } => plot::lines(chart, lines),
         Body::Intervals { rows } => intervals::intervals(chart, rows),
         Body::Timeline { lanes, bars } => strip::timeline(chart, lanes, bars),

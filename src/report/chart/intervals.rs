@@ -3,35 +3,42 @@
 use super::axis::Axis;
 use super::svg::Svg;
 use super::{Chart, IntervalRow};
-use crate::domain::reading::shorten;
 
-const WIDTH: f64 = 560.0;
-const LEFT: f64 = 24.0;
-const RIGHT: f64 = 536.0;
-const ROW: f64 = 40.0;
-const TOP: f64 = 10.0;
+const WIDTH: f64 = 480.0;
+const LEFT: f64 = 14.0;
+const RIGHT: f64 = 466.0;
+const ROW: f64 = 46.0;
+const TOP: f64 = 4.0;
+/// From a row's top to its label, to where lines may begin below it, to its mark.
+const LABEL: f64 = 18.0;
+const BELOW: f64 = 23.0;
+const MARK: f64 = 33.0;
+/// Characters of a label that a phone has room for.
+const LETTERS: usize = 46;
 
-/// Each row has its label above its interval, so that long names of flags fit.
+/// Each row has its label above its interval, so that long names of flags fit; no line runs through a label.
 pub(super) fn intervals(chart: &Chart, rows: &[IntervalRow]) -> String {
-    let bottom = TOP + ROW * rows.len() as f64 + 4.0;
+    let bottom = TOP + ROW * rows.len() as f64 + 2.0;
     let ends = rows.iter().flat_map(|r| [Some(r.value), r.low, r.high, Some(0.0)]).flatten();
     let x = Axis::over(ends, &chart.x, LEFT, RIGHT);
+    let ticks = x.ticks_across(6);
     let mut svg = Svg::new(&chart.id, WIDTH, bottom + 46.0, &chart.title, &chart.caption);
-    for (value, text) in x.ticks(6) {
-        let at = x.at(value);
-        svg.line("grid", at, TOP, at, bottom);
-        svg.text("tick", at, bottom + 18.0, "middle", &text);
-    }
-    svg.line("zero", x.at(0.0), TOP, x.at(0.0), bottom);
     for (index, row) in rows.iter().enumerate() {
-        let at = TOP + ROW * index as f64 + 29.0;
-        let tone = row.tone.as_str();
-        svg.text("name halo", LEFT - 18.0, at - 12.0, "start", &shorten(&row.label, 66));
+        let top = TOP + ROW * index as f64;
+        for (value, _) in &ticks {
+            svg.line("grid", x.at(*value), top + BELOW, x.at(*value), top + ROW);
+        }
+        svg.line("zero", x.at(0.0), top + BELOW, x.at(0.0), top + ROW);
+        let (at, tone) = (top + MARK, row.tone.as_str());
+        svg.name(2.0, top + LABEL, &row.label, LETTERS);
         if let (Some(low), Some(high)) = (row.low, row.high) {
             svg.line(&format!("whisker {tone}"), x.at(low), at, x.at(high), at);
         }
-        svg.circle(&format!("dot {tone}"), x.at(row.value), at, 6.0, Some(&row.note));
+        svg.circle(&format!("dot {tone}"), x.at(row.value), at, 5.5, Some(&row.note));
     }
-    svg.text("label", WIDTH / 2.0, bottom + 38.0, "middle", &chart.x.label);
+    for (value, text) in ticks {
+        svg.text("tick", x.at(value), bottom + 18.0, "middle", &text);
+    }
+    svg.text("label", WIDTH / 2.0, bottom + 40.0, "middle", &chart.x.label);
     svg.finish()
 }

@@ -10,7 +10,7 @@ mod svg;
 use serde::Serialize;
 
 pub use draw::draw;
-pub use strip::quantile_strip;
+pub use strip::{quantile_axis, quantile_strip};
 
 /// One chart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,6 +60,8 @@ pub enum Body {
     Scatter {
         /// The dots.
         dots: Vec<Dot>,
+        /// What stands across and what upright, in short, with the unit.
+        names: [String; 2],
     },
     /// Curves.
     Lines {
@@ -91,6 +93,8 @@ pub struct Dot {
     pub y: f64,
     /// Its highlight colour.
     pub mark: Option<usize>,
+    /// Its number in the key beside the chart, for one that is highlighted or on the front.
+    pub number: Option<usize>,
     /// Whether it stands on the Pareto front.
     pub on_front: bool,
 }

@@ -5,12 +5,12 @@ use super::svg::Svg;
 use super::{Body, Chart, Dot, Line};
 use crate::domain::reading::number;
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 350.0;
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 546.0;
-const TOP: f64 = 30.0;
-const BOTTOM: f64 = 300.0;
+const RIGHT: f64 = 468.0;
+const TOP: f64 = 38.0;
+const BOTTOM: f64 = 276.0;
 
 /// A frame with ticks and labels, and where values stand in it.
 fn frame(chart: &Chart, xs: Vec<f64>, ys: impl Iterator<Item = f64>) -> (Svg, Axis, Axis) {
@@ -26,14 +26,14 @@ fn frame(chart: &Chart, xs: Vec<f64>, ys: impl Iterator<Item = f64>) -> (Svg, Ax
     levels.sort_by(f64::total_cmp);
     levels.dedup();
     let chosen = matches!(chart.body, Body::Lines { .. }).then(|| x.ticks_at(&levels)).flatten();
-    for (value, text) in chosen.unwrap_or_else(|| x.ticks(6)) {
+    for (value, text) in chosen.unwrap_or_else(|| x.ticks_across(6)) {
         let at = x.at(value);
         svg.line("axis", at, BOTTOM, at, BOTTOM + 5.0);
-        svg.text("tick", at, BOTTOM + 20.0, "middle", &text);
+        svg.text("tick", at, BOTTOM + 21.0, "middle", &text);
     }
     svg.line("axis", LEFT, BOTTOM, RIGHT, BOTTOM);
     svg.text("label", f64::midpoint(LEFT, RIGHT), HEIGHT - 8.0, "middle", &chart.x.label);
-    svg.text("label", 6.0, 16.0, "start", &chart.y.label);
+    svg.text("label", 2.0, 17.0, "start", &chart.y.label);
     (svg, x, y)
 }
 
@@ -41,62 +41,95 @@ fn mark_class(mark: Option<usize>) -> String {
     mark.map_or_else(|| "m0".to_owned(), |m| format!("m{m}"))
 }
 
-/// Dots; those on the front are joined by a line and drawn larger.
+/// Dots; those on the front are joined by a line and drawn larger. Numbers lead to the key beside the chart.
 pub(super) fn scatter(chart: &Chart, dots: &[Dot]) -> String {
     let (mut svg, x, y) = frame(chart, dots.iter().map(|d| d.x).collect(), dots.iter().map(|d| d.y));
-    let mut front: Vec<&Dot> = dots.iter().filter(|d| d.on_front).collect();
-    front.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.y.total_cmp(&b.y)));
+    let place = |d: &Dot| (x.at(d.x), y.at(d.y));
+    let mut front: Vec<(f64, f64)> = dots.iter().filter(|d| d.on_front).map(place).collect();
+    front.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     if front.len() > 1 {
-        let points: Vec<(f64, f64)> = front.iter().map(|d| (x.at(d.x), y.at(d.y))).collect();
-        svg.polyline("front", &points, None);
+        svg.polyline("front", &front, None);
     }
     // Highlighted dots on top of the others.
     let mut order: Vec<&Dot> = dots.iter().collect();
     order.sort_by_key(|d| (d.mark.is_some(), d.on_front));
-    let mut labels = Labels::default();
+    let mut numerals = Numerals { taken: along(&front) };
     for dot in &order {
-        let (cx, cy) = (x.at(dot.x), y.at(dot.y));
+        let (cx, cy) = place(dot);
         let edge = if dot.on_front { ", on the Pareto front" } else { "" };
         let note = format!("{}: {} and {}{edge}", dot.label, number(dot.x), number(dot.y));
         let class = format!("dot {}{}", mark_class(dot.mark), if dot.on_front { " on" } else { "" });
-        svg.circle(&class, cx, cy, if dot.mark.is_some() || dot.on_front { 6.0 } else { 4.0 }, Some(&note));
+        let radius = if dot.mark.is_some() || dot.on_front { 5.5 } else { 3.5 };
+        svg.circle(&class, cx, cy, radius, Some(&note));
+        numerals.taken.push(Area { left: cx - radius, top: cy - radius, right: cx + radius, bottom: cy + radius });
     }
-    for dot in order.iter().rev().filter(|d| d.mark.is_some()) {
-        labels.place(&mut svg, x.at(dot.x), y.at(dot.y), &dot.label);
+    for dot in order.iter().rev() {
+        if let Some(number) = dot.number {
+            numerals.place(&mut svg, place(dot), &number.to_string());
+        }
     }
     svg.finish()
 }
 
-/// Labels that keep clear of each other and of the frame's ends; one that finds no room is left out (the legend has it).
-#[derive(Default)]
-struct Labels {
-    taken: Vec<(f64, f64, f64, f64)>,
+/// A rectangle of the picture.
+#[derive(Clone, Copy)]
+struct Area {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
 }
 
-impl Labels {
-    fn place(&mut self, svg: &mut Svg, x: f64, y: f64, text: &str) {
-        let text = crate::domain::reading::shorten(text, 28);
-        let width = 7.2 * text.chars().count() as f64;
-        let places = [
-            (x + 10.0, y + 4.5, "start"),
-            (x - 10.0, y + 4.5, "end"),
-            (x, y - 11.0, "middle"),
-            (x, y + 20.0, "middle"),
-        ];
-        for (at_x, at_y, anchor) in places {
-            let left = match anchor {
-                "start" => at_x,
-                "end" => at_x - width,
-                _ => at_x - width / 2.0,
-            };
-            let area = (left, at_y - 12.0, left + width, at_y + 3.0);
-            let inside = area.0 >= LEFT && area.2 <= WIDTH && area.1 >= 18.0 && area.3 <= BOTTOM;
-            let free = !self.taken.iter().any(|t| area.0 < t.2 && t.0 < area.2 && area.1 < t.3 && t.1 < area.3);
-            if inside && free {
-                svg.text("name", at_x, at_y, anchor, &text);
-                self.taken.push(area);
-                return;
+impl Area {
+    fn shared_with(&self, other: &Self) -> f64 {
+        let width = self.right.min(other.right) - self.left.max(other.left);
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
+        width.max(0.0) * height.max(0.0)
+    }
+}
+
+/// Small areas along a line.
+fn along(points: &[(f64, f64)]) -> Vec<Area> {
+    let steps = |pair: &[(f64, f64)]| {
+        let (from, to) = (pair[0], pair[1]);
+        let count = ((to.0 - from.0).hypot(to.1 - from.1) / 4.0).ceil().max(1.0);
+        let at = move |i: f64| (from.0 + (to.0 - from.0) * i / count, from.1 + (to.1 - from.1) * i / count);
+        (0..=count as usize).map(move |i| at(i as f64)).collect::<Vec<_>>()
+    };
+    let area = |(x, y): (f64, f64)| Area { left: x - 2.0, top: y - 2.0, right: x + 2.0, bottom: y + 2.0 };
+    points.windows(2).flat_map(steps).map(area).collect()
+}
+
+/// Numbers beside their dots, each where it covers the least of other marks.
+struct Numerals {
+    taken: Vec<Area>,
+}
+
+impl Numerals {
+    fn place(&mut self, svg: &mut Svg, (x, y): (f64, f64), text: &str) {
+        let (half_width, half_height) = (5.5 * text.len() as f64, 8.0);
+        let around = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)];
+        let places = [8.0, 16.0, 26.0].into_iter().flat_map(|gap| {
+            around.map(|(right, down)| {
+                let (right, down) = (f64::from(right), f64::from(down));
+                (x + right * (half_width + gap), y + down * (half_height + gap))
+            })
+        });
+        let mut best: Option<(f64, (f64, f64), Area)> = None;
+        for (cx, cy) in places {
+            let (left, right) = (cx - half_width, cx + half_width);
+            let area = Area { left, top: cy - half_height, right, bottom: cy + half_height };
+            if area.left < LEFT || area.right > WIDTH || area.top < TOP - 12.0 || area.bottom > BOTTOM {
+                continue;
             }
+            let covered: f64 = self.taken.iter().map(|t| area.shared_with(t)).sum();
+            if best.as_ref().is_none_or(|(least, ..)| covered < *least) {
+                best = Some((covered, (cx, cy), area));
+            }
+        }
+        if let Some((_, (cx, cy), area)) = best {
+            svg.text("name", cx, cy + 5.0, "middle", text);
+            self.taken.push(area);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::domain::reading::shorten_middle;
+
 /// SVG text that grows.
 pub(super) struct Svg {
     out: String,
@@ -31,6 +33,12 @@ impl Svg {
         let _ =
             write!(out, "<svg class=\"chart\" role=\"img\" aria-label=\"{name}\" viewBox=\"0 0 {width} {height}\">");
         Self { out }
+    }
+
+    /// The head of a small picture that says nothing to those who do not see it.
+    pub(super) fn decoration(width: f64, height: f64) -> Self {
+        let (width, height) = (short(width), short(height));
+        Self { out: format!("<svg class=\"chart\" aria-hidden=\"true\" viewBox=\"0 0 {width} {height}\">") }
     }
 
     /// A line.
@@ -79,6 +87,12 @@ impl Svg {
         let (x, y) = (short(x), short(y));
         let text = escaped(text);
         let _ = write!(self.out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>");
+    }
+
+    /// A text of at most `width` characters, cut in its middle; the whole of it is its tooltip.
+    pub(super) fn name(&mut self, x: f64, y: f64, text: &str, width: usize) {
+        let (x, y, cut, text) = (short(x), short(y), escaped(&shorten_middle(text, width)), escaped(text));
+        let _ = write!(self.out, "<text class=\"name\" x=\"{x}\" y=\"{y}\"><title>{text}</title>{cut}</text>");
     }
 
     fn close(&mut self, element: &str, note: Option<&str>) {

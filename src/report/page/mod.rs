@@ -7,7 +7,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 
-use super::chart::{draw, quantile_strip};
+use super::chart::{draw, quantile_axis, quantile_strip};
 use super::model::ReportModel;
 use super::table::best_first;
 use crate::domain::{MetricPath, reading};
@@ -26,11 +26,16 @@ pub fn html(model: &ReportModel) -> anyhow::Result<String> {
     env.add_filter("duration", reading::duration);
     env.add_filter("gain", reading::gain);
     env.add_filter("figure", |value: f64, metric: &str, unit: &str| reading::figure(&name_of(metric), value, unit));
+    env.add_filter("difference", |value: f64, metric: &str, unit: &str| {
+        reading::difference(&name_of(metric), value, unit)
+    });
     env.add_filter("bare", |value: f64, metric: &str, unit: &str| reading::bare_figure(&name_of(metric), value, unit));
     env.add_filter("unit", |unit: &str, metric: &str| reading::unit_text(&name_of(metric), unit).to_owned());
     env.add_filter("shorten", |text: &str, width: usize| reading::shorten(text, width));
     env.add_filter("moment", moment);
+    env.add_filter("title", |name: &str| reading::title(name));
     env.add_function("strip", strip);
+    env.add_function("strip_axis", strip_axis);
     env.add_template("page", include_str!("report.html")).context("the report's template")?;
     let svg: BTreeMap<&str, Value> =
         model.charts.iter().map(|c| (c.id.as_str(), Value::from_safe_string(draw(c)))).collect();
@@ -77,18 +82,28 @@ fn moment(rfc3339: &str) -> String {
 
 /// The strip of one distribution, on the scale of all of its kind in the scenario.
 fn strip(d: &Value, all: &Value) -> Result<Value, minijinja::Error> {
-    let quantiles = |d: &Value| -> Result<Vec<f64>, minijinja::Error> {
-        let list = d.get_attr("quantiles")?;
-        list.try_iter()?.map(f64::try_from).collect()
-    };
-    let what = d.get_attr("what")?;
+    let (what, of) = (d.get_attr("what")?, d.get_attr("of")?);
+    Ok(Value::from_safe_string(quantile_strip(&format!("{what} {of}"), &quantiles(d)?, slowest(&what, all)?)))
+}
+
+/// The axis of the strips of one kind.
+fn strip_axis(what: &Value, all: &Value) -> Result<Value, minijinja::Error> {
+    Ok(Value::from_safe_string(quantile_axis(slowest(what, all)?)))
+}
+
+/// The largest latency of one kind in a scenario, ms.
+fn slowest(what: &Value, all: &Value) -> Result<f64, minijinja::Error> {
     let mut most = 0.0_f64;
     for other in all.try_iter()? {
-        if other.get_attr("what")? == what {
-            most = quantiles(&other)?.last().copied().unwrap_or_default().max(most);
+        if other.get_attr("what")? == *what {
+            most = most.max(quantiles(&other)?[6]);
         }
     }
-    let own: [f64; 7] = quantiles(d)?.try_into().unwrap_or_default();
-    let of = d.get_attr("of")?;
-    Ok(Value::from_safe_string(quantile_strip(&format!("{what} {of}"), &own, most)))
+    Ok(most)
+}
+
+fn quantiles(d: &Value) -> Result<[f64; 7], minijinja::Error> {
+    let list = d.get_attr("quantiles")?.try_iter()?.map(f64::try_from).collect::<Result<Vec<f64>, _>>()?;
+    let wrong = |_| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "a distribution has seven quantiles");
+    list.try_into().map_err(wrong)
 }
