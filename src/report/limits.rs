@@ -31,7 +31,7 @@ fn unfinished(source: &Source) -> Option<String> {
     let s = &source.sweep;
     match s.state {
         SweepState::Finished => None,
-        SweepState::Pending | SweepState::Running | SweepState::Interrupted => Some(format!(
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped => Some(format!(
             "The sweep is {}: {} of {} configs are not measured yet, and any of them may be better than what is shown.",
             s.state, s.remaining, s.trials
         )),
