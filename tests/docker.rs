@@ -10,6 +10,8 @@
 
 mod common_docker;
 
+#[path = "docker/crash_loop.rs"]
+mod crash_loop;
 #[path = "docker/images.rs"]
 mod images;
 #[path = "docker/paused.rs"]
@@ -18,6 +20,8 @@ mod paused;
 mod restorable;
 #[path = "docker/telemetry.rs"]
 mod telemetry;
+#[path = "docker/time.rs"]
+mod time;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -227,6 +231,12 @@ fn a_trial_that_a_stranger_removes_restarts_or_kills_is_told_and_tried_again_and
         numbered_configs(4)
     ));
     let production = scene.production();
+    // What could have done it: a watchdog holds Docker's socket.
+    let watchdog = format!("{}-watchdog", scene.project);
+    let socket = "/var/run/docker.sock:/var/run/docker.sock";
+    let _watchdog = Stranger::run(&["--name", &watchdog, "--volume", socket, &Service::sim().image, "sim/tiny"]);
+    let check = scene.start(&["check", "grid.yaml"]).end().expect_code(0);
+    assert!(check.stdout.contains(&format!("container {watchdog}")), "{}", check.stdout);
     let vgrid = scene.run();
     let deeds: [(&str, &[&str]); 3] = [("c0", &["rm", "--force"]), ("c1", &["restart"]), ("c2", &["kill"])];
     for (config, deed) in deeds {
@@ -249,6 +259,16 @@ fn a_trial_that_a_stranger_removes_restarts_or_kills_is_told_and_tried_again_and
     let expected = |config: &'static str| {
         [[config, "1", "failed", "stopped", "serving"], [config, "2", "measured", "", "serving"]]
     };
+    let evidence = scene.rows(
+        "SELECT t.name, group_concat(e.text, ' | ') FROM attempt_evidence e JOIN attempt a ON a.id = e.attempt_id
+         JOIN trial t ON t.id = a.trial_id GROUP BY t.name ORDER BY t.name",
+    );
+    for row in &evidence {
+        assert!(row[1].contains(&format!("hold Docker's socket: {watchdog}")), "{row:?}");
+    }
+    let restart = &evidence[1][1];
+    assert_eq!(restart.matches("sent it signal").count(), 1, "vgrid's own stop is told as a stranger's: {restart}");
+    assert!(restart.contains("restarted it"), "{restart}");
     let mut all: Vec<[&str; 5]> = ["c0", "c1", "c2"].into_iter().flat_map(expected).collect();
     all.push(["c3", "1", "measured", "", "serving"]);
     assert_eq!(attempts, all, "{}", ended.stderr());

@@ -39,6 +39,8 @@ mod pruning;
 mod signals;
 #[path = "sweep_process/telemetry.rs"]
 mod telemetry;
+#[path = "sweep_process/time.rs"]
+mod time;
 
 use std::path::Path;
 

@@ -150,9 +150,8 @@ pub(crate) struct RunArgs {
     /// Run at most this many trials now
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// Start no trial that would end after this local time, and be restored by then
-    #[arg(long, value_name = "HH:MM")]
-    pub(crate) until: Option<String>,
+    #[command(flatten)]
+    pub(crate) time: TimeArgs,
     /// Check and plan, start nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -171,6 +170,19 @@ pub(crate) struct RunArgs {
 pub(crate) struct ResumeArgs {
     /// The sweep's number [default: the newest unfinished one of a grid]
     pub(crate) sweep: Option<i64>,
+    #[command(flatten)]
+    pub(crate) time: TimeArgs,
+}
+
+/// By when a run must be over.
+#[derive(Debug, Args)]
+pub(crate) struct TimeArgs {
+    /// Be over by this local time: the trial that runs is ended, and what served before serves again
+    #[arg(long, value_name = "HH:MM")]
+    pub(crate) until: Option<String>,
+    /// Be over after this time by the clock on the wall, e.g. 8h, likewise
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) budget: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -119,7 +119,16 @@ fn position(now: bench::Progress) -> String {
 /// The suite and the data of its scenarios.
 fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
     match name {
-        "quick" => Ok((Suite::quick(), CaseSet::shipped())),
+        "quick" => {
+            let mut suite = Suite::quick();
+            for spec in &mut suite.scenarios {
+                if let ScenarioSpec::Smoke(smoke) = spec {
+                    // It may be serving somebody: its cache is not filled unasked.
+                    smoke.fit = false;
+                }
+            }
+            Ok((suite, CaseSet::shipped()))
+        }
         "full" => Ok((Suite::full(), CaseSet::shipped())),
         file => {
             let path = Path::new(file);

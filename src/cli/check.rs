@@ -41,7 +41,8 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
             planner.suite.scenarios.len()
         ));
         let files = planner.project.config_files.len();
-        print::out(format!("compose  {} {files} files, service {}", "ok".green(), planner.service_name));
+        let plural = if files == 1 { "" } else { "s" };
+        print::out(format!("compose  {} {files} file{plural}, service {}", "ok".green(), planner.service_name));
         print::out(lines(&findings.iter().collect::<Vec<_>>()));
         if !ready {
             print::out("\nThe grid and its files are right; this machine is not ready to run them.");

@@ -6,20 +6,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Redactor, SweepId};
 use crate::engine::{
-    self, Ended, EngineError, FindingKind, Images, Planner, SimImage, Summary, Sweep, SweepOptions, Teller,
+    self, Deadline, Ended, EngineError, FindingKind, Images, Planner, SimImage, Summary, Sweep, SweepOptions, Teller,
 };
+use crate::grid::parse_duration;
 use crate::report;
 use crate::store::{Store, StoreError, SweepKind, SweepRow};
 
-use super::args::{ResumeArgs, RunArgs};
+use super::args::{ResumeArgs, RunArgs, TimeArgs};
 use super::exit::{Exit, Stop};
 use super::{champions, check, drive, print};
 
 /// Runs or continues the sweep of a grid.
 pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
     let planner = Planner::load(&args.grid)?;
-    let until =
-        args.until.as_deref().map(str::parse).transpose().map_err(|e: String| Stop::usage(format!("--until: {e}")))?;
+    let deadline = deadline(&args.time)?;
     for name in &args.only {
         if planner.grid.find(name).is_none() {
             return Err(Stop::usage(format!("--only: the grid has no config `{name}`; `vgrid plan` lists them")));
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
         resume: None,
         only: args.only,
         limit: args.limit,
-        until,
+        deadline,
         measure_twins: args.measure_twins,
         no_prune: args.no_prune,
         verify_pruned: args.verify_pruned,
@@ -40,6 +40,7 @@ pub(crate) async fn run(args: RunArgs, db: &Path) -> Result<Exit, Stop> {
 
 /// Continues a sweep from the database: the grid's text is the registered one.
 pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
+    let deadline = deadline(&args.time)?;
     let (id, images, planner) = {
         let store = Store::open_existing(db).map_err(store_stop)?;
         let wanted = match args.sweep {
@@ -51,8 +52,16 @@ pub(crate) async fn resume(args: ResumeArgs, db: &Path) -> Result<Exit, Stop> {
         let images = store.images(row.id).map_err(store_stop)?;
         (row.id, images, registered(&store, &row)?)
     };
-    let options = SweepOptions { resume: Some(id), ..SweepOptions::default() };
+    let options = SweepOptions { resume: Some(id), deadline, ..SweepOptions::default() };
     sweep(planner, db, options, images, false).await
+}
+
+/// When the run must be over, as the command line says.
+fn deadline(args: &TimeArgs) -> Result<Option<Deadline>, Stop> {
+    let wrong = |flag: &str, why: String| Stop::usage(format!("{flag}: {why}"));
+    let until = args.until.as_deref().map(str::parse).transpose().map_err(|why: String| wrong("--until", why))?;
+    let budget = args.budget.as_deref().map(parse_duration).transpose().map_err(|why| wrong("--for", why))?;
+    Deadline::asked(until, budget).map_err(Stop::usage)
 }
 
 /// The plan of a sweep as it was registered. The database holds no secrets: where the grid's text had some, they come from its

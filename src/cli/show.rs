@@ -39,7 +39,9 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
         out.push("the baseline".to_owned());
     }
     if let (Some(skip), Some(detail)) = (t.skip, &t.detail) {
-        out.push(format!("skipped ({skip}): {detail}"));
+        // An explanation may begin with its reason's own word.
+        let reason = if detail.starts_with(skip.as_str()) { String::new() } else { format!(" ({skip})") };
+        out.push(format!("skipped{reason}: {detail}"));
     }
     if sweep.kind == SweepKind::Bench {
         out.push(format!("server    {}, asked by `vgrid bench`", sweep.grid_name));
@@ -149,7 +151,10 @@ fn failure_lines(f: &Failure) -> Vec<String> {
     let stage = f.stage.map(|s| format!(" while {s}")).unwrap_or_default();
     let transient = if f.transient { "may pass when tried again" } else { "the same config would fail again" };
     let mut out = vec![format!("  {} {} in phase {}{stage}; {transient}", "failed:".red(), f.cause.bold(), f.phase)];
-    for e in &f.evidence {
+    // Most telling first in the database; here as the log has them, what stands in no log before.
+    let mut evidence: Vec<_> = f.evidence.iter().collect();
+    evidence.sort_by_key(|e| e.line_number);
+    for e in evidence {
         let place = e.line_number.map(|n| format!("line {n}: ")).unwrap_or_default();
         out.push(print::wrapped(&format!("{place}{}", e.text.trim()), 4));
     }

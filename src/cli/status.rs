@@ -23,6 +23,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     if holder.is_none() {
         say_that_it_died(&mut sweep, &mut trials);
     }
+    let left_running = if holder.is_none() { store.open_servers(sweep.id).map_err(store_stop)? } else { Vec::new() };
     let pending = store.open_restorations(Some(&sweep.deployment)).map_err(store_stop)?;
     let objectives = store.objectives(sweep.id).map_err(store_stop)?;
     let candidates = store.candidates(sweep.id).map_err(store_stop)?;
@@ -39,6 +40,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
             "starts": starts,
             "starts_left": starts_left,
             "time_left_s": left_s,
+            "left_running": left_running,
             "not_restored": pending.iter().map(|r| &r.what).collect::<Vec<_>>(),
             "best": best.iter().map(|r| serde_json::json!({
                 "objective": r.objective.name, "sentence": r.sentence,
@@ -51,6 +53,9 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         return Ok(Exit::Ok);
     }
     print::out(headline(&sweep, holder.as_deref()));
+    if let Some(why) = sweep.why.as_ref().filter(|_| holder.is_none() && sweep.state != SweepState::Finished) {
+        print::out(format!("it ended early: {why}").yellow().to_string());
+    }
     print::out(table(&trials));
     if let Some(line) = further_starts(&starts) {
         print::out(line);
@@ -59,7 +64,15 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         print::out(format!("best by {}: {}", ranking.objective.name, ranking.sentence));
     }
     if let Some(left_s) = left_s {
-        print::out(format!("about {} left", duration(left_s)));
+        let when = if holder.is_some() { "left" } else { "to measure when it goes on" };
+        print::out(format!("about {} {when}", duration(left_s)));
+    }
+    for server in &left_running {
+        let text = format!(
+            "{} of {} may still run: vgrid died in that trial; the next run removes it, or now `vgrid clean`, or `vgrid restore`",
+            server.id, server.config
+        );
+        print::out(text.yellow().to_string());
     }
     for restoration in &pending {
         let text =
@@ -142,15 +155,18 @@ fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
 fn say_that_it_died(sweep: &mut SweepRow, trials: &mut [TrialRow]) {
     if sweep.state == SweepState::Running {
         sweep.state = SweepState::Interrupted;
+        sweep.why = Some("vgrid died".to_owned());
     }
     for trial in trials.iter_mut().filter(|t| t.state == TrialState::Running) {
         trial.state = TrialState::Interrupted;
     }
 }
 
-/// Starts left, as the run itself counts them or else trials left, times the mean duration of the trials that ran.
+/// Starts left, as the run itself counts them or else trials left, times the mean duration of the trials that were measured: a
+/// failed one is short.
 fn time_left_s(trials: &[TrialRow], starts_left: Option<u64>) -> Option<f64> {
-    let took: Vec<f64> = trials.iter().filter_map(|t| t.elapsed_s).collect();
+    let measured = trials.iter().filter(|t| t.state == TrialState::Measured);
+    let took: Vec<f64> = measured.filter_map(|t| t.elapsed_s).collect();
     let waiting =
         |t: &&TrialRow| matches!(t.state, TrialState::Pending | TrialState::Running | TrialState::Interrupted);
     let left = starts_left.unwrap_or_else(|| trials.iter().filter(waiting).count() as u64);
@@ -181,6 +197,8 @@ fn cells(t: &TrialRow) -> Vec<String> {
     };
     let why = t.cause.map(|c| c.to_string()).or_else(|| t.skip.map(|s| s.to_string()));
     let detail = match (why, &t.detail) {
+        // An explanation may begin with its reason's own word.
+        (Some(why), Some(detail)) if detail.starts_with(&why) => detail.trim().to_owned(),
         (Some(why), Some(detail)) => format!("{why}: {}", detail.trim()),
         (Some(why), None) => why,
         (None, detail) => detail.clone().unwrap_or_default(),
@@ -199,6 +217,44 @@ fn cells(t: &TrialRow) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn trial(state: &str, elapsed_s: Option<f64>, more: (&str, &str)) -> TrialRow {
+        let row = serde_json::json!({
+            "trial_id": 1, "sweep": 1, "position": 1, "name": "c", "key": "k", "is_baseline": false, "state": state, "cause": null,
+            "skip": null, "detail": null, "attempts": 1, "phase": null, "started_at": null, "ended_at": null, "ready_s": null,
+            "elapsed_s": elapsed_s
+        });
+        let mut row: TrialRow = serde_json::from_value(row).unwrap();
+        if !more.0.is_empty() {
+            (row.skip, row.detail) = (Some(more.0.parse().unwrap()), Some(more.1.to_owned()));
+        }
+        row
+    }
+
+    #[test]
+    fn how_long_the_rest_takes_is_told_by_measured_trials_alone() {
+        let none = ("", "");
+        let trials = [trial("failed", Some(0.4), none), trial("pending", None, none)];
+        assert_eq!(time_left_s(&trials, None), None, "a failed one is short");
+        let measured = trial("measured", Some(60.0), none);
+        let trials = [
+            measured,
+            trial("failed", Some(0.4), none),
+            trial("pending", None, none),
+            trial("interrupted", None, none),
+        ];
+        assert_eq!(time_left_s(&trials, None), Some(120.0));
+    }
+
+    #[test]
+    fn an_explanation_that_begins_with_its_reason_is_told_once() {
+        let detail = |more| cells(&trial("skipped", None, more)).pop().unwrap();
+        assert_eq!(
+            detail(("implied", "implied by trial 3 (c1): it is longer")),
+            "implied by trial 3 (c1): it is longer"
+        );
+        assert_eq!(detail(("twin", "resolves to c1")), "twin: resolves to c1");
+    }
 
     #[test]
     fn further_starts_are_counted_by_purpose_and_a_night_without_them_says_nothing() {

@@ -1,11 +1,12 @@
 //! What a sweep tells while it runs: the only link between the engine and the screen or the event log.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::text_enum::text_enum;
-use super::{Cause, Redactor, ScenarioKind, SweepId, TrialRef};
+use super::{Cause, Phase, Redactor, ScenarioKind, Stage, SweepId, TrialRef};
 
 text_enum! {
     /// Milestones of a start-up, in the order in which vLLM's log shows them.
@@ -65,6 +66,19 @@ pub enum TrialProgress {
     },
     /// Stopping and removing the container.
     Stopping,
+}
+
+/// Where a trial failed, and with which numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedIn {
+    /// How far it had come.
+    pub phase: Phase,
+    /// What the engine was doing, where it matters.
+    pub stage: Option<Stage>,
+    /// Numbers that stand in the evidence, by name, unit last.
+    pub numbers: BTreeMap<String, f64>,
+    /// Exit code of the container or process; None where it did not exit or is not known.
+    pub exit_code: Option<i64>,
 }
 
 /// One thing that happened. Written to the store first, then told.
@@ -143,6 +157,12 @@ pub enum Event {
         detail: String,
         /// What to do, for a failed one.
         remedy: Option<String>,
+        /// Where it failed, for a failed one.
+        #[serde(flatten)]
+        failed: Option<FailedIn>,
+        /// The file with its log.
+        #[serde(default)]
+        log: String,
         /// The whole attempt, s.
         elapsed_s: f64,
         /// From the start of the container to the first real completion, s.
@@ -207,8 +227,11 @@ pub enum Event {
     SweepFinished {
         /// Its number.
         sweep: SweepId,
-        /// `complete`, `incomplete` (`--only`, `--limit`, `--until`, breaker), `interrupted`.
+        /// `complete`, `incomplete` (`--only`, `--limit`, time over, breaker), `interrupted`.
         ended: String,
+        /// Why with work left, in a sentence.
+        #[serde(default)]
+        why: Option<String>,
         /// Trials measured, over its whole history.
         measured: usize,
         /// Trials failed.
@@ -233,8 +256,9 @@ impl Event {
         };
         match &mut self {
             Self::Notice { text } | Self::Warning { text } => hide(text),
-            Self::TrialFinished { detail, remedy, .. } => {
+            Self::TrialFinished { detail, remedy, log, .. } => {
                 hide(detail);
+                hide(log);
                 remedy.iter_mut().for_each(hide);
             }
             Self::BreakerTripped { evidence, remedy, .. } => {
@@ -247,14 +271,14 @@ impl Event {
                 hide(what);
                 hide(why);
             }
+            Self::SweepFinished { why, .. } => why.iter_mut().for_each(hide),
             // Numbers, our own words, and names that the grid's reader has allowed.
             Self::SweepStarted { .. }
             | Self::TrialStarted { .. }
             | Self::TrialReady { .. }
             | Self::TrialProgressed { .. }
             | Self::ScenarioFinished { .. }
-            | Self::BestSoFar { .. }
-            | Self::SweepFinished { .. } => {}
+            | Self::BestSoFar { .. } => {}
         }
         self
     }

@@ -40,6 +40,13 @@ fn one_of_each() -> Vec<Event> {
             cause: Some(Cause::GpuOom),
             detail: text(),
             remedy: Some(text()),
+            failed: Some(FailedIn {
+                phase: Phase::Startup,
+                stage: Some(Stage::Weights),
+                numbers: BTreeMap::from([("free_gib".into(), 1.5)]),
+                exit_code: Some(1),
+            }),
+            log: text(),
             elapsed_s: 1.0,
             ready_s: None,
         },
@@ -53,6 +60,7 @@ fn one_of_each() -> Vec<Event> {
         Event::SweepFinished {
             sweep: SweepId(1),
             ended: "complete".into(),
+            why: Some(text()),
             measured: 1,
             failed: 0,
             skipped: 0,

@@ -25,7 +25,7 @@ mod trace;
 pub use config::{Config, ConfigKey, Settings, SweepId, TrialRef};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity, did_you_mean};
 pub use engine_log::{LogLevel, LogLine, count_lines, last_boot, log_lines};
-pub use event::{BootMilestone, Event, TrialProgress};
+pub use event::{BootMilestone, Event, FailedIn, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, known_flag};
 pub use hash::{sha256, short_sha256};
 #[cfg(test)]

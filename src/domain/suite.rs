@@ -106,7 +106,7 @@ pub struct SmokeSpec {
     pub long_prompt_tokens: u32,
     /// Token limit of each answer.
     pub output_tokens: u32,
-    /// Whether as many requests of nearly full length are sent at once as the KV cache holds. On in the full suite: it
+    /// Whether as many requests of nearly full length are sent at once as the KV cache holds. On in the suites quick and full; it
     /// takes as long as filling the cache.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fit: bool,
@@ -168,14 +168,14 @@ impl Default for ProfileSpec {
 }
 
 impl Suite {
-    /// Minutes: smoke, canary, a short tool-calling, kv-cache and load at two points.
+    /// Minutes: smoke with the fit check, canary, a short tool-calling, kv-cache and load at two points.
     #[must_use]
     pub fn quick() -> Self {
         Self {
             name: "quick".to_owned(),
             seed: 0,
             scenarios: vec![
-                ScenarioSpec::Smoke(SmokeSpec::default()),
+                ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
                 ScenarioSpec::Canary(CanarySpec::default()),
                 ScenarioSpec::ToolCalling(ToolCallingSpec { cases_per_category: Some(2), ..Default::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024], ..KvCacheSpec::default() }),

@@ -1,5 +1,6 @@
 //! Announcing: what is sent to webhooks and hooks, and when. Somebody who cannot be reached is a warning, never more.
 
+use crate::domain::reading::shorten;
 use crate::domain::{Event, SweepId};
 use crate::grid::Happening;
 use crate::notify::{self, Best, Message};
@@ -7,7 +8,10 @@ use crate::store::Store;
 
 use super::plan::Planner;
 use super::sweep::{Summary, Sweep};
-use super::{EngineError, Teller};
+use super::{EngineError, Teller, score};
+
+/// Characters of a line of evidence in a message.
+const EVIDENCE_WIDTH: usize = 300;
 
 /// Announces that a run ended, however it did.
 pub(super) async fn end(sweep: &mut Sweep, ended: &Result<Summary, EngineError>) {
@@ -21,9 +25,11 @@ pub(super) async fn end(sweep: &mut Sweep, ended: &Result<Summary, EngineError>)
     message.ended = Some(word.to_owned());
     message.restored = Some(restored);
     message.text = counts(&message);
-    if let Some(best) = &message.best {
-        let gain = best.gain_percent.map(|gain| format!(" ({gain:+.1} % against the baseline)")).unwrap_or_default();
-        message.text.push_str(&format!("; best {}{gain}", best.name));
+    if let Some(best) = score::answer(&sweep.planner, &sweep.store, sweep.id) {
+        message.text.push_str(&format!("; {best}"));
+    }
+    if let Some(why) = sweep.why.as_ref().filter(|_| error.is_none()) {
+        message.text.push_str(&format!("; it ended early: {why}"));
     }
     if let Some(error) = &error {
         message.text.push_str(&format!("; {error}"));
@@ -33,10 +39,12 @@ pub(super) async fn end(sweep: &mut Sweep, ended: &Result<Summary, EngineError>)
 }
 
 /// Announces that the breaker stopped the sweep, before what served is put back, which may take long.
-pub(super) async fn breaker(sweep: &mut Sweep, why: &str) {
+pub(super) async fn breaker(sweep: &mut Sweep, why: &str, evidence: &str) {
     let title = format!("sweep {} of {} stopped early", sweep.id, sweep.planner.grid.name);
     let mut message = message(sweep, Happening::Breaker, title);
-    message.text = format!("{why}; {}", counts(&message));
+    let shown = shorten(evidence.trim(), EVIDENCE_WIDTH);
+    let shown = if shown.is_empty() { String::new() } else { format!("; it said: {shown}") };
+    message.text = format!("{why}{shown}; {}", counts(&message));
     message.error = Some(why.to_owned());
     send(sweep, message).await;
 }
@@ -73,8 +81,9 @@ fn message(sweep: &Sweep, happening: Happening, title: String) -> Message {
     let mut message = blank(&sweep.planner, sweep.id, &sweep.store, happening, title);
     message.elapsed_s = sweep.elapsed_s();
     if let Some(Event::BestSoFar { name, metric, value, gain_percent }) = sweep.best() {
-        let (name, metric) = (name.clone(), metric.clone());
-        message.best = Some(Best { name, metric, value: *value, gain_percent: *gain_percent });
+        // The baseline gains nothing against itself.
+        let gain_percent = gain_percent.filter(|_| sweep.planner.baseline_name().as_ref() != Some(name));
+        message.best = Some(Best { name: name.clone(), metric: metric.clone(), value: *value, gain_percent });
     }
     message
 }

@@ -62,6 +62,11 @@ pub(super) enum GpuWait {
 }
 
 impl GpuBaseline {
+    /// What an earlier run of the sweep found, by the GPU's identity.
+    pub(super) fn known(in_use: BTreeMap<String, f64>) -> Self {
+        Self { in_use, told: false }
+    }
+
     /// What stands in the way of a start: GPUs with more memory in use than before the first trial. A GPU that is seen for the first
     /// time sets its baseline.
     fn busy(&mut self, gpus: &[Gpu]) -> Vec<Busy> {
@@ -172,7 +177,11 @@ async fn wait_with(
             }
             tell_baseline(sweep, &gpus).await?;
         }
+        let known = sweep.gpu_baseline.in_use.clone();
         let busy = sweep.gpu_baseline.busy(&gpus);
+        if sweep.gpu_baseline.in_use != known {
+            sweep.store.save_gpu_baseline(sweep.id, &sweep.gpu_baseline.in_use)?;
+        }
         if busy.is_empty() {
             return Ok(Ok(GpuWait::Free));
         }

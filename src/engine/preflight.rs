@@ -5,16 +5,14 @@ use std::path::Path;
 
 use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
-use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher, Serving};
+use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher, Serving, SidecarKind};
 
 use super::plan::Planner;
 use super::restore;
+use super::room::LEAST_FREE_BYTES;
 
 /// Name of the image that vgrid makes by itself out of its own binary.
 pub(crate) const SIM_IMAGE: &str = "vgrid-sim:local";
-
-/// Free space below which a night's logs and database may not fit.
-const LEAST_FREE_BYTES: u64 = 1 << 30;
 
 text_enum! {
     /// How a check ended.
@@ -110,6 +108,13 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
     images(&mut ready, planner, &docker, sim, pinned).await;
     gpu(&mut ready, planner, &docker).await;
     service(&mut ready, planner, &docker).await;
+    if docker.local_data_root().await.is_some() {
+        for doubt in launch::doubtful_binds(&planner.service) {
+            let help = "correct the path in the compose file, or put there what belongs there".to_owned();
+            ready.add("mounts", FindingKind::Warning, doubt, Some(help));
+        }
+    }
+    bystanders(&mut ready, planner, &docker).await;
     match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
         Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
         Ok(serving) => match restore::owed(db) {
@@ -135,6 +140,11 @@ async fn restorable(
     owed: &[String],
 ) {
     match docker.obstacles_to_restoring(serving, &launch::secrets_of(&planner.service), owed).await {
+        Ok(obstacles) if obstacles.is_empty() && serving.running && serving.models.is_empty() => {
+            let message = format!("{} is taken aside and put back at the end", serving.describe());
+            let help = "what answers no model now cannot be verified by one then: look at its log first".to_owned();
+            ready.add("restore", FindingKind::Warning, message, Some(help));
+        }
         Ok(obstacles) if obstacles.is_empty() => {
             ready.ok("restore", format!("{} is taken aside and put back at the end", serving.describe()));
         }
@@ -263,6 +273,16 @@ async fn service(ready: &mut Readiness, planner: &Planner, docker: &DockerLaunch
     match docker.check(&spec_for_check(planner, image)).await {
         Ok(()) => ready.ok("service", format!("{} can be created as the compose files say", planner.service_name)),
         Err(error) => ready.failed("service", &error),
+    }
+}
+
+/// Containers beside the service that may restart a trial.
+async fn bystanders(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {
+    let Ok(sidecars) = docker.sidecars(&planner.project.name, &planner.service_name).await else { return };
+    for sidecar in sidecars.iter().filter(|s| s.kind == SidecarKind::HoldsDockerSocket) {
+        let name = &sidecar.name;
+        let help = format!("if it restarts what it finds unhealthy, stop it for the night: `docker stop {name}`");
+        ready.add("sidecar", FindingKind::Warning, sidecar.describe(), Some(help));
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compose::Service;
 use crate::domain::{Event, Redactor, SweepId};
 use crate::grid::{After, Limits};
-use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, SidecarKind};
+use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery};
 use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 
 use super::plan::Planner;
@@ -20,39 +20,69 @@ use super::{EngineError, Hold, Teller, after, announce, daemon, deployment_ident
 /// How long what served before may take to answer again: a cold boot of a large model.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
-/// Removes what a crash of vgrid left, then takes aside what serves now. What is journaled already was taken aside by an
-/// interrupted run and stays the thing to put back.
-pub(super) async fn take_aside(sweep: &mut Sweep) -> Result<(), EngineError> {
-    remove_leftover_trials(sweep).await?;
-    after::undo_cut_short(sweep).await?;
-    let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
-    let deployment = sweep.deployment();
-    let open = sweep.store.open_restorations(Some(&deployment))?;
-    if let Some(restoration) = open.first() {
-        sweep.notice(format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what))?;
-        for serving in serving_of(restoration)? {
-            let aside = async || launcher.displace(&serving).await;
-            daemon::patiently(&launcher, patience, |text| sweep.warn(text), aside).await?;
+/// What there is to take aside.
+pub(super) enum WhatServes {
+    /// An interrupted run took it aside; it stays the thing to put back.
+    Owed(Restoration),
+    /// It serves now.
+    Now(Vec<Serving>),
+}
+
+impl WhatServes {
+    /// Whether something is to be put back.
+    pub(super) fn owes(&self) -> bool {
+        match self {
+            Self::Owed(_) => true,
+            Self::Now(serving) => !serving.is_empty(),
         }
-        return Ok(());
+    }
+}
+
+/// Removes what a crash of vgrid left.
+pub(super) async fn clear(sweep: &mut Sweep) -> Result<(), EngineError> {
+    remove_leftover_trials(sweep).await?;
+    after::undo_cut_short(sweep).await
+}
+
+/// Looks at what serves, and at who beside it may disturb.
+pub(super) async fn what_serves(sweep: &mut Sweep) -> Result<WhatServes, EngineError> {
+    let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
+    let (project, service) = (sweep.planner.project.name.clone(), sweep.planner.service_name.clone());
+    let look = async || launcher.sidecars(&project, &service).await;
+    let sidecars = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
+    for sidecar in &sidecars {
+        sweep.warn(format!("{}; it is left alone", sidecar.describe()))?;
+    }
+    sweep.sidecars = sidecars;
+    if let Some(restoration) = sweep.store.open_restorations(Some(&sweep.deployment()))?.into_iter().next() {
+        return Ok(WhatServes::Owed(restoration));
     }
     let query = query(&sweep.planner, &sweep.db_label);
     let look = async || launcher.serving_now(&query).await;
-    let serving = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
-    for sidecar in sweep.launcher.sidecars(&sweep.planner.project.name, &sweep.planner.service_name).await? {
-        let why = match sidecar.kind {
-            SidecarKind::DependsOnService => "depends on the service, and is left alone",
-            SidecarKind::HoldsDockerSocket => "holds Docker's socket and may restart a trial; it is left alone",
-        };
-        sweep.warn(format!("container {} ({}) {why}", sidecar.name, sidecar.image))?;
-    }
-    if serving.is_empty() {
-        return sweep.notice("nothing serves there now, so there is nothing to put back at the end");
-    }
-    let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
-    let json = serde_json::to_value(&serving).unwrap_or_default();
-    sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
-    sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
+    Ok(WhatServes::Now(daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?))
+}
+
+/// Takes it aside; what serves now is journaled before.
+pub(super) async fn take_aside(sweep: &mut Sweep, what: WhatServes) -> Result<(), EngineError> {
+    let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
+    let serving = match what {
+        WhatServes::Owed(restoration) => {
+            let text = format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what);
+            sweep.notice(text)?;
+            serving_of(&restoration)?
+        }
+        WhatServes::Now(serving) if serving.is_empty() => {
+            return sweep.notice("nothing serves there now, so there is nothing to put back at the end");
+        }
+        WhatServes::Now(serving) => {
+            let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
+            let json = serde_json::to_value(&serving).unwrap_or_default();
+            let deployment = sweep.deployment();
+            sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
+            sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
+            serving
+        }
+    };
     for serving in &serving {
         let aside = async || launcher.displace(serving).await;
         daemon::patiently(&launcher, patience, |text| sweep.warn(text), aside).await?;

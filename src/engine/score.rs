@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::domain::reading;
 use crate::domain::{Event, MetricPath, SweepId, Verdict};
 use crate::grid;
 use crate::rank::{self, Candidate, GateOutcome, GateResult};
@@ -82,6 +83,19 @@ pub(crate) fn best_so_far(planner: &Planner, store: &Store, sweep: SweepId) -> R
             gain_percent: row.gain_percent,
         })
     }))
+}
+
+/// What the ranking says by the first objective, as `vgrid status` says it; None before anything ranks.
+pub(crate) fn answer(planner: &Planner, store: &Store, sweep: SweepId) -> Option<String> {
+    let objective = planner.grid.objectives.first()?;
+    let baseline = planner.baseline_name();
+    // A database that cannot be read is told elsewhere.
+    let ranking = rank::rank(&store.candidates(sweep).ok()?, objective, baseline.as_deref());
+    let leader = ranking.leader()?;
+    let gain =
+        leader.gain_percent.filter(|_| leader.gain_is_real == Some(true) && Some(&leader.name) != baseline.as_ref());
+    let gain = gain.map(|gain| format!(" ({} against the baseline)", reading::gain(gain))).unwrap_or_default();
+    Some(format!("{}: {}{gain}", objective.name, ranking.sentence))
 }
 
 /// The trials to measure again before a champion is named: of each objective the leader and those tied with it, best first, the

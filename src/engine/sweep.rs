@@ -8,16 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
 use crate::domain::{Event, Outcome, ResolvedConfig, Settings, Start, SweepId, TrialRef, text_enum};
-use crate::grid::{DeploymentKind, TimeOfDay};
-use crate::launch::{self, Launcher, ReadyPolicy};
+use crate::grid::DeploymentKind;
+use crate::launch::{self, Launcher, ReadyPolicy, Sidecar};
 use crate::resume::{PlanItem, Todo};
 use crate::store::{NewTrial, RunEnd, RunId, Store, TrialId};
 
+use super::deadline::Deadline;
+use super::gpu_free::GpuBaseline;
 use super::left::plan_item;
 use super::plan::{PlannedConfig, Planner};
 use super::preflight::state_folder;
 use super::record::Recorder;
 use super::register::{identity, new_sweep, new_trials};
+use super::room::Room;
 use super::{EngineError, Hold, Teller, after, announce, score, settle, twins};
 
 /// What the user asked of this run of the sweep.
@@ -31,8 +34,8 @@ pub(crate) struct SweepOptions {
     pub(crate) only: Vec<String>,
     /// At most this many trials now.
     pub(crate) limit: Option<usize>,
-    /// Start no trial that would end after this local time; overrides the grid's.
-    pub(crate) until: Option<TimeOfDay>,
+    /// Be over by then; in place of the sweep's own deadline and the grid's.
+    pub(crate) deadline: Option<Deadline>,
     /// Measure configs that resolve to the same engine each.
     pub(crate) measure_twins: bool,
     /// Measure also what a failure implies will fail, now and where an earlier run left it out.
@@ -46,7 +49,7 @@ text_enum! {
     pub enum Ended {
         /// Nothing is left.
         Complete = "complete",
-        /// Left on purpose: `--only`, `--limit`, `--until`, circuit breaker.
+        /// Left on purpose: `--only`, `--limit`, time over, circuit breaker.
         Incomplete = "incomplete",
         /// We were told to stop.
         Interrupted = "interrupted",
@@ -77,7 +80,14 @@ pub(crate) struct Sweep {
     pub(super) store: Store,
     pub(super) teller: Teller,
     pub(super) recorder: Recorder,
+    /// Cancelled by a signal.
+    pub(super) told_to_stop: CancellationToken,
+    /// Cancelled with [`Self::told_to_stop`], and when time is over: ends the trial that runs.
     pub(super) cancel: CancellationToken,
+    /// By when it must be over.
+    pub(super) deadline: Option<Deadline>,
+    /// Why this run ends with work left, in a sentence.
+    pub(super) why: Option<String>,
     pub(super) id: SweepId,
     pub(super) run: RunId,
     pub(super) image_ids: HashMap<String, String>,
@@ -92,15 +102,18 @@ pub(crate) struct Sweep {
     pub(super) finalists: Option<Vec<usize>>,
     pub(super) resumed: bool,
     began: Instant,
-    pub(super) began_at: jiff::ZonedDateTime,
     /// Image references of which was said that they mean another image by now.
     pub(super) moved_images: std::collections::HashSet<String>,
     /// What the GPUs held before the first trial.
-    pub(super) gpu_baseline: super::gpu_free::GpuBaseline,
+    pub(super) gpu_baseline: GpuBaseline,
     /// Configs measured in this sweep with what they resolved to.
     measured: Vec<(String, Settings, ResolvedConfig)>,
     /// What was last told of the best config.
     pub(super) best: Option<Event>,
+    /// The disks that it writes to.
+    pub(super) room: Room,
+    /// Containers beside the service that may disturb a trial.
+    pub(super) sidecars: Vec<Sidecar>,
 }
 
 /// Which deployment a sweep belongs to: what the lock, the journal and the sweep's identity name.
@@ -130,7 +143,7 @@ impl Sweep {
         options: SweepOptions,
         control: (Teller, CancellationToken),
     ) -> Result<Self, EngineError> {
-        let (teller, cancel) = control;
+        let (teller, told_to_stop) = control;
         let deployment = deployment_identity(&planner);
         let mut store = Store::open(db)?;
         let hold = Hold::take(db, &deployment, launcher.docker())?;
@@ -154,6 +167,17 @@ impl Sweep {
             }
         };
         let run = store.start_run(id)?;
+        let asked = options.deadline.clone();
+        let kept = || Ok::<_, EngineError>(store.deadline(id)?.and_then(Deadline::stored));
+        let deadline = match asked {
+            Some(asked) => Some(asked),
+            None => kept()?.or_else(|| Deadline::of_limits(&planner.grid.limits)),
+        };
+        // A run that starts nothing only registers, and what has passed already binds no later run.
+        if let Some(deadline) = deadline.as_ref().filter(|d| options.limit != Some(0) && d.left_s() > 0.0) {
+            store.set_deadline(run, &deadline.to_store())?;
+        }
+        let gpu_baseline = GpuBaseline::known(store.gpu_baseline(id)?);
         let index_of = |trial: &TrialId| trial_ids.iter().position(|t| t == trial);
         let finalists = store.finalists(id)?.map(|chosen| chosen.iter().filter_map(index_of).collect());
         let items = plan.iter().map(|p| plan_item(&planner, p)).collect();
@@ -165,7 +189,10 @@ impl Sweep {
             store,
             teller,
             recorder,
-            cancel,
+            cancel: told_to_stop.child_token(),
+            told_to_stop,
+            deadline,
+            why: None,
             id,
             run,
             image_ids,
@@ -178,11 +205,12 @@ impl Sweep {
             finalists,
             resumed,
             began: Instant::now(),
-            began_at: jiff::ZonedDateTime::now(),
             moved_images: Default::default(),
-            gpu_baseline: Default::default(),
+            gpu_baseline,
             measured: Vec::new(),
             best: None,
+            room: Room::default(),
+            sidecars: Vec::new(),
         })
     }
 
@@ -248,7 +276,9 @@ impl Sweep {
             (Ok(Ended::Interrupted), Ok(())) => RunEnd::Interrupted,
             (Err(_), _) | (_, Err(_)) => RunEnd::Failed,
         };
-        let finished = self.store.finish_sweep(self.run, end);
+        let failed = worked.as_ref().err().or(restored.as_ref().err()).map(ToString::to_string);
+        let why = failed.or_else(|| self.why.clone()).map(|why| self.planner.redactor.apply(&why).into_owned());
+        let finished = self.store.finish_sweep(self.run, end, why.as_deref());
         // The first thing that went wrong is the one to tell; the others follow from it or are told as events.
         let ended = worked?;
         restored?;
@@ -257,6 +287,7 @@ impl Sweep {
         self.record(Event::SweepFinished {
             sweep: self.id,
             ended: ended.as_str().to_owned(),
+            why,
             measured: summary.measured,
             failed: summary.failed,
             skipped: summary.skipped,

@@ -5,7 +5,7 @@ mod measure;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::domain::{Event, ExitFacts, LogLine, Outcome, Phase, SkipReason, TrialProgress, TrialRef};
+use crate::domain::{Event, ExitFacts, FailedIn, LogLine, Outcome, Phase, SkipReason, TrialProgress, TrialRef};
 use crate::launch::{self, LaunchSpec, Running};
 use crate::store::{AttemptEnd, AttemptId, Timings};
 use crate::telemetry::Tag;
@@ -18,14 +18,12 @@ use super::trouble::{Scene, Seen, Trouble, told};
 use super::{EngineError, daemon, restore};
 
 /// How long a stopping engine may take before it is killed, unless its service says otherwise.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// What an attempt came to.
 pub(super) struct Attempted {
     /// How it ended.
     pub(super) outcome: Outcome,
-    /// The whole attempt.
-    pub(super) elapsed_s: f64,
     /// It resolves to the same engine as this measured config, and was not measured for that reason.
     pub(super) twin_of: Option<String>,
 }
@@ -183,7 +181,7 @@ impl<'s> Attempt<'s> {
             let id = crate::store::TrialId(self.trial.trial_id);
             self.sweep.store.skip_trial(id, SkipReason::Twin, &why)?;
             self.sweep.record(Event::TrialSkipped { name: self.trial.name, why })?;
-            return Ok(Attempted { outcome, elapsed_s, twin_of });
+            return Ok(Attempted { outcome, twin_of });
         }
         let (cause, detail, remedy) = match &outcome {
             Outcome::Measured => (None, self.sweep.headline_of(&self.trial)?, None),
@@ -193,16 +191,27 @@ impl<'s> Attempt<'s> {
             }
             Outcome::Interrupted => (None, String::new(), None),
         };
+        let failed = match &outcome {
+            Outcome::Failed(f) => Some(FailedIn {
+                phase: f.phase,
+                stage: f.stage,
+                numbers: f.numbers.clone(),
+                exit_code: f.exit.exit_code,
+            }),
+            Outcome::Measured | Outcome::Interrupted => None,
+        };
         self.sweep.record(Event::TrialFinished {
             trial: self.trial,
             outcome: outcome.as_str().to_owned(),
             cause,
             detail,
             remedy,
+            failed,
+            log: self.log_path.display().to_string(),
             elapsed_s,
             ready_s: self.ready_s,
         })?;
-        Ok(Attempted { outcome, elapsed_s, twin_of: None })
+        Ok(Attempted { outcome, twin_of: None })
     }
 
     /// Why the image that the sweep began with cannot be started any more. A tag that means another image by now is said once: every
@@ -258,6 +267,7 @@ impl<'s> Attempt<'s> {
     /// What the judgement of a failure needs to know beside it.
     fn scene(&self) -> Scene<'_> {
         Scene {
+            sidecars: &self.sweep.sidecars,
             log_path: &self.log_path,
             redactor: &self.sweep.planner.redactor,
             phase: self.phase,

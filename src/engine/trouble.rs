@@ -1,9 +1,11 @@
 //! What went wrong in an attempt, and the failure that it makes once the server is gone and its log complete.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::classify::{self, EvidenceInput, Observer, WaitVerdict};
-use crate::domain::{Cause, Evidence, ExitFacts, Failure, Phase, Redactor, ScenarioKind, ScenarioResult};
+use crate::domain::{Cause, Evidence, ExitFacts, Failure, Phase, Redactor, ScenarioKind, ScenarioResult, reading};
+use crate::launch::{Sidecar, SidecarKind};
 
 use super::readback;
 
@@ -25,6 +27,8 @@ pub(super) enum Seen {
     GpuBusy(Box<Failure>),
     /// Our own race gave it up; how long its log was then, in bytes: what follows answers our own stop.
     GaveUp(WaitVerdict, u64),
+    /// The trial's time was over in a scenario; how far it was, and how long the log was then, in bytes.
+    OverTime(OverTime, u64),
     /// It stopped being usable in the middle of a scenario.
     Unusable(String),
     /// It answers, and not what it must.
@@ -37,6 +41,35 @@ pub(super) enum Seen {
     SmokeFailed(String),
 }
 
+/// A trial that `limits.trial` ended while it was measured.
+pub(super) struct OverTime {
+    /// The limit.
+    pub(super) limit: Duration,
+    /// The scenario that ran.
+    pub(super) scenario: ScenarioKind,
+    /// Its requests that had ended.
+    pub(super) done: u64,
+    /// Of so many, where known.
+    pub(super) total: Option<u64>,
+}
+
+impl OverTime {
+    /// `limits.trial (3 min 00 s) passed in load, after 12 of 40 requests`.
+    fn describe(&self) -> String {
+        let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+        let limit = reading::duration(self.limit.as_secs_f64());
+        format!("limits.trial ({limit}) passed in {}, after {}{of} requests", self.scenario, self.done)
+    }
+
+    /// What to do about it.
+    fn remedy(&self) -> String {
+        format!(
+            "raise limits.trial, or measure less: fewer or shorter requests in {}, fewer scenarios; if other configs take far less, this one is slow",
+            self.scenario
+        )
+    }
+}
+
 /// What the judgement needs to know beside the trouble.
 pub(super) struct Scene<'a> {
     /// The attempt's log.
@@ -45,6 +78,8 @@ pub(super) struct Scene<'a> {
     pub(super) redactor: &'a Redactor,
     /// How far the attempt had come.
     pub(super) phase: Phase,
+    /// Containers that may have acted on it.
+    pub(super) sidecars: &'a [Sidecar],
     /// The server's command line.
     pub(super) argv: &'a [String],
     /// What somebody else did to the container, as Docker tells it.
@@ -92,6 +127,17 @@ impl Seen {
                 failure
             }
             Seen::GaveUp(verdict, log_bytes) => scene.classified(log_bytes, exit, Some(verdict)),
+            Seen::OverTime(over, log_bytes) => {
+                let mut failure = scene.classified(log_bytes, exit, Some(WaitVerdict::Timeout));
+                if failure.cause == Cause::Timeout {
+                    // The engine's last lines say nothing of it; and the same requests would take as long again.
+                    failure.evidence.clear();
+                    failure.remedy = over.remedy();
+                    failure.transient = false;
+                }
+                failure.evidence.push(own(&over.describe()));
+                failure
+            }
             Seen::Unusable(what) => {
                 let mut failure = scene.classified(u64::MAX, exit, None);
                 failure.evidence.push(own(&what));
@@ -126,8 +172,8 @@ impl Seen {
                 failure.cause = Cause::Stopped;
                 failure.transient = true;
                 failure.evidence.insert(0, own(&what));
-                failure.remedy =
-                    "find out who restarts the container (a watchdog, an autoheal sidecar) and pause it".to_owned();
+                failure.remedy = find_the_stranger(scene.sidecars);
+                failure.evidence.extend(suspects(scene.sidecars));
                 failure
             }
         }
@@ -148,10 +194,9 @@ fn with_strangers(mut failure: Failure, scene: &Scene<'_>) -> Failure {
             failure.cause = Cause::Stopped;
             failure.stage = None;
             failure.transient = true;
-            failure.remedy =
-                "find out who acts on the trial's container (a watchdog, an autoheal sidecar, a cron job) and pause it"
-                    .to_owned();
+            failure.remedy = find_the_stranger(scene.sidecars);
             failure.evidence.insert(0, Evidence { line_number: None, text: deeds });
+            failure.evidence.extend(suspects(scene.sidecars));
         }
         // The log or the kernel explains it; the stranger may only have tidied up.
         Cause::GpuOom
@@ -173,6 +218,31 @@ fn with_strangers(mut failure: Failure, scene: &Scene<'_>) -> Failure {
         | Cause::BadResponses => failure.evidence.push(Evidence { line_number: None, text: deeds }),
     }
     failure
+}
+
+/// The containers that can act on others: they hold Docker's socket.
+fn holders(sidecars: &[Sidecar]) -> Vec<String> {
+    let holders = sidecars.iter().filter(|s| s.kind == SidecarKind::HoldsDockerSocket);
+    holders.map(|s| format!("{} ({})", s.name, s.image)).collect()
+}
+
+/// Who may have done it, as evidence.
+fn suspects(sidecars: &[Sidecar]) -> Option<Evidence> {
+    let holders = holders(sidecars);
+    let text = format!("beside the trial these containers hold Docker's socket: {}", holders.join(", "));
+    (!holders.is_empty()).then_some(Evidence { line_number: None, text })
+}
+
+/// What to do about a stranger.
+fn find_the_stranger(sidecars: &[Sidecar]) -> String {
+    match &holders(sidecars)[..] {
+        [] => "find out who acts on the trial's container (a watchdog, an autoheal sidecar, a cron job) and pause it"
+            .to_owned(),
+        holders => format!(
+            "stop {} for the night if it restarts containers; else find out who acts on the trial's container (a watchdog, a cron job)",
+            holders.join(", ")
+        ),
+    }
 }
 
 /// The deeds of strangers as one sentence.
@@ -209,4 +279,47 @@ pub(super) fn smoke_failure(result: &ScenarioResult) -> Option<String> {
         Some(r) => format!("{}: {} {}", r.role, r.end, r.error.as_deref().unwrap_or_default()).trim().to_owned(),
         None => result.validity.reasons.first().map(|(_, why)| why.clone()).unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scene<'a>(redactor: &'a Redactor, sidecars: &'a [Sidecar], strangers: &'a [String]) -> Scene<'a> {
+        Scene { log_path: Path::new("/no/such.log"), redactor, phase: Phase::Serving, sidecars, argv: &[], strangers }
+    }
+
+    fn sidecar(name: &str, kind: SidecarKind) -> Sidecar {
+        Sidecar { id: name.into(), name: name.into(), image: "img".into(), kind }
+    }
+
+    #[test]
+    fn a_stranger_s_deed_names_who_holds_docker_s_socket_and_not_who_only_depends_on_the_service() {
+        let redactor = Redactor::default();
+        let sidecars =
+            [sidecar("autoheal", SidecarKind::HoldsDockerSocket), sidecar("web", SidecarKind::DependsOnService)];
+        let strangers = ["restarted it".to_owned()];
+        let trouble = || Trouble { seen: Seen::Death, exit: ExitFacts::default() };
+        let failure = trouble().into_failure(None, &scene(&redactor, &sidecars, &strangers));
+        assert_eq!(failure.cause, Cause::Stopped);
+        let texts: Vec<&str> = failure.evidence.iter().map(|e| e.text.as_str()).collect();
+        assert!(texts[0].ends_with("restarted it"), "{texts:?}");
+        assert!(texts.iter().any(|t| t.ends_with("hold Docker's socket: autoheal (img)")), "{texts:?}");
+        assert!(failure.remedy.starts_with("stop autoheal (img) for the night"), "{}", failure.remedy);
+        let failure = trouble().into_failure(None, &scene(&redactor, &[], &strangers));
+        assert!(failure.remedy.contains("cron job") && failure.evidence.iter().all(|e| !e.text.contains("socket")));
+    }
+
+    #[test]
+    fn a_trial_whose_time_is_over_in_a_scenario_says_where_it_was_and_what_to_do() {
+        let redactor = Redactor::default();
+        let over =
+            OverTime { limit: Duration::from_secs(180), scenario: ScenarioKind::Load, done: 12, total: Some(40) };
+        let trouble = Trouble { seen: Seen::OverTime(over, 0), exit: ExitFacts::default() };
+        let failure = trouble.into_failure(None, &scene(&redactor, &[], &[]));
+        assert_eq!((failure.cause, failure.phase, failure.transient), (Cause::Timeout, Phase::Serving, false));
+        let text = &failure.evidence[0].text;
+        assert_eq!(text, "limits.trial (3 min 00 s) passed in load, after 12 of 40 requests");
+        assert!(failure.remedy.starts_with("raise limits.trial"), "{}", failure.remedy);
+    }
 }

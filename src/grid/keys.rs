@@ -49,7 +49,7 @@ pub(super) const SUITE: &[&str] = &["name", "base"];
 
 /// `limits`.
 pub(super) const LIMITS: &[&str] =
-    &["startup", "stall", "gpu_free", "trial", "until", "identical_failures", "retries", "deaths", "daemon"];
+    &["startup", "stall", "gpu_free", "trial", "until", "budget", "identical_failures", "retries", "deaths", "daemon"];
 
 /// An item of `notify`.
 pub(super) const NOTIFY: &[&str] = &["url", "format", "hook", "pass_env", "on", "timeout", "retries"];

@@ -18,9 +18,11 @@ pub struct Limits {
     pub gpu_free: Duration,
     /// One whole attempt, start-up included; default 90 min.
     pub trial: Duration,
-    /// Local time of day after which no further trial starts; default none.
+    /// Local time of day by which the sweep is over and what served before serves again; default none.
     pub until: Option<TimeOfDay>,
-    /// Failures in a row with one cause in one phase after which the sweep stops starting trials; default 3.
+    /// How long the sweep may take by the wall clock, what served before included; default none.
+    pub budget: Option<Duration>,
+    /// Trials in a row that fail with one cause in one phase and one line of evidence, digits aside, after which the sweep stops starting trials; default 3.
     pub identical_failures: u32,
     /// Further attempts at a trial whose failure may pass by itself; default 1.
     pub retries: u32,
@@ -44,6 +46,7 @@ impl Default for Limits {
             gpu_free: Duration::from_secs(2 * 60),
             trial: Duration::from_secs(90 * 60),
             until: None,
+            budget: None,
             identical_failures: 3,
             retries: 1,
             deaths: 3,
@@ -120,6 +123,11 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
         if let Some(value) = present(node, key) {
             duration(reader, value, &format!("`limits.{key}`"), slot);
         }
+    }
+    if let Some(value) = present(node, "budget") {
+        let mut budget = Duration::ZERO;
+        duration(reader, value, "`limits.budget`", &mut budget);
+        limits.budget = Some(budget).filter(|budget| !budget.is_zero());
     }
     if let Some(value) = present(node, "until") {
         match value.text().unwrap_or_default().parse::<TimeOfDay>() {

@@ -38,7 +38,7 @@ pub use deployment::{After, ComposeDeployment, Deployment, DeploymentKind};
 pub use gate::{Gate, GateResult};
 pub use import::import_json;
 pub use interpolate::Variables;
-pub use limits::{Limits, TimeOfDay};
+pub use limits::{Limits, TimeOfDay, parse_duration};
 pub use lint::lint;
 pub use notify::{Channel, Happening, Notification, WebhookFormat};
 pub use parse::parse;

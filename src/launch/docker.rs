@@ -277,6 +277,8 @@ impl DockerLauncher {
     /// # Errors
     /// The daemon does not answer, or Docker cannot kill or remove the container.
     pub async fn stop(&self, running: &Running, grace: Duration) -> Result<ExitFacts, LaunchError> {
+        let now_ns = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        running.marks.stopping_ns.compare_exchange(0, now_ns, Ordering::Relaxed, Ordering::Relaxed).ok();
         // A server that died before was not stopped by us.
         if running.exit().is_none() {
             running.marks.asked_to_stop.store(true, Ordering::Relaxed);

@@ -139,8 +139,8 @@ fn note(event: &EventMessage, marks: &Marks) {
         marks.oom_seen.store(true, Ordering::Relaxed);
         return;
     }
-    // From our own stop on, a kill is ours.
-    if marks.asked_to_stop.load(Ordering::Relaxed) {
+    let stopping_ns = marks.stopping_ns.load(Ordering::Relaxed);
+    if is_ours(action, event.time_nano, stopping_ns) {
         return;
     }
     let attributes = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
@@ -151,6 +151,12 @@ fn note(event: &EventMessage, marks: &Marks) {
     if let Ok(mut deeds) = marks.deeds.lock() {
         deeds.push(format!("{deed}{at}"));
     }
+}
+
+/// From our own stop on a kill, a stop and a removal are ours; a start never is. News that came late of what was done before is not.
+fn is_ours(action: &str, at_ns: Option<i64>, stopping_ns: i64) -> bool {
+    let may_be = ["kill", "stop", "destroy"].contains(&action);
+    may_be && stopping_ns != 0 && at_ns.is_none_or(|at| at >= stopping_ns)
 }
 
 /// What somebody did to the container, by the event's name; None for what it does by itself and for health checks.
@@ -166,4 +172,17 @@ fn deed(action: &str, signal: &str) -> Option<String> {
         "update" => "changed its limits".to_owned(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ours;
+
+    #[test]
+    fn what_our_own_stop_does_is_no_deed_of_a_stranger_also_when_the_server_was_dead_before() {
+        assert!(!is_ours("kill", Some(5), 0), "we have not begun");
+        assert!(is_ours("kill", Some(7), 6) && is_ours("stop", Some(7), 6) && is_ours("destroy", None, 6));
+        assert!(!is_ours("kill", Some(5), 6), "told late, done before");
+        assert!(!is_ours("start", Some(7), 6) && !is_ours("restart", Some(7), 6), "we only stop");
+    }
 }

@@ -52,6 +52,18 @@ pub struct Sidecar {
     pub kind: SidecarKind,
 }
 
+impl Sidecar {
+    /// Who it is, and why it matters.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let why = match self.kind {
+            SidecarKind::DependsOnService => "depends on the service",
+            SidecarKind::HoldsDockerSocket => "holds Docker's socket and may restart a trial",
+        };
+        format!("container {} ({}) {why}", self.name, self.image)
+    }
+}
+
 impl DockerLauncher {
     /// Trials' containers of this database, running or not.
     ///

@@ -1,10 +1,11 @@
 //! A service's volumes as Docker mounts, and the check that bind sources exist.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bollard::models::{Mount, MountBindOptions, MountTmpfsOptions, MountType, MountVolumeOptions};
 
-use crate::compose::Volume;
+use crate::compose::{Service, Volume};
 
 use super::create::refused;
 use super::error::{LaunchError, LaunchStep};
@@ -176,6 +177,53 @@ fn check_model(model: &str, volumes: &[Volume]) -> Result<(), LaunchError> {
     }
 }
 
+/// What of the binds looks wrong and keeps no server from starting: an empty folder where files are meant to be read, a cache of the
+/// hub without the model.
+#[must_use]
+pub fn doubtful_binds(service: &Service) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let binds = || service.volumes.iter().filter(|v| v.kind == "bind").filter_map(|v| Some((v, v.source.as_deref()?)));
+    for (volume, source) in binds() {
+        let is_read = volume.read_only || volume.target.to_lowercase().contains("model");
+        if is_read && is_empty_folder(Path::new(source)) {
+            doubts.push(format!("the folder {source}, mounted at {}, is empty", volume.target));
+        }
+    }
+    let model = crate::compose::settings_of(service).model.unwrap_or_default();
+    if model.is_empty() || model.starts_with(['/', '.']) {
+        return doubts;
+    }
+    let cache = hub_cache(&service.environment);
+    let holds = |(volume, source): (&Volume, &str)| {
+        let place = model_in(&cache, source, &volume.target)?;
+        Some((volume.target.trim_end_matches('/').len(), place))
+    };
+    if let Some((_, place)) = binds().filter_map(holds).max_by_key(|(depth, _)| *depth) {
+        let folder = place.join(format!("models--{}", model.replace('/', "--")));
+        if is_missing_or_empty(&folder) {
+            doubts.push(format!(
+                "the model {model} is not in the cache {}: the engine would download it",
+                place.display()
+            ));
+        }
+    }
+    doubts
+}
+
+/// Where the hub's client keeps models in the container.
+fn hub_cache(environment: &BTreeMap<String, Option<String>>) -> String {
+    let value = |name: &str| environment.get(name).and_then(Option::as_deref).filter(|value| !value.is_empty());
+    match (value("HF_HUB_CACHE").or_else(|| value("HUGGINGFACE_HUB_CACHE")), value("HF_HOME")) {
+        (Some(cache), _) => cache.to_owned(),
+        (None, Some(home)) => format!("{}/hub", home.trim_end_matches('/')),
+        (None, None) => "/root/.cache/huggingface/hub".to_owned(),
+    }
+}
+
+fn is_empty_folder(place: &Path) -> bool {
+    std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// Where on the host the model's files lie when `target` holds them.
 fn model_in(model: &str, source: &str, target: &str) -> Option<std::path::PathBuf> {
     let inside = Path::new(model).strip_prefix(target).ok().filter(|_| model.starts_with('/'))?;
@@ -226,6 +274,33 @@ mod tests {
             ..Volume::default()
         };
         assert!(check(vec![bind(&cache, "/models"), named]).is_ok());
+    }
+
+    #[test]
+    fn an_empty_bind_and_a_cache_without_the_model_are_named_and_what_is_there_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, empty) = (folder.path().join("cache"), folder.path().join("empty"));
+        std::fs::create_dir_all(cache.join("hub/models--org--other/blobs")).unwrap();
+        std::fs::create_dir(&empty).unwrap();
+        let bind = |source: &Path, target: &str, read_only: bool| Volume {
+            kind: "bind".into(),
+            source: Some(source.display().to_string()),
+            target: target.into(),
+            read_only,
+            ..Volume::default()
+        };
+        let doubts = |model: &str, volumes: Vec<Volume>| {
+            let command = Some(vec!["--model".to_owned(), model.to_owned()]);
+            doubtful_binds(&Service { command, volumes, ..Service::default() })
+        };
+        let hub = "/root/.cache/huggingface";
+        assert_eq!(doubts("org/other", vec![bind(&cache, hub, false)]), Vec::<String>::new());
+        let named = doubts("org/name", vec![bind(&cache, hub, false)]);
+        assert!(named.len() == 1 && named[0].contains("org/name") && named[0].contains("would download"), "{named:?}");
+        assert_eq!(doubts("org/name", vec![bind(&empty, hub, false)]).len(), 1);
+        let named = doubts("org/other", vec![bind(&cache, hub, false), bind(&empty, "/models", false)]);
+        assert!(named.len() == 1 && named[0].ends_with("mounted at /models, is empty"), "{named:?}");
+        assert_eq!(doubts("/data/m", vec![bind(&empty, "/templates", true), bind(&empty, "/out", false)]).len(), 1);
     }
 
     #[test]

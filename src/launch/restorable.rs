@@ -29,6 +29,12 @@ impl DockerLauncher {
         if !serving.running {
             return Ok(found);
         }
+        if serving.crash_loops() {
+            let name = &serving.name;
+            found.push(obstacle(serving, &format!("it does not serve now, it is {}", serving.crash_loop())).help(format!(
+                "correct what `docker logs {name}` says; or `docker stop {name}`: one that is stopped is put back stopped"
+            )));
+        }
         if self.local_data_root().await.is_some() {
             found.extend(missing_sources(&inspect).iter().map(|source| {
                 obstacle(serving, &format!("its bind source {source} is not there any more")).help(

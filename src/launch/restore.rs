@@ -24,6 +24,9 @@ use super::spec::{LABEL_ROLE, ROLE_TRIAL};
 /// it was.
 const NEVER_ANSWERED: Duration = Duration::from_secs(60);
 
+/// Restarts by Docker's policy after which it will not serve.
+const MOST_RESTARTS: i64 = 5;
+
 /// Between two looks at a container that is being put back.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -243,7 +246,7 @@ impl DockerLauncher {
         cancel: &CancellationToken,
     ) -> Result<Option<(String, String)>, LaunchError> {
         // One that was still booting is expected to serve; a broken one must not hold the end of the sweep.
-        let expected = !serving.models.is_empty() || serving.health.as_deref() == Some("starting");
+        let expected = !serving.models.is_empty() || serving.boots();
         let limit = if expected { plan.deadline } else { plan.deadline.min(NEVER_ANSWERED) };
         let policy = ReadyPolicy {
             model_id: plan.model_id.clone().or_else(|| serving.models.first().cloned()),
@@ -252,8 +255,12 @@ impl DockerLauncher {
             ..ReadyPolicy::default()
         };
         let deadline = tokio::time::Instant::now() + limit;
+        let restarts_before = self.inspect(id).await?.restart_count.unwrap_or(0);
         loop {
             let inspect = self.inspect(id).await?;
+            if inspect.restart_count.unwrap_or(0) - restarts_before >= MOST_RESTARTS {
+                return Err(self.died(id, &inspect, plan).await);
+            }
             if !is_running(&inspect) && (serving.restart_policy.name.is_empty() || serving.restart_policy.name == "no")
             {
                 return Err(self.died(id, &inspect, plan).await);
@@ -272,12 +279,12 @@ impl DockerLauncher {
                         return Err(LaunchError::new(LaunchStep::Restore, format!("{} runs, and does not serve as before: {why}", serving.name))
                             .help(format!("look at `docker logs {}`", serving.name)));
                     }
-                    Err(_) => return Ok(None),
+                    Err(_) => return self.alive_and_mute(id, restarts_before, plan).await.map(|()| None),
                 },
                 () = self.gone_or_moved(id, &inspect) => {}
                 () = tokio::time::sleep_until(deadline) => {
                     if !expected {
-                        return Ok(None);
+                        return self.alive_and_mute(id, restarts_before, plan).await.map(|()| None);
                     }
                     let text = format!("{} runs, and answers no completion after {} s", serving.name, limit.as_secs());
                     return Err(LaunchError::new(LaunchStep::Restore, text).help(format!("look at `docker logs {}`; `vgrid restore` waits again", serving.name)));
@@ -301,15 +308,28 @@ impl DockerLauncher {
         }
     }
 
+    /// One that did not answer before need not answer now; but it must run, and not die again and again.
+    async fn alive_and_mute(&self, id: &str, restarts_before: i64, plan: &RestorePlan) -> Result<(), LaunchError> {
+        let inspect = self.inspect(id).await?;
+        let restarting = inspect.state.as_ref().is_some_and(|state| state.restarting == Some(true));
+        let restarted = inspect.restart_count.unwrap_or(0) > restarts_before;
+        if restarting || restarted || !is_running(&inspect) {
+            return Err(self.died(id, &inspect, plan).await);
+        }
+        Ok(())
+    }
+
     async fn died(&self, id: &str, inspect: &ContainerInspectResponse, plan: &RestorePlan) -> LaunchError {
-        let facts = facts_of(inspect);
+        let exit_code = inspect.state.as_ref().and_then(|state| state.exit_code).filter(|code| *code != 0);
+        let exit_code = facts_of(inspect).exit_code.or(exit_code);
+        let ended = if is_running(inspect) { "dies again and again" } else { "exited" };
         let lines = self.last_lines(id, QUOTED_LINES).await;
         let redactor = plan.redactor.with(plan.secrets.values().cloned().chain(known_to(inspect)));
         let lines = redactor.apply(lines.trim_end());
-        let code = facts.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
+        let code = exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
         LaunchError::new(
             LaunchStep::Restore,
-            format!("{} was started and exited{code}; its last lines:\n{}", name_of(inspect), lines),
+            format!("{} was started and {ended}{code}; its last lines:\n{}", name_of(inspect), lines),
         )
         .help("correct what they say, then run `vgrid restore`")
     }

@@ -1,7 +1,7 @@
 //! A server that was started: who it is, where it answers, its log, and the news of its death.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -58,8 +58,10 @@ pub struct Running {
 /// What the tasks of a running server tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// We asked for the stop.
+    /// We asked for the stop while it lived: its end is ours.
     pub asked_to_stop: AtomicBool,
+    /// When our own stop began, ns since 1970; 0 before. What is done to it from then on may be ours, also where it was dead before.
+    pub stopping_ns: AtomicI64,
     /// The kernel killed something in it for memory.
     pub oom_seen: AtomicBool,
     /// What strangers did to it, in the order of Docker's events.

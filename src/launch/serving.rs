@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compose::Service;
 use crate::domain::Redactor;
+use crate::domain::reading::duration;
 
 use super::docker::{DockerLauncher, is_running, name_of, short, started_at};
 use super::endpoints::base_urls;
@@ -22,6 +23,14 @@ const DISPLACED: &str = "-vgrid-displaced";
 
 /// While a container starts or stops, its port is held and not listed yet or no longer: it is Docker's until it stays so for this long.
 const PROXY_OF_A_MOVING_CONTAINER: Duration = Duration::from_secs(10);
+
+/// A server that answers nothing may be booting for so long: a large model from a cold disk.
+const BOOTING: Duration = Duration::from_secs(20 * 60);
+
+/// So many restarts, the last a short while ago, are a loop,
+const MANY_RESTARTS: i64 = 3;
+/// a short while being this.
+const YOUNG: Duration = Duration::from_secs(10 * 60);
 
 /// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +150,18 @@ pub struct Serving {
     pub restart_policy: SavedRestartPolicy,
     /// `--rm`: stopping it removes it.
     pub auto_remove: bool,
+    /// How often Docker restarted it by its policy.
+    #[serde(default)]
+    pub restarts: i64,
+    /// It had died, and Docker was about to start it again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// The exit code of its last end, when it was restarting.
+    #[serde(default)]
+    pub exit_code: Option<i64>,
+    /// How long it ran when it was looked at, s.
+    #[serde(default)]
+    pub up_s: Option<f64>,
     /// Where it answers.
     pub base_urls: Vec<String>,
     /// The models that it served when it was asked; empty when it did not answer.
@@ -159,12 +180,37 @@ impl Serving {
     /// It in a few words: `container qwen (vllm/vllm-openai:v0.10, serving Qwen3-32B)`.
     #[must_use]
     pub fn describe(&self) -> String {
+        let up = self.up_s.map(duration).unwrap_or_default();
         let state = match (&self.models[..], self.running) {
             ([], false) => "stopped".to_owned(),
+            ([], true) if self.crash_loops() => self.crash_loop(),
+            ([], true) if self.boots() => format!("started {up} ago, answers no model yet"),
             ([], true) => "running, no model answers".to_owned(),
             (models, _) => format!("serving {}", models.join(", ")),
         };
         format!("container {} ({}, {state})", self.name, self.image)
+    }
+
+    /// Whether it dies and Docker starts it again, over and over.
+    #[must_use]
+    pub fn crash_loops(&self) -> bool {
+        let again = self.restarts >= MANY_RESTARTS && self.up_s.is_some_and(|up| up < YOUNG.as_secs_f64());
+        self.running && self.models.is_empty() && (self.restarting || again)
+    }
+
+    /// The same in words: `restarting again and again: 7 restarts, last exit code 2`.
+    #[must_use]
+    pub fn crash_loop(&self) -> String {
+        let code = self.exit_code.map(|code| format!(", last exit code {code}")).unwrap_or_default();
+        format!("restarting again and again: {} restarts{code}", self.restarts)
+    }
+
+    /// Whether it may be on its way to serve: it answers no model yet, and was started a short while ago.
+    #[must_use]
+    pub fn boots(&self) -> bool {
+        let young = self.found_by != FoundBy::Port && self.up_s.is_some_and(|up| up < BOOTING.as_secs_f64());
+        let starting = self.health.as_deref() == Some("starting");
+        self.running && self.models.is_empty() && !self.crash_loops() && (young || starting)
     }
 }
 
@@ -232,6 +278,10 @@ impl DockerLauncher {
                 maximum_retry_count: policy.maximum_retry_count,
             },
             auto_remove: host.auto_remove.unwrap_or(false),
+            restarts: inspect.restart_count.unwrap_or(0),
+            restarting: state.restarting == Some(true),
+            exit_code: state.exit_code.filter(|_| state.restarting == Some(true)),
+            up_s: up_s(&started_at(&inspect)),
             base_urls: urls,
             models,
             recreate: Recreate::of(&inspect),
@@ -267,6 +317,12 @@ impl DockerLauncher {
         let running = self.list(&[]).await?;
         Ok(running.iter().flat_map(|c| c.ports.iter().flatten()).any(|p| p.public_port == Some(port)))
     }
+}
+
+/// How long ago that was, s; None where it is no time or lies in the future.
+fn up_s(started_at: &str) -> Option<f64> {
+    let at: jiff::Timestamp = started_at.parse().ok()?;
+    Some(jiff::Timestamp::now().duration_since(at).as_secs_f64()).filter(|s| *s >= 0.0)
 }
 
 /// The container's own name, without the mark of being displaced.
@@ -380,6 +436,39 @@ mod tests {
         assert_eq!(db, "abc");
         let error = another_trial(&container, db);
         assert!(error.message.contains("io.vgrid.db=abc") && error.help.is_some());
+    }
+
+    fn serving(change: impl FnOnce(&mut Serving)) -> Serving {
+        let mut serving: Serving = serde_json::from_value(json!({
+            "container_id": "c", "name": "qwen", "found_by": "labels", "image_id": "i", "image": "vllm", "running": true, "health": null,
+            "started_at": "", "restart_policy": {"name": "always", "maximum_retry_count": null}, "auto_remove": false, "base_urls": [],
+            "models": [], "recreate": {"body": {}, "networks": []}
+        }))
+        .unwrap();
+        change(&mut serving);
+        serving
+    }
+
+    #[test]
+    fn a_server_that_dies_again_and_again_is_told_apart_from_one_that_boots_and_one_that_answers_nothing() {
+        let told = |change: fn(&mut Serving)| {
+            let serving = serving(change);
+            (serving.describe(), serving.crash_loops(), serving.boots())
+        };
+        let loops = told(|s| (s.restarting, s.restarts, s.exit_code, s.up_s) = (true, 7, Some(2), Some(1.0)));
+        let sentence = "container qwen (vllm, restarting again and again: 7 restarts, last exit code 2)";
+        assert_eq!(loops, (sentence.to_owned(), true, false));
+        let between = told(|s| (s.restarts, s.up_s) = (4, Some(2.0)));
+        assert!(between.1, "it runs for a moment between two deaths");
+        let boots = told(|s| s.up_s = Some(90.0));
+        let sentence = "container qwen (vllm, started 1 min 30 s ago, answers no model yet)";
+        assert_eq!(boots, (sentence.to_owned(), false, true));
+        let mute = told(|s| (s.restarts, s.up_s) = (4, Some(9_000.0)));
+        assert_eq!(mute, ("container qwen (vllm, running, no model answers)".to_owned(), false, false));
+        let stranger = told(|s| (s.found_by, s.up_s) = (FoundBy::Port, Some(90.0)));
+        assert!(!stranger.2, "what only holds the port need not be an engine");
+        let serves = told(|s| (s.models, s.restarts, s.up_s) = (vec!["m".into()], 9, Some(90.0)));
+        assert_eq!(serves, ("container qwen (vllm, serving m)".to_owned(), false, false));
     }
 
     #[test]

@@ -56,13 +56,15 @@ pub(crate) struct Best {
 }
 
 impl Message {
-    /// Whether somebody had better get up.
+    /// Priority and tag in ntfy's words: urgent when somebody had better get up, high when the night is lost.
     #[must_use]
-    pub(crate) fn is_urgent(&self) -> bool {
+    pub(crate) fn priority(&self) -> (&'static str, &'static str) {
         match self.happening {
-            Happening::RestoreFailed => true,
-            Happening::Breaker => false,
-            Happening::End => self.restored == Some(false),
+            Happening::RestoreFailed => ("urgent", "rotating_light"),
+            Happening::End if self.restored == Some(false) => ("urgent", "rotating_light"),
+            Happening::Breaker => ("high", "warning"),
+            Happening::End if self.ended.as_deref() == Some("failed") => ("high", "warning"),
+            Happening::End => ("default", "bar_chart"),
         }
     }
 

@@ -98,7 +98,11 @@ async fn a_generic_webhook_gets_the_whole_message_as_json() {
 
 #[tokio::test]
 async fn ntfy_gets_the_text_with_title_and_priority_in_headers_and_slack_gets_one_text() {
-    let (url, requests) = server(&[200, 200]);
+    let (url, requests) = server(&[200, 200, 200]);
+    let breaker = Message { happening: Happening::Breaker, ..message() };
+    post(&url, WebhookFormat::Ntfy, &breaker, tries(0)).await.unwrap();
+    let head = requests.recv().unwrap().0;
+    assert!(head.contains(&"priority: high".to_owned()), "{head:?}");
     let urgent = Message { happening: Happening::RestoreFailed, title: "vgrid: produção".into(), ..message() };
     post(&url, WebhookFormat::Ntfy, &urgent, tries(0)).await.unwrap();
     let (head, body) = requests.recv().unwrap();

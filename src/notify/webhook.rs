@@ -79,8 +79,8 @@ fn request(client: &reqwest::Client, url: &Url, format: WebhookFormat, message: 
         WebhookFormat::Ntfy => post
             .header(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))
             .header("Title", in_a_header(&message.title))
-            .header("Priority", if message.is_urgent() { "urgent" } else { "default" })
-            .header("Tags", if message.is_urgent() { "rotating_light" } else { "bar_chart" })
+            .header("Priority", message.priority().0)
+            .header("Tags", message.priority().1)
             .body(message.text.clone()),
     }
 }

@@ -36,10 +36,10 @@ fn unfinished(source: &Source) -> Option<String> {
     let s = &source.sweep;
     match s.state {
         SweepState::Finished => None,
-        SweepState::Pending | SweepState::Running | SweepState::Interrupted if s.kind == SweepKind::Bench => {
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped if s.kind == SweepKind::Bench => {
             Some(format!("The run is {}: the scenarios of the suite that are not shown were not measured.", s.state))
         }
-        SweepState::Pending | SweepState::Running | SweepState::Interrupted => Some(format!(
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped => Some(format!(
             "The sweep is {}: {} of {} configs are not measured yet, and any of them may be better than what is shown.",
             s.state, s.remaining, s.trials
         )),

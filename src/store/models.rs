@@ -75,8 +75,10 @@ text_enum! {
         Pending = "pending",
         /// A run is open. After a kill this stands until the next run; the sweep lock tells whether the process lives.
         Running = "running",
-        /// The last run ended with work left.
+        /// The last run was cut short: by a signal, an error, its death.
         Interrupted = "interrupted",
+        /// The last run ended in order with work left: its time was over, the breaker tripped, `--limit`, `--only`.
+        Stopped = "stopped",
         /// The last run left nothing to do.
         Finished = "finished",
     }
@@ -212,10 +214,14 @@ pub struct SweepRow {
     pub baseline: Option<String>,
     /// Its state.
     pub state: SweepState,
+    /// Why the last run ended with work left, in a sentence.
+    pub why: Option<String>,
     /// When it was registered.
     pub started_at: String,
     /// When its last run ended; None while one is open.
     pub ended_at: Option<String>,
+    /// When its last run must be or must have been over.
+    pub deadline_at: Option<String>,
     /// Runs of vgrid over it.
     pub runs: u64,
     /// Trials.

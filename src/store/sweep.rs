@@ -104,16 +104,17 @@ impl Store {
         .map_err(explain)
     }
 
-    /// Notes how this process's work on the sweep ended. [`RunEnd::Complete`] makes the sweep finished.
+    /// Notes how this process's work on the sweep ended, and why with work left, in a sentence. [`RunEnd::Complete`] makes the
+    /// sweep finished.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub fn finish_sweep(&mut self, run: RunId, end: RunEnd) -> Result<(), StoreError> {
+    pub fn finish_sweep(&mut self, run: RunId, end: RunEnd, why: Option<&str>) -> Result<(), StoreError> {
         let explain = self.explain("finish the sweep");
         self.write(|tx| {
             tx.execute(
-                "UPDATE sweep_run SET ended_at = ?2, ended = ?3 WHERE id = ?1 AND ended IS NULL",
-                params![run.0, now(), end.as_str()],
+                "UPDATE sweep_run SET ended_at = ?2, ended = ?3, why = ?4 WHERE id = ?1 AND ended IS NULL",
+                params![run.0, now(), end.as_str(), why],
             )?;
             Ok(())
         })
@@ -226,6 +227,6 @@ fn insert_skip(tx: &Transaction<'_>, trial: TrialId, reason: SkipReason, explana
 }
 
 /// Identity of the host's boot, for the reader of a post-mortem; empty where the system does not tell.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|t| t.trim().to_owned()).unwrap_or_default()
 }

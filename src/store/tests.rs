@@ -162,7 +162,7 @@ fn kv_result(hit_ms: f64, half: Option<f64>) -> ScenarioResult {
     scenario(ScenarioSpec::KvCache(KvCacheSpec::default()), vec![m], 1, Verdict::Valid)
 }
 
-fn end(outcome: Outcome) -> AttemptEnd {
+pub(super) fn end(outcome: Outcome) -> AttemptEnd {
     AttemptEnd { outcome, elapsed_s: 61.0, timings: Timings { create_s: Some(0.4), ..Timings::default() } }
 }
 
@@ -201,7 +201,7 @@ impl Bench {
         self.folder
     }
 
-    fn begin(&mut self, i: usize) -> AttemptId {
+    pub(super) fn begin(&mut self, i: usize) -> AttemptId {
         self.begin_start(i, Start::FIRST)
     }
 
@@ -406,10 +406,10 @@ fn the_newest_sweep_of_the_same_grid_and_deployment_is_found_with_its_state() {
     assert_eq!((found.id, found.state), (b.sweep, SweepState::Running));
     assert!(b.store.newest_sweep_of("other grid", "local/vllm").unwrap().is_none());
     assert!(b.store.newest_sweep_of("abc", "elsewhere").unwrap().is_none());
-    b.store.finish_sweep(b.run, RunEnd::Interrupted).unwrap();
+    b.store.finish_sweep(b.run, RunEnd::Interrupted, Some("told to stop")).unwrap();
     assert_eq!(b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap().state, SweepState::Interrupted);
     let run = b.store.start_run(b.sweep).unwrap();
-    b.store.finish_sweep(run, RunEnd::Complete).unwrap();
+    b.store.finish_sweep(run, RunEnd::Complete, None).unwrap();
     assert_eq!(b.store.newest_sweep_of("abc", "local/vllm").unwrap().unwrap().state, SweepState::Finished);
     assert_eq!(b.store.suite(b.sweep).unwrap(), Suite::quick());
     assert_eq!(b.store.plan(b.sweep).unwrap()["after"], "restore");

@@ -69,10 +69,11 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
         }
         Event::RestoreFailed { what, why } => format!("error: {what} could not be put back: {why}"),
         Event::SweepFailed { sweep, why } => format!("sweep {sweep} stopped: {why}"),
-        Event::SweepFinished { sweep, measured, failed, skipped, left, elapsed_s, .. } => {
+        Event::SweepFinished { sweep, why, measured, failed, skipped, left, elapsed_s, .. } => {
             let rest = if *left > 0 { format!(", {left} left") } else { String::new() };
+            let why = why.as_ref().map(|why| format!("; it ended early: {why}")).unwrap_or_default();
             format!(
-                "sweep {sweep}: {measured} measured, {failed} failed, {skipped} skipped{rest}; {}",
+                "sweep {sweep}: {measured} measured, {failed} failed, {skipped} skipped{rest}; {}{why}",
                 duration(*elapsed_s)
             )
         }
@@ -157,6 +158,8 @@ mod tests {
             cause: Some(Cause::KvCacheTooSmall),
             detail: "max seq len (4096)".into(),
             remedy: Some("lower max-model-len".into()),
+            failed: None,
+            log: String::new(),
             elapsed_s: 12.0,
             ready_s: None,
         });

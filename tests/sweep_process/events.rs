@@ -54,6 +54,8 @@ fn the_event_log_tells_the_night_of_every_run_of_the_sweep_and_the_database_tell
     let failed = &of("trial_finished")[2];
     assert_eq!((&failed["cause"], &failed["outcome"]), (&"gpu_oom".into(), &"failed".into()));
     assert!(failed["remedy"].as_str().unwrap().len() > 10 && failed["detail"].as_str().unwrap().contains("memory"));
+    assert_eq!((&failed["phase"], &failed["exit_code"]), (&"startup".into(), &1.into()));
+    assert!(failed["log"].as_str().unwrap().ends_with(".log") && failed["numbers"].is_object(), "{failed}");
     let times: Vec<&str> = lines.iter().map(|line| line["time"].as_str().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
 }

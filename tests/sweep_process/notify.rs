@@ -75,7 +75,7 @@ fn the_end_of_a_sweep_is_told_to_a_webhook_and_a_hook_with_its_figures() {
     assert_eq!((&told["ended"], &told["measured"], &told["left"]), (&"complete".into(), &2.into(), &0.into()));
     assert_eq!((&told["restored"], &told["error"]), (&true.into(), &Value::Null));
     assert!(told["best"]["value"].as_f64().unwrap() > 0.0);
-    assert!(told["text"].as_str().unwrap().starts_with("2 measured, 0 failed, 0 skipped; best c"));
+    assert!(told["text"].as_str().unwrap().starts_with("2 measured, 0 failed, 0 skipped; speed: "), "{told}");
     let read = |name: &str| std::fs::read_to_string(scene.folder().join(name)).unwrap();
     assert_eq!(read("told"), "night end complete 2 0\n");
     assert_eq!(serde_json::from_str::<Value>(&read("message.json")).unwrap(), *told);
@@ -96,6 +96,7 @@ fn a_breaker_is_told_before_the_end_and_only_to_those_who_want_to_know() {
     assert_eq!(ends.happenings(), ["end"]);
     let breaker = &all.messages()[0];
     assert!(breaker["text"].as_str().unwrap().starts_with("2 trials in a row failed alike (gpu_oom)"), "{breaker}");
+    assert!(breaker["text"].as_str().unwrap().contains("it said: "), "the line that shows it: {breaker}");
     assert_eq!((&breaker["ended"], &breaker["restored"]), (&Value::Null, &Value::Null));
     assert_eq!(all.messages()[1]["ended"], "incomplete");
 }

@@ -14,7 +14,7 @@ use crate::domain::{
 use crate::launch::{self, BootProgress, Ready, Running};
 use crate::resolve;
 
-use super::super::trouble::{Seen, smoke_failure, told};
+use super::super::trouble::{OverTime, Seen, smoke_failure, told};
 use super::super::{EngineError, Planner, readback};
 use super::{Attempt, Measured, trouble};
 
@@ -182,7 +182,10 @@ impl Attempt<'_> {
                 ended = &mut run => break ended,
                 () = &mut deadline => {
                     abandon.cancel();
-                    return Ok(Err(self.gave_up(running, WaitVerdict::Timeout).await));
+                    let bench::Progress { requests_done: done, requests_total: total, .. } = *progress.borrow();
+                    let limit = self.sweep.planner.grid.limits.trial;
+                    let over = OverTime { limit, scenario: kind, done, total };
+                    return Ok(Err(self.trouble(running, Seen::OverTime(over, self.log_bytes())).await));
                 }
                 Ok(()) = progress.changed() => {
                     let now = *progress.borrow_and_update();
@@ -214,8 +217,12 @@ impl Attempt<'_> {
     }
 
     async fn gave_up(&self, running: &Running, verdict: WaitVerdict) -> Measured {
-        let log_bytes = std::fs::metadata(&self.log_path).map_or(u64::MAX, |log| log.len());
-        self.trouble(running, Seen::GaveUp(verdict, log_bytes)).await
+        self.trouble(running, Seen::GaveUp(verdict, self.log_bytes())).await
+    }
+
+    /// How long the log is now.
+    fn log_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log_path).map_or(u64::MAX, |log| log.len())
     }
 
     /// Trouble with the server's state of now.

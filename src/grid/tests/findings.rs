@@ -164,7 +164,7 @@ fn a_gate_passes_fails_with_its_figures_or_names_what_is_not_measured() {
 #[test]
 fn objectives_and_limits_are_read() {
     let g = grid(
-        "objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 5m, stall: 30s, gpu_free: 40s, trial: 1h, until: '07:00', identical_failures: 2, retries: 0, deaths: 5, daemon: 20s }\n",
+        "objectives: { throughput: maximize load.output_tokens_per_s }\nlimits: { startup: 5m, stall: 30s, gpu_free: 40s, trial: 1h, until: '07:00', budget: 8h, identical_failures: 2, retries: 0, deaths: 5, daemon: 20s }\n",
     );
     assert_eq!(g.objectives[0].direction, Direction::Maximize);
     assert_eq!(g.objectives[0].metric.to_string(), "load.output_tokens_per_s");
@@ -175,6 +175,7 @@ fn objectives_and_limits_are_read() {
             stall: Duration::from_secs(30),
             trial: Duration::from_secs(3600),
             until: Some(TimeOfDay { hour: 7, minute: 0 }),
+            budget: Some(Duration::from_secs(8 * 3600)),
             gpu_free: std::time::Duration::from_secs(40),
             identical_failures: 2,
             retries: 0,
