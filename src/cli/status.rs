@@ -4,9 +4,9 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, shorten};
+use crate::domain::reading::{duration, figure, judged_gain, shorten};
 use crate::domain::{Purpose, SweepId};
-use crate::rank;
+use crate::rank::{self, Answer, Ranking};
 use crate::store::{StartCount, Store, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
 
 use super::args::SweepArgs;
@@ -25,7 +25,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     }
     let pending = store.open_restorations(Some(&sweep.deployment)).map_err(store_stop)?;
     let objectives = store.objectives(sweep.id).map_err(store_stop)?;
-    let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+    let candidates = store.candidates_by(sweep.id, &objectives).map_err(store_stop)?;
     let best: Vec<_> = rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref());
     let starts = store.start_counts(sweep.id).map_err(store_stop)?;
     let starts_left = if holder.is_some() { store.starts_left(sweep.id).map_err(store_stop)? } else { None };
@@ -47,16 +47,20 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     }
     print::out(headline(&sweep, holder.as_deref()));
     let mut table = print::table(&["#", "config", "state", "tries", "ready", "took", "detail"]);
-    for t in &trials {
+    let shown = |t: &&TrialRow| trials.len() <= ROWS || t.state != TrialState::Pending;
+    for t in trials.iter().filter(shown).rev().take(ROWS).collect::<Vec<_>>().into_iter().rev() {
         table.add_row(cells(t));
     }
     print::keep_whole(&mut table, 1);
     print::out(print::text_of(&table));
+    if trials.len() > ROWS {
+        print::out(format!("  the last {ROWS} of {} trials that are not pending; --json has all", trials.len()));
+    }
     if let Some(line) = further_starts(&starts) {
         print::out(line);
     }
     for ranking in &best {
-        print::out(format!("best by {}: {}", ranking.objective.name, ranking.sentence));
+        print::out(format!("best by {}: {}{}", ranking.objective.name, ranking.sentence, of_the_leader(ranking)));
     }
     if let Some(left_s) = left_s {
         print::out(format!("about {} left", duration(left_s)));
@@ -67,6 +71,21 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         print::out(text.yellow().to_string());
     }
     Ok(Exit::Ok)
+}
+
+/// Trials that are shown.
+const ROWS: usize = 300;
+
+/// The leader's figure and gain; nothing where nobody leads.
+fn of_the_leader(ranking: &Ranking) -> String {
+    let Some((row, value)) = ranking.leader().and_then(|row| Some((row, row.value?))) else { return String::new() };
+    let figure = figure(&ranking.objective.metric.name, value, row.unit.as_deref().unwrap_or_default());
+    let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
+    let gain = row.gain_percent.filter(|_| !is_baseline).map(|gain| judged_gain(gain, row.gain_is_real));
+    let gain = gain.map(|gain| format!(", {gain} against the baseline")).unwrap_or_default();
+    let whose =
+        if matches!(ranking.answer, Answer::Tied { .. }) { format!("{} has ", row.name) } else { String::new() };
+    format!(": {whose}{figure}{gain}")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {

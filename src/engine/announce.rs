@@ -72,7 +72,7 @@ pub(super) async fn restore_failed_later(
 fn message(sweep: &Sweep, happening: Happening, title: String) -> Message {
     let mut message = blank(&sweep.planner, sweep.id, &sweep.store, happening, title);
     message.elapsed_s = sweep.elapsed_s();
-    if let Some(Event::BestSoFar { name, metric, value, gain_percent }) = sweep.best() {
+    if let Some(Event::BestSoFar { name, metric, value, gain_percent, .. }) = sweep.best() {
         let (name, metric) = (name.clone(), metric.clone());
         message.best = Some(Best { name, metric, value: *value, gain_percent: *gain_percent });
     }

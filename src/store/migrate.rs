@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0006_confidence.sql"), fill: Some(super::figures::rebuild) },
     Migration { sql: include_str!("../../migrations/0007_answers.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0008_cases.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0010_moderated.sql"), fill: None },
 ];
 
 /// The schema version that this vgrid writes.
