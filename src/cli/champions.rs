@@ -123,10 +123,9 @@ fn rankings(store: &Store, sweep: &SweepRow, question: &Question<'_>) -> Result<
             (objectives, candidates)
         }
     };
-    if let (Question::Metric(_), Some(objective)) = (question, objectives.first()) {
-        if candidates.iter().all(|c| c.figure(&objective.metric).is_none()) {
-            check_measured(store, sweep.id, &objective.metric)?;
-        }
+    let has_it = |o: &Objective| candidates.iter().any(|c| c.figure(&o.metric).is_some());
+    if let (Question::Metric(_), Some(objective)) = (question, objectives.first().filter(|o| !has_it(o))) {
+        check_measured(store, sweep.id, &objective.metric)?;
     }
     Ok(rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref()))
 }

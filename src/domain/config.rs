@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_set_to_the_engines_default_is_no_setting_of_its_own() {
         let of = |flags: &[(&str, &str)]| {
-            let flags = flags.iter().map(|(name, value)| (FlagName::new(*name), FlagValue::from_text(value))).collect();
+            let flags = flags.iter().map(|(name, value)| (FlagName::new(name), FlagValue::from_text(value))).collect();
             Settings { flags, ..Settings::default() }.count()
         };
         assert_eq!(
