@@ -3,7 +3,8 @@
 
 INSERT INTO sweep (id, uuid, grid_name, grid_path, grid_text, grid_sha256, deployment, baseline, suite_json, plan_json, images_json,
                    host_json, vgrid_version, created_at)
-VALUES (1, 'u', 'ten-thousand', 'g.yaml', 'name: g', 'abc', 'local/vllm', 'c0', '{}', '{}', '{}', '{}', '0', '2026-01-01T00:00:00Z');
+VALUES (1, 'u', 'ten-thousand', 'g.yaml', 'name: g', 'abc', 'local/vllm', 'c0',
+        '{"name":"quick","seed":1,"scenarios":[{"scenario":"smoke"},{"scenario":"kv_cache"},{"scenario":"load"}]}', '{}', '{}', '{}', '0', '2026-01-01T00:00:00Z');
 INSERT INTO sweep_run (id, sweep_id, started_at, ended_at, ended, pid, boot_id, vgrid_version)
 VALUES (1, 1, '2026-01-01T00:00:00Z', '2026-02-01T00:00:00Z', 'complete', 1, 'b', '0');
 INSERT INTO objective (sweep_id, position, name, direction, metric, scenario) VALUES
@@ -20,7 +21,7 @@ INSERT INTO attempt (id, trial_id, run_id, number, started_at, ended_at, phase, 
 SELECT i + 1, i + 1, 1, 1,
        strftime('%Y-%m-%dT%H:%M:%fZ', '2026-01-01', '+' || (i * 240) || ' seconds'),
        strftime('%Y-%m-%dT%H:%M:%fZ', '2026-01-01', '+' || (i * 240 + 230) || ' seconds'),
-       CASE WHEN i % 10 < 7 THEN 'stopping' ELSE 'starting' END,
+       CASE WHEN i % 10 < 7 THEN 'teardown' ELSE 'startup' END,
        CASE WHEN i % 10 < 7 THEN 'measured' ELSE 'failed' END,
        CASE WHEN i % 10 < 7 THEN NULL ELSE 'gpu_oom' END,
        CASE WHEN i % 10 < 7 THEN NULL ELSE 'lower max-model-len' END,
@@ -30,7 +31,7 @@ INSERT INTO attempt_evidence (attempt_id, position, line_number, text)
 SELECT i + 1, 1, 100, 'CUDA out of memory' FROM number WHERE i % 10 >= 7;
 
 INSERT INTO scenario_result (id, attempt_id, trial_id, scenario, spec_json, data_sha256, result_key, started_at, elapsed_s, verdict, saved_at)
-SELECT i * 3 + s.k, i + 1, i + 1, s.scenario, '{}', 'd', i || s.scenario, '2026-01-01T00:00:00Z', 60.0, 'valid', '2026-01-01T00:00:00Z'
+SELECT i * 3 + s.k, i + 1, i + 1, s.scenario, json_object('scenario', s.scenario), 'd', i || s.scenario, '2026-01-01T00:00:00Z', 60.0, 'valid', '2026-01-01T00:00:00Z'
 FROM number, (SELECT 1 AS k, 'smoke' AS scenario UNION ALL SELECT 2, 'kv_cache' UNION ALL SELECT 3, 'load') s
 WHERE i % 10 < 7;
 

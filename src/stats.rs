@@ -7,7 +7,7 @@ mod paired;
 mod proportion;
 
 pub use drift::{Change, Slope, drift_across, matched_change, matched_slope, ratio_of_sums};
-pub use paired::{PairedCounts, holm};
+pub use paired::{PairedCounts, fewest_lost, holm};
 pub use proportion::wilson_interval;
 
 /// Replicates of a bootstrap: enough for the second digit of a 95 % interval.

@@ -4,8 +4,8 @@ use owo_colors::OwoColorize;
 use serde::Serialize;
 
 use crate::domain::reading::number;
-use crate::stats::holm;
-use crate::store::{PairedQuality, Store, StoreError, SweepRow, TrialId};
+use crate::stats::{fewest_lost, holm};
+use crate::store::{PairedQuality, Store, StoreError, SweepRow};
 
 /// Below this p a difference is called one.
 const SIGNIFICANT: f64 = 0.05;
@@ -18,19 +18,22 @@ pub(super) struct Comparison {
     paired: PairedQuality,
     /// The exact p over all comparisons of the sweep (Holm).
     p_over_all: f64,
+    /// The fewest cases that it would have to lose, and gain none, to be called worse among all comparisons of the sweep.
+    fewest_lost: u64,
 }
 
 /// Every measured config against the baseline; empty where no scenario judged answers.
 pub(super) fn comparisons(store: &Store, sweep: &SweepRow) -> Result<Vec<Comparison>, StoreError> {
     let mut pairs: Vec<(String, PairedQuality)> = Vec::new();
-    for candidate in store.candidates(sweep.id)? {
-        if sweep.baseline.as_ref() != Some(&candidate.name) {
-            let paired = store.paired_quality(TrialId(candidate.trial_id))?;
-            pairs.extend(paired.into_iter().map(|paired| (candidate.name.clone(), paired)));
+    for (trial, config) in store.trials_with_cases(sweep.id)? {
+        if sweep.baseline.as_ref() != Some(&config) {
+            let paired = store.paired_quality(trial)?;
+            pairs.extend(paired.into_iter().map(|paired| (config.clone(), paired)));
         }
     }
+    let fewest_lost = fewest_lost(SIGNIFICANT, pairs.len());
     let adjusted = holm(&pairs.iter().map(|(_, paired)| paired.exact_p).collect::<Vec<_>>());
-    let of = |((config, paired), p_over_all)| Comparison { config, paired, p_over_all };
+    let of = |((config, paired), p_over_all)| Comparison { config, paired, p_over_all, fewest_lost };
     Ok(pairs.into_iter().zip(adjusted).map(of).collect())
 }
 
@@ -40,7 +43,7 @@ pub(super) fn render(all: &[Comparison]) -> Option<String> {
     let mut lines = vec![format!("{} (against {baseline}, case by case)", "answers".bold())];
     let differs = |c: &&Comparison| c.paired.counts.only_reference + c.paired.counts.only_other > 0;
     for c in all.iter().filter(differs) {
-        let judgement = judgement(c.p_over_all, c.paired.difference.unwrap_or_default());
+        let judgement = judgement(&c.paired, c.p_over_all, all.len());
         let over_all = if all.len() > 1 {
             format!(", {} over all {} comparisons", number(c.p_over_all), all.len())
         } else {
@@ -48,6 +51,7 @@ pub(super) fn render(all: &[Comparison]) -> Option<String> {
         };
         lines.push(format!("  {}: {}{over_all}: {judgement}", c.config, figures(&c.paired)));
     }
+    lines.extend(power(all));
     let same = all.len() - all.iter().filter(differs).count();
     if same > 0 {
         let of = if same == all.len() { "all".to_owned() } else { format!("the other {same} of {}", all.len()) };
@@ -60,18 +64,18 @@ pub(super) fn render(all: &[Comparison]) -> Option<String> {
 pub(super) fn sentence(p: &PairedQuality) -> String {
     let left_out =
         if p.left_out > 0 { format!("; {} not compared, a request failed", p.left_out) } else { String::new() };
-    let Some(difference) = p.difference else {
+    if p.difference.is_none() {
         return format!("{} against {}: no case could be compared{left_out}", p.scenario, p.baseline);
-    };
-    format!("against {}: {}: {}{left_out}", p.baseline, figures(p), judgement(p.exact_p, difference))
+    }
+    format!("against {}: {}: {}{left_out}", p.baseline, figures(p), judgement(p, p.exact_p, 1))
 }
 
 fn figures(p: &PairedQuality) -> String {
     let c = &p.counts;
     format!(
-        "{} {:+.1} points over {} cases ({} lost, {} gained), exact p = {}",
+        "{} {} points over {} cases ({} lost, {} gained), exact p = {}",
         p.scenario,
-        100.0 * p.difference.unwrap_or_default(),
+        signed_points(100.0 * p.difference.unwrap_or_default()),
         c.cases(),
         c.only_reference,
         c.only_other,
@@ -79,10 +83,44 @@ fn figures(p: &PairedQuality) -> String {
     )
 }
 
-const fn judgement(p: f64, difference: f64) -> &'static str {
-    match (p < SIGNIFICANT, difference < 0.0) {
+/// Points with their sign, to a tenth.
+fn signed_points(points: f64) -> String {
+    format!("{}{:.1}", if points < 0.0 { "−" } else { "+" }, points.abs())
+}
+
+/// What can be said of a comparison that is one of so many.
+fn judgement(paired: &PairedQuality, p: f64, comparisons: usize) -> &'static str {
+    let worse = paired.difference.unwrap_or_default() < 0.0;
+    match (p < SIGNIFICANT, worse) {
+        // Not even losing every case that differs would have been a difference.
+        (false, _) if paired.counts.least_p() * comparisons as f64 >= SIGNIFICANT => "too few cases differ to tell",
         (false, _) => "no difference beyond chance",
         (true, true) => "worse than the baseline",
         (true, false) => "better than the baseline",
     }
+}
+
+/// The smallest loss that each scenario's cases could show, a line each.
+fn power(all: &[Comparison]) -> Vec<String> {
+    let mut seen: Vec<(crate::domain::ScenarioKind, u64)> = Vec::new();
+    for c in all {
+        let one = (c.paired.scenario, c.paired.counts.cases());
+        if one.1 > 0 && !seen.contains(&one) {
+            seen.push(one);
+        }
+    }
+    let fewest = all.first().map_or(0, |c| c.fewest_lost);
+    let line = |(scenario, cases): (crate::domain::ScenarioKind, u64)| {
+        if fewest > cases {
+            return format!(
+                "  {scenario}: {cases} cases are too few to tell any difference among {} comparisons",
+                all.len()
+            );
+        }
+        let points = 100.0 * fewest as f64 / cases as f64;
+        format!(
+            "  {scenario}: of {cases} cases {fewest} must be lost and none gained (−{points:.0} points) to be told from chance"
+        )
+    };
+    seen.into_iter().map(line).collect()
 }

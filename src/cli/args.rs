@@ -205,9 +205,13 @@ pub(crate) struct ChampionsArgs {
     /// throughput, goodput, memory, start-up time
     #[arg(long, conflicts_with = "by")]
     pub(crate) criteria: bool,
-    /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50` or `maximize load.output_tokens_per_s`
+    /// Rank by this metric instead of the grid's objectives, e.g. `kv_cache.ttft_hit_ms.p50`, `ready_s` or
+    /// `maximize load.output_tokens_per_s`
     #[arg(long, value_name = "METRIC")]
     pub(crate) by: Option<String>,
+    /// Show every config, not the first 50 of each ranking
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, figure, interval, judged_gain};
-use crate::domain::{Direction, MetricPath, MetricPathError, Objective, SweepId, Verdict};
-use crate::rank::{self, Answer, Ranking, Row, Standing};
-use crate::store::{Store, StoreError, SweepRow, TrialState};
+use crate::domain::reading::{figure, interval, judged_gain};
+use crate::domain::{Direction, MetricPath, MetricPathError, Objective, SweepId, Verdict, did_you_mean};
+use crate::rank::{self, Answer, Ranking, Row, Simplest, Standing};
+use crate::store::{Store, StoreError, SweepRow};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -43,7 +43,6 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     };
     let rankings = rankings(&store, &sweep, &question)?;
     let simplest = simplest(&store, &sweep, &rankings)?;
-    let boots = if args.criteria { boots(&store, &sweep)? } else { Vec::new() };
     let answers = answers::comparisons(&store, &sweep).map_err(store_stop)?;
     if args.json {
         let mut value = serde_json::json!({
@@ -54,9 +53,6 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
             "simplest": simplest,
             "answers": answers,
         });
-        if args.criteria {
-            value["startup"] = serde_json::json!(boots);
-        }
         if let Some(foreign) = foreign {
             value["foreign"] = super::foreign::described(foreign, args.by.as_deref())?;
         }
@@ -72,10 +68,8 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
         "sweep {} of {}: {} measured, {} failed\n",
         sweep.id, sweep.grid_name, sweep.measured, sweep.failed
     ));
-    print::out(rankings.iter().map(|r| render(r, &simplest)).collect::<Vec<_>>().join("\n\n"));
-    if !boots.is_empty() {
-        print::out(format!("\n{}", render_boots(&boots)));
-    }
+    let rows = if args.all { usize::MAX } else { ROWS };
+    print::out(rankings.iter().map(|r| render(r, &simplest, rows)).collect::<Vec<_>>().join("\n\n"));
     if let Some(answers) = answers::render(&answers) {
         print::out(format!("\n{answers}"));
     }
@@ -95,7 +89,7 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
     }
     let rankings = rankings(&store, &sweep, &Question::Objectives)?;
     let simplest = simplest(&store, &sweep, &rankings)?;
-    print::out(rankings.iter().map(|r| render(r, &simplest)).collect::<Vec<_>>().join("\n\n"));
+    print::out(rankings.iter().map(|r| render(r, &simplest, ROWS)).collect::<Vec<_>>().join("\n\n"));
     if let Some(answers) = answers::render(&answers::comparisons(&store, &sweep).map_err(store_stop)?) {
         print::out(format!("\n{answers}"));
     }
@@ -113,62 +107,59 @@ enum Question<'a> {
 }
 
 fn rankings(store: &Store, sweep: &SweepRow, question: &Question<'_>) -> Result<Vec<Ranking>, Stop> {
-    let candidates = store.candidates(sweep.id).map_err(store_stop)?;
-    let objectives = match question {
-        Question::Metric(text) => vec![objective_by(text)?],
-        Question::Criteria => rank::criteria(&candidates),
-        Question::Objectives => store.objectives(sweep.id).map_err(store_stop)?,
+    let (objectives, candidates) = match question {
+        Question::Criteria => {
+            let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+            let mut objectives = rank::criteria(&candidates);
+            objectives.extend(rank::start_up());
+            (objectives, candidates)
+        }
+        Question::Metric(_) | Question::Objectives => {
+            let objectives = match question {
+                Question::Metric(text) => vec![objective_by(text)?],
+                Question::Objectives | Question::Criteria => store.objectives(sweep.id).map_err(store_stop)?,
+            };
+            let candidates = store.candidates_by(sweep.id, &objectives).map_err(store_stop)?;
+            (objectives, candidates)
+        }
     };
+    let has_it = |o: &Objective| candidates.iter().any(|c| c.figure(&o.metric).is_some());
+    if let (Question::Metric(_), Some(objective)) = (question, objectives.first().filter(|o| !has_it(o))) {
+        check_measured(store, sweep.id, &objective.metric)?;
+    }
     Ok(rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref()))
 }
 
-/// By objective: of configs that are tied, those with the fewest settings of their own. Where numbers decide nothing, simple wins.
-#[derive(serde::Serialize)]
-struct Simplest {
-    settings: usize,
-    configs: Vec<String>,
-}
-
+/// By objective: the simplest of those tied for the lead.
 fn simplest(store: &Store, sweep: &SweepRow, rankings: &[Ranking]) -> Result<BTreeMap<String, Simplest>, Stop> {
     let settings = store.settings(sweep.id).map_err(store_stop)?;
     let of = |ranking: &Ranking| {
-        let Answer::Tied { .. } = &ranking.answer else { return None };
-        let tied = ranking.rows.iter().filter(|r| matches!(r.standing, Standing::Leader | Standing::Tied));
-        let counted: Vec<(usize, &str)> =
-            tied.filter_map(|r| Some((settings.get(&r.trial_id)?.count(), r.name.as_str()))).collect();
-        let fewest = counted.iter().map(|(n, _)| *n).min()?;
-        let most = counted.iter().map(|(n, _)| *n).max()?;
-        let configs = counted.iter().filter(|(n, _)| *n == fewest).map(|(_, name)| (*name).to_owned()).collect();
-        (most > fewest).then(|| (ranking.objective.name.clone(), Simplest { settings: fewest, configs }))
+        let simplest = rank::simplest(ranking, |trial| Some(settings.get(&trial)?.count()))?;
+        Some((ranking.objective.name.clone(), simplest))
     };
     Ok(rankings.iter().filter_map(of).collect())
 }
 
-/// How long a measured config took from its container's start to the first real completion, in its last attempt.
-#[derive(serde::Serialize)]
-struct Boot {
-    config: String,
-    ready_s: f64,
-    is_baseline: bool,
-}
-
-fn boots(store: &Store, sweep: &SweepRow) -> Result<Vec<Boot>, Stop> {
-    let trials = store.trials(sweep.id).map_err(store_stop)?.into_iter().filter(|t| t.state == TrialState::Measured);
-    let of = |t: crate::store::TrialRow| Some(Boot { ready_s: t.ready_s?, config: t.name, is_baseline: t.is_baseline });
-    let mut boots: Vec<Boot> = trials.filter_map(of).collect();
-    boots.sort_by(|a, b| a.ready_s.total_cmp(&b.ready_s).then_with(|| a.config.cmp(&b.config)));
-    Ok(boots)
-}
-
-fn render_boots(boots: &[Boot]) -> String {
-    let mut table = print::table(&["", "config", "ready after", ""]);
-    for (index, boot) in boots.iter().enumerate() {
-        let mark = if boot.is_baseline { "baseline" } else { "" };
-        table.add_row([(index + 1).to_string(), boot.config.clone(), duration(boot.ready_s), mark.to_owned()]);
+/// A metric that nobody in the sweep has is a misspelling, as long as anything was measured.
+pub(super) fn check_measured(store: &Store, sweep: SweepId, metric: &MetricPath) -> Result<(), Stop> {
+    let known = store.measured_metrics(sweep).map_err(store_stop)?;
+    let wanted = metric.to_string();
+    if known.is_empty() || known.contains(&wanted) {
+        return Ok(());
     }
-    let head = "(minimize the time from the container's start to the first real completion)";
-    let note = "one start each, so no difference is told from noise; the first start of an image also fills its caches";
-    format!("{} {head}\n  {note}\n{}", "startup".bold(), print::text_of(&table))
+    let help = match did_you_mean(&wanted, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let of_scenario = |path: &&String| path.starts_with(&format!("{}.", metric.scenario));
+            let near: Vec<&String> = known.iter().filter(of_scenario).collect();
+            if near.is_empty() {
+                format!("the scenario {} was not measured", metric.scenario)
+            } else {
+                format!("of {} there are {}", metric.scenario, rank::some_of(&near))
+            }
+        }
+    };
+    Err(Stop::usage(format!("no config of sweep {sweep} has a figure of {wanted}; {help}")))
 }
 
 /// `METRIC`, `minimize METRIC` or `maximize METRIC`; without a direction the metric's name decides.
@@ -177,12 +168,19 @@ pub(super) fn objective_by(text: &str) -> Result<Objective, Stop> {
         Some((direction, metric)) => (Some(direction.parse().map_err(|e: String| Stop::usage(e))?), metric),
         None => (None, text),
     };
+    if let ("ready_s", Some(start_up)) = (metric.trim(), rank::start_up()) {
+        let direction = direction.unwrap_or(start_up.direction);
+        return Ok(Objective { name: "by".to_owned(), direction, ..start_up });
+    }
     let metric: MetricPath = metric.trim().parse().map_err(|e: MetricPathError| Stop::usage(e.to_string()))?;
     let by_name = Direction::usual_for(&metric);
     Ok(Objective { name: "by".to_owned(), direction: direction.unwrap_or(by_name), metric })
 }
 
-fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>) -> String {
+/// Configs of a ranking that are shown unless all are asked for.
+const ROWS: usize = 50;
+
+fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>, rows: usize) -> String {
     let Objective { name, direction, metric } = &ranking.objective;
     let mut text = format!("{} ({direction} {metric})\n", name.bold());
     let sentence = &ranking.sentence;
@@ -193,28 +191,27 @@ fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>) -> String {
             let effort = "no config qualifies: a best effort follows, by value";
             format!("  {}\n  {effort}\n", sentence.red())
         }
-        Answer::NotMeasured => format!("  {}\n", sentence.red()),
+        Answer::AllZero { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
     });
     if let Some(simplest) = simplest.get(name) {
-        let named = simplest.configs.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        let more = simplest.configs.len().saturating_sub(3);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        text.push_str(&format!(
-            "  of those the simplest, by settings of its own ({}): {named}{more}\n",
-            simplest.settings
-        ));
+        let named = rank::some_of(&simplest.configs);
+        text.push_str(&format!("  of those the simplest, by settings of its own ({}): {named}\n", simplest.settings));
     }
     text.push_str(&confidence(ranking));
     // Samples and starts are the first to go where there is no room; --json has them.
     let header = ["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"];
     let shown: Vec<usize> = (0..header.len()).filter(|i| !print::is_narrow() || !matches!(i, 4 | 5)).collect();
     let mut table = print::table(&shown.iter().map(|i| header[*i]).collect::<Vec<_>>());
-    for row in &ranking.rows {
+    for row in ranking.rows.iter().take(rows) {
         let cells = cells(ranking, row);
         table.add_row(shown.iter().filter_map(|i| cells.get(*i)));
     }
     print::keep_whole(&mut table, 1);
     text.push_str(&print::text_of(&table));
+    let more = ranking.rows.len().saturating_sub(rows);
+    if more > 0 {
+        text.push_str(&format!("\n  and {more} more (--all)"));
+    }
     text
 }
 
@@ -268,6 +265,7 @@ mod tests {
         assert_eq!(objective_by("kv_cache.ttft_hit_ms.p50").unwrap().direction, Direction::Minimize);
         assert_eq!(objective_by("load.output_tokens_per_s").unwrap().direction, Direction::Maximize);
         assert_eq!(objective_by("maximize load.ttft_ms.p50").unwrap().direction, Direction::Maximize);
+        assert_eq!(objective_by("ready_s").unwrap().metric.to_string(), "smoke.ready_s");
         assert!(objective_by("sideways load.ttft_ms.p50").is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::report::{EffectTable, effects_of};
 use crate::store::Store;
 
 use super::args::EffectsArgs;
-use super::champions::objective_by;
+use super::champions::{check_measured, objective_by};
 use super::exit::{Exit, Stop};
 use super::print;
 use super::run::store_stop;
@@ -40,6 +40,9 @@ pub(crate) fn effects(args: &EffectsArgs, db: &Path) -> Result<Exit, Stop> {
         ));
     }
     if tables.is_empty() {
+        if args.by.is_some() {
+            check_measured(&store, sweep.id, &objectives[0].metric)?;
+        }
         return Err(Stop::usage("no config has a figure of this metric; `vgrid champions` shows what was measured"));
     }
     print::out(tables.iter().map(render).collect::<Vec<_>>().join("\n\n"));

@@ -11,7 +11,7 @@ use crate::rank::{Candidate, Figure, GateOutcome, pareto_front};
 use crate::store::Store;
 
 use super::args::ParetoArgs;
-use super::champions::objective_by;
+use super::champions::{check_measured, objective_by};
 use super::exit::{Exit, Stop};
 use super::print;
 use super::run::store_stop;
@@ -34,9 +34,12 @@ pub(crate) fn pareto(args: &ParetoArgs, db: &Path) -> Result<Exit, Stop> {
     let store = Store::open_read_only(db).map_err(store_stop)?;
     let sweep = store.sweep(args.sweep.map(SweepId)).map_err(store_stop)?;
     let goals: Vec<Objective> = args.metrics.iter().map(|m| objective_by(m)).collect::<Result<_, _>>()?;
-    let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+    let candidates = store.candidates_by(sweep.id, &goals).map_err(store_stop)?;
     let measured: Vec<&Candidate> = candidates.iter().filter(|c| figures(c, &goals).is_some()).collect();
     if measured.is_empty() {
+        for goal in &goals {
+            check_measured(&store, sweep.id, &goal.metric)?;
+        }
         let names: Vec<String> = goals.iter().map(|g| g.metric.to_string()).collect();
         return Err(Stop::usage(format!(
             "no config of sweep {} has a usable figure of {}",

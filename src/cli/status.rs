@@ -4,9 +4,9 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::duration;
+use crate::domain::reading::{duration, figure, judged_gain};
 use crate::domain::{Purpose, SweepId};
-use crate::rank;
+use crate::rank::{self, Answer, Ranking};
 use crate::store::{StartCount, Store, SweepKind, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
 
 use super::args::SweepArgs;
@@ -26,7 +26,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     let left_running = if holder.is_none() { store.open_servers(sweep.id).map_err(store_stop)? } else { Vec::new() };
     let pending = store.open_restorations(Some(&sweep.deployment)).map_err(store_stop)?;
     let objectives = store.objectives(sweep.id).map_err(store_stop)?;
-    let candidates = store.candidates(sweep.id).map_err(store_stop)?;
+    let candidates = store.candidates_by(sweep.id, &objectives).map_err(store_stop)?;
     let best: Vec<_> = rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref());
     let starts = store.start_counts(sweep.id).map_err(store_stop)?;
     let starts_left = if holder.is_some() { store.starts_left(sweep.id).map_err(store_stop)? } else { None };
@@ -56,12 +56,17 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     if let Some(why) = sweep.why.as_ref().filter(|_| holder.is_none() && sweep.state != SweepState::Finished) {
         print::out(format!("it ended early: {why}").yellow().to_string());
     }
-    print::out(table(&trials));
+    let is_shown = |t: &&TrialRow| trials.len() <= ROWS || t.state != TrialState::Pending;
+    let shown: Vec<&TrialRow> = trials.iter().filter(is_shown).collect();
+    print::out(table(&shown[shown.len().saturating_sub(ROWS)..]));
+    if trials.len() > ROWS {
+        print::out(format!("  the last {ROWS} of {} trials that are not pending; --json has all", trials.len()));
+    }
     if let Some(line) = further_starts(&starts) {
         print::out(line);
     }
     for ranking in &best {
-        print::out(format!("best by {}: {}", ranking.objective.name, ranking.sentence));
+        print::out(format!("best by {}: {}{}", ranking.objective.name, ranking.sentence, of_the_leader(ranking)));
     }
     if let Some(left_s) = left_s {
         let when = if holder.is_some() { "left" } else { "to measure when it goes on" };
@@ -105,7 +110,7 @@ fn bench_runs(benches: &[SweepRow], shown: SweepId) -> Option<String> {
 }
 
 /// A line per trial; on a narrow terminal the detail stands under it, and beside long names only the essential columns.
-fn table(trials: &[TrialRow]) -> String {
+fn table(trials: &[&TrialRow]) -> String {
     let header = ["#", "config", "state", "tries", "ready", "took", "detail"];
     let under = print::is_narrow();
     let long_names = trials.iter().any(|t| t.name.chars().count() > 36);
@@ -129,6 +134,21 @@ fn table(trials: &[TrialRow]) -> String {
     }
     let lines = lines.into_iter().zip(&details).flat_map(|(line, detail)| [line, detail]);
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Trials that are shown.
+const ROWS: usize = 300;
+
+/// The leader's figure and gain; nothing where nobody leads.
+fn of_the_leader(ranking: &Ranking) -> String {
+    let Some((row, value)) = ranking.leader().and_then(|row| Some((row, row.value?))) else { return String::new() };
+    let figure = figure(&ranking.objective.metric.name, value, row.unit.as_deref().unwrap_or_default());
+    let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
+    let gain = row.gain_percent.filter(|_| !is_baseline).map(|gain| judged_gain(gain, row.gain_is_real));
+    let gain = gain.map(|gain| format!(", {gain} against the baseline")).unwrap_or_default();
+    let whose =
+        if matches!(ranking.answer, Answer::Tied { .. }) { format!("{} has ", row.name) } else { String::new() };
+    format!(": {whose}{figure}{gain}")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {

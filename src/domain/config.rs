@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlagName, FlagValue, Start};
+use super::{FlagName, FlagValue, Start, known_flag};
 
 /// What a point sets on top of the deployment: flags, environment, image, model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +25,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How many settings differ from what is there without them; a flag left to the engine's default is none.
+    /// How many settings differ from what is there without them; a flag left to the engine's default, or set to what the default is
+    /// known to be, is none.
     #[must_use]
     pub fn count(&self) -> usize {
-        let flags = self.flags.values().filter(|value| **value != FlagValue::Default).count();
+        let is_default = |name: &FlagName, value: &FlagValue| {
+            let known = known_flag(name.as_str()).and_then(|known| known.v1_default);
+            *value == FlagValue::Default || known.is_some_and(|default| default == value.to_string())
+        };
+        let flags = self.flags.iter().filter(|(name, value)| !is_default(name, value)).count();
         flags + self.env.len() + usize::from(self.image.is_some()) + usize::from(self.model.is_some())
     }
 
@@ -131,6 +136,19 @@ mod tests {
         assert_eq!(both.flags[&FlagName::new("max-model-len")], FlagValue::Value("2048".into()));
         assert_eq!(both.env["X"], None);
         assert_eq!(both.image.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn what_is_set_to_the_engines_default_is_no_setting_of_its_own() {
+        let of = |flags: &[(&str, &str)]| {
+            let flags = flags.iter().map(|(name, value)| (FlagName::new(name), FlagValue::from_text(value))).collect();
+            Settings { flags, ..Settings::default() }.count()
+        };
+        assert_eq!(
+            of(&[("enable-prefix-caching", "on"), ("enable-chunked-prefill", "on"), ("kv-cache-dtype", "auto")]),
+            0
+        );
+        assert_eq!(of(&[("enable-prefix-caching", "off"), ("max-num-seqs", "16"), ("dtype", "default")]), 2);
     }
 
     #[test]

@@ -196,6 +196,9 @@ pub enum Event {
         value: f64,
         /// Gain against the baseline, in percent, positive is better; None while there is no baseline figure.
         gain_percent: Option<f64>,
+        /// How many other configs are tied with it.
+        #[serde(default)]
+        tied: usize,
     },
     /// What served before is being put back.
     Restoring {

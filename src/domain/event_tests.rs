@@ -52,7 +52,7 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::TrialSkipped { name: "c".into(), why: text() },
         Event::BreakerTripped { failures: 3, cause: Cause::GpuOom, evidence: text(), remedy: text() },
-        Event::BestSoFar { name: "c".into(), metric: "m".into(), value: 1.0, gain_percent: None },
+        Event::BestSoFar { name: "c".into(), metric: "m".into(), value: 1.0, gain_percent: None, tied: 0 },
         Event::Restoring { what: text() },
         Event::Restored { what: text(), elapsed_s: 1.0 },
         Event::RestoreFailed { what: text(), why: text() },

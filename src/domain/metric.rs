@@ -109,6 +109,28 @@ pub struct Metric {
     pub ci_high: Option<f64>,
 }
 
+impl Metric {
+    /// Whether it is a share of a whole, from 0 to 1: no change, and no quotient of two figures.
+    #[must_use]
+    pub(crate) fn is_share(&self) -> bool {
+        self.unit == "ratio" && !self.path.is_change() && self.path.name != "acceleration_ratio"
+    }
+
+    /// Whether it is a share of cases that every start of a suite is asked alike: asking again makes no more cases of them.
+    #[must_use]
+    pub(crate) fn is_share_of_cases(&self) -> bool {
+        self.is_share()
+            && matches!(self.path.scenario, ScenarioKind::ToolCalling | ScenarioKind::Reasoning | ScenarioKind::Canary)
+    }
+
+    /// Where the figure can lie at all: a share from 0 to 1, a change anywhere, every other figure from 0 on.
+    #[must_use]
+    pub(crate) fn bounds(&self) -> (f64, f64) {
+        let least = if self.path.is_change() || self.value < 0.0 { f64::NEG_INFINITY } else { 0.0 };
+        (least, if self.is_share() && self.value <= 1.0 { 1.0 } else { f64::INFINITY })
+    }
+}
+
 text_enum! {
     /// The unit of a figure that vgrid measures, spelt as in the endings of names.
     pub enum Unit {

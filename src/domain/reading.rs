@@ -33,7 +33,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 fn thousands(whole: &str) -> String {
-    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |d| ("-", d));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |d| ("−", d));
     let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
     for (i, c) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i) % 3 == 0 {
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(number(0.031_249), "0.0312");
         assert_eq!(number(35.24), "35.2");
         assert_eq!(number(1_229.6), "1,230");
-        assert_eq!(number(-1_234_567.0), "-1,234,567");
+        assert_eq!(number(-1_234_567.0), "−1,234,567");
         assert_eq!(number(2.0), "2");
     }
 

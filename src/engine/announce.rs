@@ -80,7 +80,7 @@ pub(super) async fn restore_failed_later(
 fn message(sweep: &Sweep, happening: Happening, title: String) -> Message {
     let mut message = blank(&sweep.planner, sweep.id, &sweep.store, happening, title);
     message.elapsed_s = sweep.elapsed_s();
-    if let Some(Event::BestSoFar { name, metric, value, gain_percent }) = sweep.best() {
+    if let Some(Event::BestSoFar { name, metric, value, gain_percent, .. }) = sweep.best() {
         // The baseline gains nothing against itself.
         let gain_percent = gain_percent.filter(|_| sweep.planner.baseline_name().as_ref() != Some(name));
         message.best = Some(Best { name: name.clone(), metric: metric.clone(), value: *value, gain_percent });

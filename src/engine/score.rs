@@ -74,13 +74,22 @@ fn evaluate(gate: &grid::Gate, own: &HashMap<MetricPath, f64>, baseline: &HashMa
 /// The leader by the grid's first objective, as an event; None before anything ranks.
 pub(crate) fn best_so_far(planner: &Planner, store: &Store, sweep: SweepId) -> Result<Option<Event>, StoreError> {
     let Some(objective) = planner.grid.objectives.first() else { return Ok(None) };
-    let ranking = rank::rank(&store.candidates(sweep)?, objective, planner.baseline_name().as_deref());
+    let candidates = store.candidates_by(sweep, std::slice::from_ref(objective))?;
+    let ranking = rank::rank(&candidates, objective, planner.baseline_name().as_deref());
+    let tied = match &ranking.answer {
+        rank::Answer::Tied { names, .. } => names.len() - 1,
+        rank::Answer::Champion { .. }
+        | rank::Answer::AllZero { .. }
+        | rank::Answer::NoneMeetsGates { .. }
+        | rank::Answer::NotMeasured => 0,
+    };
     Ok(ranking.leader().and_then(|row| {
         Some(Event::BestSoFar {
             name: row.name.clone(),
             metric: objective.metric.to_string(),
             value: row.value?,
             gain_percent: row.gain_percent,
+            tied,
         })
     }))
 }
@@ -106,7 +115,7 @@ pub(crate) fn finalists(
     sweep: SweepId,
     most: usize,
 ) -> Result<Vec<TrialId>, StoreError> {
-    let candidates = store.candidates(sweep)?;
+    let candidates = store.candidates_by(sweep, &planner.grid.objectives)?;
     let rankings = rank::rank_all(&candidates, &planner.grid.objectives, planner.baseline_name().as_deref());
     Ok(rank::finalists(&rankings, most).into_iter().map(TrialId).collect())
 }

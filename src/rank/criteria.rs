@@ -29,7 +29,7 @@ const CRITERIA: &[Criterion] = &[
     Criterion {
         name: "memory",
         direction: Direction::Minimize,
-        metrics: &["load.gpu0.memory_used_bytes.max", "load.container.memory_used_bytes.max"],
+        metrics: &["load.gpus.memory_used_bytes.max", "load.container.memory_used_bytes.max"],
     },
 ];
 
@@ -44,6 +44,13 @@ pub fn criteria(candidates: &[Candidate]) -> Vec<Objective> {
             Some(Objective { name: c.name.to_owned(), direction: c.direction, metric })
         })
         .collect()
+}
+
+/// The criterion of how soon an engine answers: its time from the container's start to the first real completion, least first.
+#[must_use]
+pub fn start_up() -> Option<Objective> {
+    let metric = "smoke.ready_s".parse().ok()?;
+    Some(Objective { name: "startup".to_owned(), direction: Direction::Minimize, metric })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use super::critical::critical_factor;
-use super::uncertainty::{Side, Uncertainty, joint_degrees};
+use super::uncertainty::{Side, Uncertainty, joint};
 
 /// One measured config: its settings and the figure that is looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -226,7 +226,7 @@ fn shift(terms: &[(f64, &Point)], contexts: usize, base: f64, family: usize) -> 
     let half = |downward: bool| {
         // A positive term pulls the sum down by its own lower side, a negative one by its upper side.
         let toward = terms.iter().map(|(sign, p)| if (*sign > 0.0) == downward { p.below } else { p.above });
-        let weighted = toward.map(|u| u.map(|u| Uncertainty { joint: weight * weight * u.joint, ..u }));
+        let weighted = toward.map(|u| u.map(|u| u.times(weight)));
         joint_half_width(&weighted.collect::<Option<Vec<Uncertainty>>>()?, family)
     };
     let (ci_low, ci_high) = (half(true).map(|h| difference - h), half(false).map(|h| difference + h));
@@ -242,10 +242,10 @@ fn shift(terms: &[(f64, &Point)], contexts: usize, base: f64, family: usize) -> 
 
 /// Half-width of the interval of a sum of such terms, in a table of `family` lines.
 fn joint_half_width(terms: &[Uncertainty], family: usize) -> Option<f64> {
-    let sum: f64 = terms.iter().map(|u| u.joint).sum();
+    let (joint, degrees) = joint(terms, true)?;
     // k candidates have k(k-1)/2 pairs: the fewest candidates with as many pairs as the table has lines.
     let candidates = (2_u64..).find(|k| k * (k - 1) / 2 >= family as u64)?;
-    Some(critical_factor(joint_degrees(terms)?, candidates)? * sum.sqrt())
+    Some(critical_factor(degrees, candidates)? * joint.sqrt())
 }
 
 #[cfg(test)]

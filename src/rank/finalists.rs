@@ -3,7 +3,7 @@
 use super::{Ranking, Standing};
 
 /// Trials of the leader of each objective and of those tied with it, best first, the objectives taking turns, each trial once, at
-/// most `most`. An objective by which fewer than two configs rank sends nobody: there, nobody was beaten.
+/// most `most`. An objective by which fewer than two configs rank, or nobody leads, sends nobody: there, nobody was beaten.
 #[must_use]
 pub fn finalists(rankings: &[Ranking], most: usize) -> Vec<i64> {
     let lists: Vec<Vec<i64>> = rankings.iter().map(in_question).collect();
@@ -21,7 +21,7 @@ pub fn finalists(rankings: &[Ranking], most: usize) -> Vec<i64> {
 }
 
 fn in_question(ranking: &Ranking) -> Vec<i64> {
-    if ranking.rows.iter().filter(|r| r.standing.ranks()).count() < 2 {
+    if ranking.leader().is_none() || ranking.rows.iter().filter(|r| r.standing.ranks()).count() < 2 {
         return Vec::new();
     }
     let first = |r: &&super::Row| matches!(r.standing, Standing::Leader | Standing::Tied);

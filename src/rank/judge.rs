@@ -26,15 +26,21 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
 
     let noise = entries.iter().find_map(|e| e.figure).map(|f| f.noise).unwrap_or_default();
     let others = || entries.iter().skip(1).filter(|e| e.bar.is_none());
-    let leader = entries.first().filter(|e| e.bar.is_none());
+    let leader = entries.first().filter(|e| e.bar.is_none() && !e.achieves_nothing());
     let is_best = leader.is_some_and(|leader| others().all(|other| leader.is_apart_from(other, PAIR)));
+    let control_leads = leader.zip(control).is_some_and(|(l, c)| l.candidate.trial_id == c.candidate.trial_id);
+    let night = Night { is_best, control_leads, eligible };
 
+    let mut place = 0;
     let rows: Vec<Row> = entries
         .iter()
         .enumerate()
         .map(|(index, entry)| {
+            if index == 0 || entries[index - 1].beats(entry) {
+                place = index + 1;
+            }
             let standing = entry.bar.unwrap_or_else(|| {
-                if index == 0 {
+                if index == 0 && leader.is_some() {
                     Standing::Leader
                 } else if is_best || leader.is_some_and(|leader| leader.is_apart_from(entry, eligible)) {
                     Standing::Behind
@@ -42,8 +48,7 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
                     Standing::Tied
                 }
             });
-            let place = standing.ranks().then(|| 1 + entries.iter().filter(|e| e.beats(entry)).count());
-            entry.row(standing, place, control, (is_best, eligible))
+            entry.row(standing, standing.ranks().then_some(place), control, &night)
         })
         .collect();
     let answer = answer(&rows);
@@ -61,6 +66,16 @@ pub fn rank(candidates: &[Candidate], objective: &Objective, baseline: Option<&s
 
 /// A night of two configs: what the best of a sample must be apart by from each other one to be called best.
 const PAIR: u64 = 2;
+
+/// What was found of the leader before each row is judged.
+struct Night {
+    /// Whether the leader is apart from each other one that may rank.
+    is_best: bool,
+    /// Whether the leader is the baseline.
+    control_leads: bool,
+    /// How many may rank.
+    eligible: u64,
+}
 
 /// A candidate as one objective sees it.
 struct Entry<'a> {
@@ -89,6 +104,15 @@ impl<'a> Entry<'a> {
     /// What is compared, turned so that smaller is better.
     fn cost(&self) -> Option<f64> {
         self.figure.and_then(Figure::judged).map(|value| self.direction.cost(value))
+    }
+
+    /// Whether it has nothing of what is to be as much as possible: the best of such leads nobody.
+    fn achieves_nothing(&self) -> bool {
+        let nothing = self.figure.is_some_and(|f| f.metric.value == 0.0);
+        match self.direction {
+            Direction::Maximize => nothing,
+            Direction::Minimize => false,
+        }
     }
 
     /// Those that may rank first, then by value, those without a figure last; name and trial make the order total.
@@ -120,13 +144,7 @@ impl<'a> Entry<'a> {
         self.differs_from(other, candidates) == Some(true)
     }
 
-    fn row(
-        &self,
-        standing: Standing,
-        place: Option<usize>,
-        control: Option<&Entry<'_>>,
-        (is_best, candidates): (bool, u64),
-    ) -> Row {
+    fn row(&self, standing: Standing, place: Option<usize>, control: Option<&Entry<'_>>, night: &Night) -> Row {
         let (ci_low, ci_high) = self.figure.map_or((None, None), Figure::interval);
         let metric = self.figure.map(|f| &f.metric);
         let gain_percent = control.and_then(Entry::cost).zip(self.cost()).and_then(|(base, mine)| {
@@ -149,9 +167,20 @@ impl<'a> Entry<'a> {
             ci_high,
             gain_percent,
             gain_is_real: gain_is_real.and_then(|c| {
-                let named = is_best && c.bar.is_none() && standing == Standing::Leader;
                 // The baseline may not rank itself; it is one more config of the comparison then.
-                if named { Some(true) } else { self.differs_from(c, candidates.max(2)) }
+                let differs = || self.differs_from(c, night.eligible.max(2));
+                match standing {
+                    // Where the leader and the baseline are compared, the ranking has said it.
+                    Standing::Leader if night.is_best && c.bar.is_none() => Some(true),
+                    Standing::Behind if night.control_leads => Some(true),
+                    Standing::Leader
+                    | Standing::Tied
+                    | Standing::Behind
+                    | Standing::GateFailed
+                    | Standing::GateNotMeasured
+                    | Standing::Invalid
+                    | Standing::NotMeasured => differs(),
+                }
             }),
             gates_missed: missed(&self.candidate.gates),
         }
@@ -176,6 +205,10 @@ fn answer(rows: &[Row]) -> Answer {
             suspect: leader.verdict == Some(Verdict::Suspect),
             confirmed: leader.confirmed(),
         };
+    }
+    let ranked = count(Standing::Tied);
+    if ranked > 0 {
+        return Answer::AllZero { configs: ranked };
     }
     let (failed, not_measured) = (count(Standing::GateFailed), count(Standing::GateNotMeasured));
     if failed + not_measured > 0 {

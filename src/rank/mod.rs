@@ -7,8 +7,9 @@
 //! 3. Another config is `behind` when it is apart from the leader beyond the noise of all pairs of the night (see [`critical`]).
 //!    All others are behind together when each of them is apart from the leader as in a night of two configs: that the best of
 //!    a sample is best needs no correction for the number of configs (Gutmann and Maymin 1987; Hung and Fithian 2019).
-//!    Otherwise a config is `tied`. The noise includes that between starts (see [`night`]): measured where any config was started
-//!    twice, else assumed. A figure whose noise within its start is not known separates from nothing.
+//!    Otherwise a config is `tied`. The noise includes that between starts (see [`night`]): what was measured wherever a config was
+//!    started twice, together with what is assumed. A figure whose noise within its start is not known separates from nothing.
+//!    Of what is to be as much as possible, a best value of 0 leads nobody: all are `tied`, without a leader.
 //! 4. A leader with no tie is the champion. A leader with ties is shown, and is no champion. A champion that was measured on a
 //!    single start is not confirmed.
 //! 5. When the baseline moved over the night, figures are compared as shares of the baseline's value at their time.
@@ -23,6 +24,7 @@ mod finalists;
 mod judge;
 mod night;
 mod pareto;
+mod simplest;
 mod uncertainty;
 
 #[cfg(test)]
@@ -34,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Metric, MetricPath, Objective, Verdict, text_enum};
 
-pub use criteria::criteria;
+pub use criteria::{criteria, start_up};
 pub use critical::critical_table;
 #[cfg(test)]
 pub use effects::Change;
@@ -44,6 +46,7 @@ pub use finalists::finalists;
 pub use judge::{rank, rank_all};
 pub use night::{ConfigStarts, StartFigure, StartNoise, controls, figure_over_starts, start_noise};
 pub use pareto::pareto_front;
+pub use simplest::{Simplest, simplest};
 pub use uncertainty::differ;
 
 text_enum! {
@@ -177,8 +180,8 @@ pub struct Row {
     pub n: Option<u64>,
     /// Starts that the figure is the mean of.
     pub starts: Option<u64>,
-    /// Lower end of its own 95 % interval, not widened for the number of configs. It includes the noise between starts where that
-    /// was measured, and is that of the requests of one start where it was not.
+    /// Lower end of its own 95 % interval, not widened for the number of configs. It includes the noise between starts, measured and
+    /// assumed; of a share of judged cases it is that of the cases alone.
     pub ci_low: Option<f64>,
     /// Upper end of its own 95 % interval.
     pub ci_high: Option<f64>,
@@ -221,6 +224,11 @@ pub enum Answer {
         /// Trial of the best value.
         leader_trial_id: i64,
     },
+    /// The figure is to be as much as possible and is 0 of every config that may rank: nobody leads, and nobody is as good as a leader.
+    AllZero {
+        /// How many configs.
+        configs: usize,
+    },
     /// Configs were measured, and none passes the gates with a usable figure.
     NoneMeetsGates {
         /// How many fail a gate.
@@ -244,7 +252,9 @@ impl Answer {
                 let start = if *confirmed { "" } else { ", on a single start: not confirmed" };
                 format!("{name} is best{figure}{start}")
             }
-            Self::Tied { names, .. } => format!("tied: {}", names.join(", ")),
+            Self::Tied { names, .. } => format!("tied: {}", some_of(names)),
+            Self::AllZero { configs: 1 } => "nobody leads: the figure of the only config is 0".to_owned(),
+            Self::AllZero { configs } => format!("nobody leads: the figure of all {configs} configs is 0"),
             Self::NoneMeetsGates { failed, not_measured, invalid } => {
                 let parts: Vec<String> = [
                     (failed, "failed"),
@@ -260,6 +270,18 @@ impl Answer {
             Self::NotMeasured => "not measured".to_owned(),
         }
     }
+}
+
+/// Names that a sentence has room for.
+const NAMED: usize = 6;
+
+/// These names, or the first of them and how many more there are.
+#[must_use]
+pub fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    let named: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = names.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
 }
 
 /// All configs by one objective.
@@ -290,7 +312,8 @@ impl Ranking {
     #[must_use]
     pub fn confidence(&self) -> Vec<String> {
         let measured = self.rows.iter().any(|row| row.value.is_some());
-        self.drift.clone().into_iter().chain(measured.then(|| self.noise.start_sentence())).collect()
+        let repeated = self.rows.iter().any(|row| row.starts.is_some_and(|starts| starts >= 2));
+        self.drift.clone().into_iter().chain(measured.then(|| self.noise.start_sentence(repeated))).collect()
     }
 
     /// The row with the best value of those that may rank, champion or not.

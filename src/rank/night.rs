@@ -8,7 +8,7 @@
 //! - Two starts of one config differ by more than their intervals say. S^2 is the pooled relative variance between starts,
 //!   sum (y / mean - 1)^2 / sum (s - 1) over the configs with several starts, on `degrees` = sum (s - 1) degrees of freedom; w the mean
 //!   relative variance within those starts. The variance of the starts themselves is max(0, S^2 - w) (DerSimonian and Laird 1986,
-//!   for equal weights).
+//!   for equal weights). On a few degrees it says little; verdicts count on it together with a prior.
 //! - The baseline moved when two of its starts differ by more than [`DRIFT_LIMIT`] of the earlier one, and by more than their own intervals
 //!   explain. Then figures are compared by y / r, r being the baseline's value at that time: interpolated between the controls
 //!   around the start, or that of the nearest where there is one on one side only. S^2 is then that of y / r over the configs beside the
@@ -16,17 +16,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::critical::{Spread, Z_975, separated};
+use super::critical::{MOST_DEGREES, Spread, Z_975, separated};
 use super::{Figure, Metric};
-use crate::domain::{ScenarioKind, Verdict, reading};
+use crate::domain::{Verdict, reading};
 
 /// The baseline may differ between two starts by this share of its value before the night counts as drifting: starts of one
 /// config differ by a few percent on a machine that does not change.
 pub const DRIFT_LIMIT: f64 = 0.05;
 
-/// Relative standard deviation between starts of one config that is assumed where no config was started twice. More than a quiet machine
-/// shows, so that a verdict without repeats errs in less than one night of twenty there.
-pub const ASSUMED_START_DEVIATION: f64 = 0.05;
+/// Relative standard deviation between starts of one config that is taken as known where no config was started twice. More than a quiet
+/// machine shows, so that a verdict without repeats errs in less than one night of twenty there.
+const ASSUMED_START_DEVIATION: f64 = 0.05;
+
+/// Relative standard deviation between starts that what was measured is joined with, worth [`PRIOR_DEGREES`]. So chosen that the prior alone
+/// would part two single starts as far as [`ASSUMED_START_DEVIATION`] does: 3 % x t(0.98; 3) = 5 % x z(0.98).
+const PRIOR_START_DEVIATION: f64 = 0.03;
+
+/// How many degrees of freedom the prior is worth beside those that were measured.
+const PRIOR_DEGREES: f64 = 3.0;
 
 /// One metric on one start of a config.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,18 +90,9 @@ impl StartFigure {
             .then(|| ((self.metric.value - low).max(0.0), (high - self.metric.value).max(0.0)))
     }
 
-    /// Whether every start of the suite asks for the same cases: what they share does not differ between starts.
-    fn is_of_same_cases(&self) -> bool {
-        self.metric.unit == "ratio"
-            && matches!(
-                self.metric.path.scenario,
-                ScenarioKind::ToolCalling | ScenarioKind::Reasoning | ScenarioKind::Canary
-            )
-    }
-
     /// Relative variance within the start; `None` without an interval, from one sample, for 0, or where starts share it.
     fn within(&self) -> Option<f64> {
-        if self.is_of_same_cases() {
+        if self.metric.is_share_of_cases() {
             return None;
         }
         let (below, above) = self.halves()?;
@@ -118,17 +116,18 @@ pub fn figure_over_starts(config: &ConfigStarts, controls: &[StartFigure], noise
     let mean_of = |f: &dyn Fn(&StartFigure) -> f64| usable.iter().map(|u| f(u)).sum::<f64>() / s;
     let value = mean_of(&|u| u.metric.value);
     let halves: Option<Vec<(f64, f64)>> = usable.iter().map(|u| u.halves()).collect();
-    let independent = if newest.is_of_same_cases() { 1.0 } else { s };
+    let independent = if newest.metric.is_share_of_cases() { 1.0 } else { s };
     let joined = |side: &dyn Fn(&(f64, f64)) -> f64| {
         let mean_square = |halves: &Vec<(f64, f64)>| halves.iter().map(|h| side(h).powi(2)).sum::<f64>() / s;
         halves.as_ref().map(|halves| (mean_square(halves) / independent).sqrt())
     };
+    let (least, most) = Metric { value, ..newest.metric.clone() }.bounds();
     let metric = Metric {
         value,
         n: usable.iter().map(|u| u.metric.n).sum(),
         failed_n: usable.iter().map(|u| u.metric.failed_n).sum(),
-        ci_low: joined(&|h| h.0).map(|half| value - half),
-        ci_high: joined(&|h| h.1).map(|half| value + half),
+        ci_low: joined(&|h| h.0).map(|half| (value - half).max(least)),
+        ci_high: joined(&|h| h.1).map(|half| (value + half).min(most)),
         ..newest.metric.clone()
     };
     let any_suspect = usable.iter().any(|u| u.verdict == Verdict::Suspect);
@@ -239,7 +238,7 @@ impl StartNoise {
         }
         if !self.moved {
             return Some(format!(
-                "the baseline's {n} starts are up to {most} apart, no more than the noise within them explains"
+                "the baseline's {n} starts are up to {most} apart, which intervals as wide as theirs do not call a move"
             ));
         }
         let interval = match (self.change_low, self.change_high) {
@@ -252,20 +251,45 @@ impl StartNoise {
         ))
     }
 
-    /// How much starts of one config differ, in a sentence.
+    /// How much starts of one config differ, and what verdicts count on, in a sentence. `repeated`: whether any config was started twice.
     #[must_use]
-    pub fn start_sentence(&self) -> String {
+    pub fn start_sentence(&self, repeated: bool) -> String {
+        let counted = 100.0 * self.between_starts().0.sqrt();
+        let repeats = if self.degrees == 1 { "1 repeat".to_owned() } else { format!("{} repeats", self.degrees) };
         match self.start_percent() {
-            Some(0.0) => "starts of one config differ by no more than the noise within them explains".to_owned(),
-            Some(percent) => format!("starts of one config differ by {percent:.1} % (standard deviation)"),
+            Some(0.0) => format!(
+                "starts of one config differ by no more than the noise within them explains ({repeats}); verdicts count on {counted:.1} %"
+            ),
+            Some(percent) if percent > 100.0 * ASSUMED_START_DEVIATION => format!(
+                "starts of one config differ by {percent:.1} % (standard deviation, {repeats}): so much that verdicts err more often \
+                 than in one night of twenty"
+            ),
+            Some(percent) => format!(
+                "starts of one config differ by {percent:.1} % (standard deviation, {repeats}); verdicts count on {counted:.1} %"
+            ),
             None if self.moved => {
                 "how much starts of one config differ beside the baseline's move was not measured".to_owned()
             }
+            None if repeated => {
+                "a figure of 0 has no share by which its starts differ: that was not measured".to_owned()
+            }
             None => {
-                let assumed = 100.0 * ASSUMED_START_DEVIATION;
-                format!("no config was started twice: {assumed:.0} % between starts (standard deviation) is assumed")
+                format!("no config was started twice: {counted:.0} % between starts (standard deviation) is assumed")
             }
         }
+    }
+
+    /// Relative variance between starts that verdicts count on, and its degrees of freedom: what was measured together with a prior (the
+    /// posterior of a scaled inverse chi-square one, as in the moderated t of Smyth 2004), and never less than what was measured: the
+    /// prior may widen, not narrow. Without a measurement, what is assumed, taken as known.
+    pub(super) fn between_starts(&self) -> (f64, f64) {
+        if self.degrees == 0 {
+            return (ASSUMED_START_DEVIATION * ASSUMED_START_DEVIATION, MOST_DEGREES);
+        }
+        let measured = self.degrees as f64;
+        let degrees = PRIOR_DEGREES + measured;
+        let prior = PRIOR_DEGREES * PRIOR_START_DEVIATION * PRIOR_START_DEVIATION;
+        (((prior + measured * self.start_variance) / degrees).max(self.start_variance), degrees)
     }
 
     /// Standard deviation between starts, percent of the figure; `None` when it was not measured.

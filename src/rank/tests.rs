@@ -78,10 +78,31 @@ fn one_start_of_each_tells_apart_only_what_differs_by_more_than_starts_are_assum
         let field = [valid("a", 1, 100.0, Some(0.5)), valid("b", 2, other, Some(0.5))];
         rank(&field, &objective(Direction::Maximize), Some("a"))
     };
-    // 1.96 x 5 % of (100 and 112) is 14.7.
+    // 2.05 x 5 % of (100 and 112) is 15.4.
     assert!(matches!(against(112.0).answer, Answer::Tied { .. }));
     assert_eq!(against(112.0).rows[0].gain_is_real, Some(false));
     assert_eq!(against(118.0).sentence, "b is best, on a single start: not confirmed");
+}
+
+#[test]
+fn a_best_value_of_zero_leads_nobody_where_more_is_better() {
+    let field = [valid("a", 1, 0.0, Some(0.0)), valid("b", 2, 0.0, Some(0.0))];
+    let ranking = rank(&field, &objective(Direction::Maximize), Some("a"));
+    assert_eq!(ranking.answer, Answer::AllZero { configs: 2 });
+    assert_eq!(ranking.sentence, "nobody leads: the figure of all 2 configs is 0");
+    assert!(ranking.leader().is_none() && finalists(&[ranking], 2).is_empty());
+    // No error at all is as good as it gets.
+    assert!(matches!(rank(&field, &objective(Direction::Minimize), None).answer, Answer::Tied { .. }));
+}
+
+#[test]
+fn a_config_behind_the_baseline_that_leads_is_no_noise_against_it() {
+    let field = [valid("base", 1, 100.0, Some(1.0)), valid("a", 2, 83.0, Some(1.0)), valid("b", 3, 82.0, Some(1.0))];
+    let ranking = rank(&field, &objective(Direction::Maximize), Some("base"));
+    assert!(matches!(ranking.answer, Answer::Champion { .. }), "{}", ranking.sentence);
+    for row in &ranking.rows[1..] {
+        assert_eq!((row.standing, row.gain_is_real), (Standing::Behind, Some(true)), "{row:?}");
+    }
 }
 
 #[test]
@@ -207,7 +228,7 @@ fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
         1 => Just(GateOutcome::Fail),
         1 => Just(GateOutcome::NotMeasured)
     ];
-    let one = (0_i32..40, proptest::option::of(0_i32..8), verdict, gate, 0_u64..50);
+    let one = (1_i32..40, proptest::option::of(0_i32..8), verdict, gate, 0_u64..50);
     proptest::collection::vec(one, 0..12).prop_map(|list| {
         list.into_iter()
             .enumerate()

@@ -1,7 +1,6 @@
 //! How uncertain a figure is, requests and starts together, and whether two figures differ beyond that.
 
-use super::critical::{MOST_DEGREES, Spread, Z_975, apart, critical_factor};
-use super::night::{ASSUMED_START_DEVIATION, StartNoise};
+use super::critical::{Spread, Z_975, apart, critical_factor};
 use super::{Figure, Verdict};
 
 /// A side of a figure: intervals need not be symmetric.
@@ -13,15 +12,17 @@ pub(super) enum Side {
     Above,
 }
 
-/// How uncertain a config's figure is toward one side.
+/// How uncertain a config's figure is toward one side: z(0.975)^2 times its variances, in the square of what is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Uncertainty {
-    /// z(0.975)^2 times its variance, in the square of what is compared.
-    pub(super) joint: f64,
-    /// Degrees of freedom, at most [`MOST_DEGREES`].
-    pub(super) degrees: f64,
-    /// Whether the degrees are those of one estimate that all figures of the metric share.
-    pub(super) shared: bool,
+    /// That of the starts.
+    start: f64,
+    /// Degrees of freedom of the estimate under it, which all figures of a metric share.
+    start_degrees: f64,
+    /// That within its starts.
+    within: f64,
+    /// Degrees of freedom of it.
+    within_degrees: f64,
 }
 
 impl Figure {
@@ -53,46 +54,67 @@ impl Figure {
         // v of one start, from the joint half-width of all.
         let half_width = self.half_width(side).map(|h| h * starts.sqrt());
         let within = Spread { half_width, samples: samples.floor() as u64 }.variance();
-        let StartNoise { degrees, start_variance, within_variance, moved, .. } = self.noise;
+        let measured = self.noise.degrees > 0;
+        if self.noise.moved && !measured {
+            // Across a night that drifted nothing is known.
+            return None;
+        }
+        let (start_variance, start_degrees) = self.noise.between_starts();
         let scale = self.scale();
         let squared = (self.metric.value * scale * Z_975).powi(2);
-        if degrees == 0 {
-            // Across a night that drifted nothing is known.
-            let (v, d) = within.filter(|_| !moved)?;
-            let total = v + squared * ASSUMED_START_DEVIATION * ASSUMED_START_DEVIATION;
-            // What is assumed is not estimated: it has degrees without end (Satterthwaite 1946).
-            let degrees = if v > 0.0 { (d * (total / v).powi(2)).min(MOST_DEGREES) } else { MOST_DEGREES };
-            return Some(Uncertainty { joint: total / starts, degrees, shared: false });
-        }
         let own = within.map(|(v, _)| v * scale * scale);
-        let joint = (squared * start_variance + own.unwrap_or(0.0).max(squared * within_variance)) / starts;
-        (own.is_some() || joint > 0.0).then_some(Uncertainty { joint, degrees: degrees as f64, shared: true })
+        if own.is_none() && !(measured && squared > 0.0) {
+            return None;
+        }
+        Some(Uncertainty {
+            start: squared * start_variance / starts,
+            start_degrees,
+            within: own.unwrap_or(0.0).max(squared * self.noise.within_variance) / starts,
+            within_degrees: within.map_or(start_degrees, |(_, d)| starts * d),
+        })
     }
 
-    /// Its own 95 % interval, not widened for the number of configs: with the noise between starts where that was measured, that of the
-    /// requests of one start where it was not. It ends at 0 where the metric cannot be less.
+    /// Its own 95 % interval, not widened for the number of configs: with the noise between starts, measured and assumed. Of a share of
+    /// judged cases it is that of the cases alone. It ends where the metric ends.
     #[must_use]
     pub fn interval(&self) -> (Option<f64>, Option<f64>) {
         let metric = &self.metric;
-        let Some(factor) = critical_factor(self.noise.degrees as f64, 1) else {
-            return (metric.ci_low, metric.ci_high);
+        let (least, most) = metric.bounds();
+        let half = |side| {
+            let (joint, degrees) = joint(&[self.uncertainty(side)?], true)?;
+            Some(critical_factor(degrees, 1)? * joint.sqrt() / self.scale())
         };
-        let half = |side| self.uncertainty(side).map(|u| factor * u.joint.sqrt() / self.scale());
-        let least = if metric.path.is_change() || metric.value < 0.0 { f64::NEG_INFINITY } else { 0.0 };
-        (
-            half(Side::Below).map(|half| (metric.value - half).max(least)),
-            half(Side::Above).map(|half| metric.value + half),
-        )
+        let (low, high) = match (half(Side::Below), half(Side::Above)) {
+            _ if metric.is_share_of_cases() => (metric.ci_low, metric.ci_high),
+            (None, None) => (metric.ci_low, metric.ci_high),
+            (below, above) => (below.map(|half| metric.value - half), above.map(|half| metric.value + half)),
+        };
+        (low.map(|low| low.max(least)), high.map(|high| high.min(most)))
     }
 }
 
-/// Degrees of freedom of a sum of such terms: those of the estimate that all share, else Welch's; `None` without a term.
-pub(super) fn joint_degrees(terms: &[Uncertainty]) -> Option<f64> {
-    let fewest = terms.iter().map(|u| u.degrees).reduce(f64::min)?;
-    let sum: f64 = terms.iter().map(|u| u.joint).sum();
-    let welch = sum * sum / terms.iter().map(|u| u.joint * u.joint / u.degrees).sum::<f64>();
-    // Intervals of no width have no degrees of freedom, and any factor will do.
-    Some(if welch.is_finite() && !terms.iter().all(|u| u.shared) { welch } else { fewest })
+impl Uncertainty {
+    /// Of this share of the figure.
+    pub(super) fn times(self, weight: f64) -> Self {
+        let squared = weight * weight;
+        Self { start: squared * self.start, within: squared * self.within, ..self }
+    }
+}
+
+/// z^2 times the variance of a sum of such terms, and its degrees of freedom (Satterthwaite 1946); `None` without a term. The terms of one
+/// night, `of_one_night`, share the estimate between starts.
+pub(super) fn joint(terms: &[Uncertainty], of_one_night: bool) -> Option<(f64, f64)> {
+    let start: f64 = terms.iter().map(|u| u.start).sum();
+    let sum = start + terms.iter().map(|u| u.within).sum::<f64>();
+    let of_starts = if of_one_night {
+        start * start / terms.first()?.start_degrees
+    } else {
+        terms.iter().map(|u| u.start * u.start / u.start_degrees).sum()
+    };
+    let degrees = sum * sum / (of_starts + terms.iter().map(|u| u.within * u.within / u.within_degrees).sum::<f64>());
+    // What has no width has no degrees of freedom, and any factor will do.
+    let fewest = || terms.iter().map(|u| u.within_degrees).reduce(f64::min);
+    Some((sum, if degrees.is_finite() { degrees } else { fewest()? }))
 }
 
 /// Whether two figures of one metric differ beyond the noise of a night of so many configs; `None` where that is not known: an invalid
@@ -107,11 +129,7 @@ pub fn differ(one: &Figure, other: &Figure, candidates: u64) -> Option<bool> {
     }
     let (a, b) = (one.judged()?, other.judged()?);
     let (lower, upper) = if a <= b { (one, other) } else { (other, one) };
-    let mut terms = [lower.uncertainty(Side::Above)?, upper.uncertainty(Side::Below)?];
-    if one.noise != other.noise {
-        for term in &mut terms {
-            term.shared = false;
-        }
-    }
-    Some(apart((b - a).abs(), terms[0].joint + terms[1].joint, joint_degrees(&terms)?, candidates))
+    let terms = [lower.uncertainty(Side::Above)?, upper.uncertainty(Side::Below)?];
+    let (joint, degrees) = joint(&terms, one.noise == other.noise)?;
+    Some(apart((b - a).abs(), joint, degrees, candidates))
 }

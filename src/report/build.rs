@@ -47,7 +47,7 @@ fn build(source: &Source) -> ReportModel {
         format: FORMAT,
         generated_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         vgrid_version: env!("CARGO_PKG_VERSION").to_owned(),
-        verdict: verdict(&source.sweep, &rankings),
+        verdict: verdict(source, &rankings),
         setup: setup(source, &common),
         configs: lines(&source.trials, &settings, &all_rankings, &with_section),
         charts: charts(source, &columns, &marks, &effects),

@@ -223,7 +223,7 @@ fn a_champion_by_one_objective_and_a_tie_are_told_apart_in_the_verdict() {
     alone.candidates.retain(|c| c.name != "uncached_16");
     let model = build(&alone);
     let expected = format!(
-        "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,584 to 1,616), +100.0 % against base."
+        "Use {HOSTILE} for throughput (and for many users): 1,600 tokens/s (95 % interval 1,442 to 1,758), +100.0 % against base."
     );
     assert_eq!(
         (model.verdict.headline, model.verdict.tone),
@@ -233,6 +233,7 @@ fn a_champion_by_one_objective_and_a_tie_are_told_apart_in_the_verdict() {
         figure.starts = 2;
     }
     let model = build(&alone);
+    let expected = expected.replace("1,442 to 1,758", "1,488 to 1,712");
     assert_eq!((model.verdict.headline, model.verdict.tone), (expected, Tone::Good));
 }
 

@@ -1,17 +1,19 @@
 //! Who is best, in sentences.
 
 use crate::domain::reading::{bare_figure, figure, gain, title};
-use crate::rank::{Answer, Ranking, Row, Standing};
+use crate::rank::{Answer, Ranking, Row, Standing, simplest, some_of};
 use crate::store::{SweepKind, SweepRow};
 
 use super::model::{BestLine, Tone, VerdictLine, VerdictText};
+use super::source::Source;
 use super::table::cell;
 
 /// Configs shown under an objective.
 const BEST: usize = 5;
 
 /// The verdict: the first objective in a sentence, and a line per objective.
-pub(super) fn verdict(sweep: &SweepRow, rankings: &[Ranking]) -> VerdictText {
+pub(super) fn verdict(source: &Source, rankings: &[Ranking]) -> VerdictText {
+    let sweep = &source.sweep;
     let lines: Vec<VerdictLine> = rankings.iter().map(line).collect();
     let (headline, tone) = match rankings.first() {
         _ if sweep.kind == SweepKind::Bench && sweep.measured == 0 => (
@@ -24,16 +26,26 @@ pub(super) fn verdict(sweep: &SweepRow, rankings: &[Ranking]) -> VerdictText {
         ),
         _ if sweep.measured == 0 => ("Nothing was measured, so there is nothing to recommend.".to_owned(), Tone::Bad),
         None => ("The grid states no objective, so no config is named best.".to_owned(), Tone::Plain),
-        Some(first) => (headline(first, rankings), tone(first)),
+        Some(first) => (headline(first, rankings) + &the_simplest(source, first), tone(first)),
     };
     VerdictText { headline, tone, lines }
+}
+
+/// Which of the tied is the simplest; nothing where that decides nothing.
+fn the_simplest(source: &Source, ranking: &Ranking) -> String {
+    let settings_of = |trial: i64| {
+        let of_trial = |t: &&crate::store::TrialReport| t.trial.trial_id.0 == trial;
+        Some(source.trials.iter().find(of_trial)?.settings.count())
+    };
+    let Some(simplest) = simplest(ranking, settings_of) else { return String::new() };
+    format!(" The simplest of them, by settings of its own ({}): {}.", simplest.settings, some_of(&simplest.configs))
 }
 
 fn tone(ranking: &Ranking) -> Tone {
     match &ranking.answer {
         Answer::Champion { suspect: false, confirmed: true, .. } => Tone::Good,
         Answer::Champion { .. } | Answer::Tied { .. } => Tone::Mixed,
-        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => Tone::Bad,
+        Answer::AllZero { .. } | Answer::NoneMeetsGates { .. } | Answer::NotMeasured => Tone::Bad,
     }
 }
 
@@ -58,6 +70,7 @@ fn headline(first: &Ranking, all: &[Ranking]) -> String {
             };
             format!("No champion for {goal}: {} configs are tied within the noise of this night.{stay}", names.len())
         }
+        Answer::AllZero { .. } => format!("No config is best for {goal}: {}.", first.sentence),
         Answer::NoneMeetsGates { .. } => format!(
             "No config qualifies for {goal}: {}. The figures below are a best effort, not a recommendation.",
             first.sentence
@@ -118,7 +131,7 @@ fn line(ranking: &Ranking) -> VerdictLine {
                 format!("tied: {}", names.join(", "))
             }
         }
-        Answer::NoneMeetsGates { .. } | Answer::NotMeasured => ranking.sentence.clone(),
+        Answer::AllZero { .. } | Answer::NoneMeetsGates { .. } | Answer::NotMeasured => ranking.sentence.clone(),
     };
     VerdictLine {
         objective: title(&o.name),

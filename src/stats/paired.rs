@@ -45,6 +45,12 @@ impl PairedCounts {
         (2.0 * tail).min(1.0)
     }
 
+    /// The least exact p that as many cases as differ here could have: if one side had lost them all.
+    #[must_use]
+    pub fn least_p(&self) -> f64 {
+        Self { only_reference: self.only_reference + self.only_other, ..Self::default() }.exact_p()
+    }
+
     /// McNemar's chi-square with Edwards's continuity correction, one degree of freedom, for comparison with tools that print it;
     /// `None` when no pair differs.
     #[must_use]
@@ -53,6 +59,17 @@ impl PairedCounts {
         let gap = self.only_reference.abs_diff(self.only_other) as f64;
         (n > 0).then(|| (gap - 1.0).max(0.0).powi(2) / n as f64)
     }
+}
+
+/// The fewest cases that one side must lose, and gain none, for an exact p below `level` as one of so many comparisons (the least of
+/// Holm's p is multiplied by their number).
+#[must_use]
+pub fn fewest_lost(level: f64, comparisons: usize) -> u64 {
+    let significant = |lost: &u64| {
+        let counts = PairedCounts { only_reference: *lost, ..PairedCounts::default() };
+        counts.exact_p() * comparisons.max(1) as f64 * (1.0 - 1e-12) < level
+    };
+    (1..).find(significant).unwrap_or(u64::MAX)
 }
 
 /// Each p over all comparisons (Holm 1979): at most 5 % of families of comparisons in which nothing differs have one below 0.05. In the
@@ -122,6 +139,13 @@ mod tests {
                 assert!((counts.exact_p() / p - 1.0).abs() < 1e-9, "{counts:?}: {}", counts.exact_p());
             }
         }
+    }
+
+    #[test]
+    fn the_smallest_difference_that_can_be_told_is_known_before_anything_is_asked() {
+        assert_eq!([1, 4, 100].map(|comparisons| fewest_lost(0.05, comparisons)), [6, 8, 12]);
+        assert_eq!(counts(19, 0, 5, 0).least_p(), 0.0625);
+        assert_eq!(counts(10, 2, 3, 0).least_p(), 0.0625, "had all five been lost");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::models::TrialId;
 use super::read::metric;
 use super::rows::{all, count, parsed};
 use super::{Store, StoreError};
-use crate::domain::{Metric, MetricPath, SweepId};
+use crate::domain::{Metric, MetricPath, ScenarioKind, SweepId, Verdict};
 use crate::rank::{ConfigStarts, Figure, StartFigure, StartNoise, controls, figure_over_starts, start_noise};
 
 /// The starts of one config, by metric.
@@ -22,14 +22,64 @@ impl Store {
     /// There is no such trial, or the database cannot be read.
     pub fn figures_over_starts(&self, trial: TrialId) -> Result<Vec<Figure>, StoreError> {
         let sweep = self.trial(trial)?.sweep;
-        self.trial_figures(sweep)?.remove(&trial.0).map_or_else(|| self.figures(trial), Ok)
+        self.trial_figures(sweep, None)?.remove(&trial.0).map_or_else(|| self.figures(trial), Ok)
     }
 
-    /// The figures of every trial of a sweep, over their starts.
+    /// The figures of every trial of a sweep, over their starts: those of some metrics, or all. Two are derived here: the time until the
+    /// engine answers, and the memory over all GPUs.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub(super) fn trial_figures(&self, sweep: SweepId) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
+    pub(super) fn trial_figures(
+        &self,
+        sweep: SweepId,
+        only: Option<&[&MetricPath]>,
+    ) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
+        let asks = |path: &str| only.is_none_or(|paths| paths.iter().any(|asked| asked.to_string() == path));
+        let mut figures = self.stored_figures(sweep, if asks(ALL_GPUS) { None } else { only })?;
+        if asks(ALL_GPUS) {
+            for own in figures.values_mut() {
+                own.extend(memory_of_all_gpus(own));
+            }
+        }
+        if asks(READY) {
+            for (trial, figure) in self.ready_figures(sweep)? {
+                figures.entry(trial).or_default().push(figure);
+            }
+        }
+        Ok(figures)
+    }
+
+    /// How long each config took from its container's start to the first real completion, over its measured starts.
+    fn ready_figures(&self, sweep: SweepId) -> Result<Vec<(i64, Figure)>, StoreError> {
+        let rows: Vec<(i64, bool, Option<f64>, f64)> = self
+            .conn
+            .prepare_cached(
+                "SELECT t.id, t.is_baseline, (julianday(a.started_at) - 2440587.5) * 86400.0, a.ready_s
+                 FROM trial t JOIN attempt a ON a.trial_id = t.id
+                 WHERE t.sweep_id = ?1 AND a.outcome = 'measured' AND a.ready_s IS NOT NULL ORDER BY t.id, a.number",
+            )
+            .and_then(|mut s| all(&mut s, [sweep.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))))
+            .map_err(self.explain("read how long configs took to answer"))?;
+        let Ok(path) = READY.parse::<MetricPath>() else { return Ok(Vec::new()) };
+        let mut configs: BTreeMap<i64, ConfigStarts> = BTreeMap::new();
+        for (trial_id, is_baseline, at_s, value) in rows {
+            let unit = "s".to_owned();
+            let metric = Metric { path: path.clone(), value, unit, n: 1, failed_n: 0, ci_low: None, ci_high: None };
+            let start = StartFigure { at_s: at_s.unwrap_or(0.0), metric, verdict: Verdict::Valid };
+            let config = configs.entry(trial_id);
+            config.or_insert_with(|| ConfigStarts { trial_id, is_baseline, starts: Vec::new() }).starts.push(start);
+        }
+        let configs: Vec<ConfigStarts> = configs.into_values().collect();
+        let (noise, controls) = (start_noise(&configs), controls(&configs));
+        Ok(configs.iter().filter_map(|c| Some((c.trial_id, figure_over_starts(c, &controls, noise)?))).collect())
+    }
+
+    fn stored_figures(
+        &self,
+        sweep: SweepId,
+        only: Option<&[&MetricPath]>,
+    ) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
         let read = |row: &Row<'_>| {
             let noise = StartNoise {
                 degrees: count(row, "degrees")?,
@@ -50,17 +100,24 @@ impl Store {
             };
             Ok((row.get::<_, i64>("trial_id")?, figure))
         };
+        let (among, paths) = match only {
+            Some(paths) => (
+                "CROSS JOIN json_each(?2) j CROSS JOIN trial_figure f ON f.trial_id = t.id AND f.path = j.value",
+                json(paths),
+            ),
+            None => ("JOIN trial_figure f ON f.trial_id = t.id AND ?2 IS NULL", None),
+        };
         let rows = self
             .conn
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "SELECT f.*, coalesce(s.degrees, 0) AS degrees, coalesce(s.start_variance, 0.0) AS start_variance,
                    coalesce(s.within_variance, 0.0) AS within_variance, coalesce(s.controls, 0) AS controls,
                    coalesce(s.moved, 0) AS moved, s.change_percent, s.change_low, s.change_high
-                 FROM trial t JOIN trial_figure f ON f.trial_id = t.id
+                 FROM trial t {among}
                  LEFT JOIN start_noise s ON s.sweep_id = t.sweep_id AND s.path = f.path
                  WHERE t.sweep_id = ?1 ORDER BY t.id, f.path",
-            )
-            .and_then(|mut s| all(&mut s, [sweep.0], read))
+            ))
+            .and_then(|mut s| all(&mut s, params![sweep.0, paths], read))
             .map_err(self.explain("read the figures of all trials"))?;
         let mut figures: HashMap<i64, Vec<Figure>> = HashMap::new();
         for (trial, figure) in rows {
@@ -68,6 +125,38 @@ impl Store {
         }
         Ok(figures)
     }
+}
+
+/// The time from the container's start to the first real completion, as a metric.
+const READY: &str = "smoke.ready_s";
+
+/// The most memory in use on all GPUs together while load was offered, as a metric.
+const ALL_GPUS: &str = "load.gpus.memory_used_bytes.max";
+
+fn json(paths: &[&MetricPath]) -> Option<String> {
+    serde_json::to_string(paths).ok()
+}
+
+/// The sum over the GPUs of a config; `None` without a GPU. Its starts differ as those of the GPU that differs most.
+fn memory_of_all_gpus(figures: &[Figure]) -> Option<Figure> {
+    let is_of_a_gpu = |path: &MetricPath| {
+        let number = path.point.as_deref().and_then(|point| point.strip_prefix("gpu"));
+        path.scenario == ScenarioKind::Load
+            && number.is_some_and(|n| n.parse::<u32>().is_ok())
+            && (path.name.as_str(), path.statistic.as_deref()) == ("memory_used_bytes", Some("max"))
+    };
+    let gpus: Vec<&Figure> = figures.iter().filter(|f| is_of_a_gpu(&f.metric.path)).collect();
+    let most = gpus.iter().max_by(|a, b| a.noise.start_variance.total_cmp(&b.noise.start_variance))?;
+    let sum = |f: &dyn Fn(&Figure) -> Option<f64>| gpus.iter().map(|gpu| f(gpu)).sum::<Option<f64>>();
+    let metric = Metric {
+        path: ALL_GPUS.parse().ok()?,
+        value: sum(&|f| Some(f.metric.value))?,
+        ci_low: sum(&|f| f.metric.ci_low),
+        ci_high: sum(&|f| f.metric.ci_high),
+        ..most.metric.clone()
+    };
+    let verdict = gpus.iter().map(|f| f.verdict).max()?;
+    Some(Figure { metric, verdict, ..(*most).clone() })
 }
 
 /// Computes anew what depends on the starts of this trial.

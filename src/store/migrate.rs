@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0009_raw_and_bench.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0010_requests.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0011_ends.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0012_moderated.sql"), fill: None },
 ];
 
 /// The schema version that this vgrid writes.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::models::TrialId;
 use super::rows::{all, count, parsed};
 use super::{Store, StoreError};
-use crate::domain::{CaseOutcome, ScenarioKind};
+use crate::domain::{CaseOutcome, ScenarioKind, SweepId};
 use crate::stats::PairedCounts;
 
 /// A config against the sweep's baseline on the cases that both were asked.
@@ -31,6 +31,22 @@ pub struct PairedQuality {
 }
 
 impl Store {
+    /// The measured trials of a sweep of which a scenario judged cases, with their names, in the order of the sweep.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn trials_with_cases(&self, sweep: SweepId) -> Result<Vec<(TrialId, String)>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT t.id, t.name FROM trial t WHERE t.sweep_id = ?1
+                   AND EXISTS (SELECT 1 FROM attempt a WHERE a.trial_id = t.id AND a.outcome = 'measured')
+                   AND EXISTS (SELECT 1 FROM scenario_result r JOIN case_outcome c ON c.scenario_result_id = r.id WHERE r.trial_id = t.id)
+                 ORDER BY t.position, t.id",
+            )
+            .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((TrialId(row.get(0)?), row.get(1)?))))
+            .map_err(self.explain("find the trials whose answers were judged"))
+    }
+
     /// A trial against the baseline of its sweep, scenario by scenario; the newest result of each that is not invalid and whose data are
     /// the same. Empty where the baseline, or the trial, has none.
     ///

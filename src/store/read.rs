@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::models::{SweepRow, TrialId, TrialRow, TrialState};
 use super::rows::{all, count, from_json, parsed, parsed_opt};
 use super::{Store, StoreError};
-use crate::domain::{ConfigKey, Direction, Metric, Objective, Settings, SweepId, Verdict, did_you_mean};
+use crate::domain::{ConfigKey, Direction, Metric, MetricPath, Objective, Settings, SweepId, Verdict, did_you_mean};
 use crate::rank::{Candidate, Figure, GateOutcome, GateResult, Standing};
 
 /// One line of the view `ranking`, for tests and for tools that want the view itself.
@@ -194,6 +194,19 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn candidates(&self, sweep: SweepId) -> Result<Vec<Candidate>, StoreError> {
+        self.candidates_with(sweep, None)
+    }
+
+    /// As [`Self::candidates`], with the figures of these metrics alone: what a ranking by them needs.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn candidates_by(&self, sweep: SweepId, objectives: &[Objective]) -> Result<Vec<Candidate>, StoreError> {
+        let metrics: Vec<&MetricPath> = objectives.iter().map(|o| &o.metric).collect();
+        self.candidates_with(sweep, Some(&metrics))
+    }
+
+    fn candidates_with(&self, sweep: SweepId, only: Option<&[&MetricPath]>) -> Result<Vec<Candidate>, StoreError> {
         let measured: Vec<(i64, String)> = self
             .conn
             .prepare_cached(
@@ -203,15 +216,31 @@ impl Store {
             )
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get(0)?, row.get(1)?))))
             .map_err(self.explain("read the measured trials"))?;
-        let mut figures = self.trial_figures(sweep)?;
-        measured
-            .into_iter()
-            .map(|(trial_id, name)| {
-                let gates = self.gate_results(TrialId(trial_id))?;
-                let figures = figures.remove(&trial_id).unwrap_or_default();
-                Ok(Candidate { trial_id, name, gates, figures })
-            })
-            .collect()
+        let mut figures = self.trial_figures(sweep, only)?;
+        let mut gates: HashMap<i64, Vec<GateResult>> = HashMap::new();
+        for (trial, gate) in self.gate_results_where("t.sweep_id", sweep.0)? {
+            gates.entry(trial).or_default().push(gate);
+        }
+        let of = |(trial_id, name)| Candidate {
+            trial_id,
+            name,
+            gates: gates.remove(&trial_id).unwrap_or_default(),
+            figures: figures.remove(&trial_id).unwrap_or_default(),
+        };
+        Ok(measured.into_iter().map(of).collect())
+    }
+
+    /// The metrics that at least one measured config of a sweep has, in order.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn measured_metrics(&self, sweep: SweepId) -> Result<Vec<String>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT DISTINCT f.path FROM trial t JOIN trial_figure f ON f.trial_id = t.id WHERE t.sweep_id = ?1 ORDER BY f.path",
+            )
+            .and_then(|mut s| all(&mut s, [sweep.0], |row| row.get(0)))
+            .map_err(self.explain("read the names of what was measured"))
     }
 
     /// The settings of every trial of a sweep.
@@ -231,21 +260,25 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn gate_results(&self, trial: TrialId) -> Result<Vec<GateResult>, StoreError> {
+        Ok(self.gate_results_where("t.id", trial.0)?.into_iter().map(|(_, gate)| gate).collect())
+    }
+
+    /// The same of each trial whose `column` has this value, with the trial.
+    fn gate_results_where(&self, column: &str, value: i64) -> Result<Vec<(i64, GateResult)>, StoreError> {
+        let read = |row: &Row<'_>| {
+            let outcome = match row.get::<_, Option<bool>>("passed")? {
+                Some(true) => GateOutcome::Pass,
+                Some(false) => GateOutcome::Fail,
+                None => GateOutcome::NotMeasured,
+            };
+            Ok((row.get::<_, i64>("trial_id")?, GateResult { gate: row.get("expression")?, outcome }))
+        };
         self.conn
-            .prepare_cached(
-                "SELECT g.expression, r.passed FROM trial t JOIN gate g ON g.sweep_id = t.sweep_id
-                 LEFT JOIN gate_result r ON r.gate_id = g.id AND r.trial_id = t.id WHERE t.id = ?1 ORDER BY g.position",
-            )
-            .and_then(|mut s| {
-                all(&mut s, [trial.0], |row| {
-                    let outcome = match row.get::<_, Option<bool>>("passed")? {
-                        Some(true) => GateOutcome::Pass,
-                        Some(false) => GateOutcome::Fail,
-                        None => GateOutcome::NotMeasured,
-                    };
-                    Ok(GateResult { gate: row.get("expression")?, outcome })
-                })
-            })
+            .prepare_cached(&format!(
+                "SELECT t.id AS trial_id, g.expression, r.passed FROM trial t JOIN gate g ON g.sweep_id = t.sweep_id
+                 LEFT JOIN gate_result r ON r.gate_id = g.id AND r.trial_id = t.id WHERE {column} = ?1 ORDER BY t.id, g.position"
+            ))
+            .and_then(|mut s| all(&mut s, [value], read))
             .map_err(self.explain("read gate results"))
     }
 

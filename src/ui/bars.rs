@@ -7,7 +7,7 @@ use owo_colors::OwoColorize;
 
 use crate::domain::{Event, Start, TrialProgress};
 
-use super::sentence::{against_the_baseline, doing, sentence};
+use super::sentence::{against_the_baseline, doing, sentence, with_others};
 use crate::domain::reading::{duration, number};
 
 /// Three lines at the bottom of the terminal; finished things scroll above them.
@@ -85,8 +85,8 @@ impl Bars {
                 self.show_counts();
                 self.print(event);
             }
-            Event::BestSoFar { name, metric, value, gain_percent } => {
-                let against = against_the_baseline(*gain_percent);
+            Event::BestSoFar { name, metric, value, gain_percent, tied } => {
+                let against = against_the_baseline(*gain_percent) + &with_others(*tied);
                 self.best.set_message(format!("best so far {} {metric} = {}{against}", name.bold(), number(*value)));
             }
             Event::SweepFinished { .. } | Event::SweepFailed { .. } => {

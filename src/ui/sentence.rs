@@ -60,9 +60,12 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
         Event::BreakerTripped { failures, cause, remedy, .. } => {
             format!("warning: stopping, {failures} trials in a row failed alike ({cause}): {remedy}; then run again")
         }
-        Event::BestSoFar { name, metric, value, gain_percent } => {
-            format!("best so far: {name}, {metric} = {}{}", number(*value), against_the_baseline(*gain_percent))
-        }
+        Event::BestSoFar { name, metric, value, gain_percent, tied } => format!(
+            "best so far: {name}, {metric} = {}{}{}",
+            number(*value),
+            against_the_baseline(*gain_percent),
+            with_others(*tied)
+        ),
         Event::Restoring { what } => format!("putting back {what}"),
         Event::Restored { what, elapsed_s } => {
             format!("{what} serves again, verified by a real completion, after {}", duration(*elapsed_s))
@@ -124,6 +127,11 @@ fn milestone_words(milestone: BootMilestone) -> &'static str {
 pub(super) fn against_the_baseline(gain_percent: Option<f64>) -> String {
     let moved = gain_percent.filter(|percent| *percent != 0.0);
     moved.map(|percent| format!(" ({} against the baseline)", gain(percent))).unwrap_or_default()
+}
+
+/// That the best so far is no better than others beyond the noise; nothing when it is alone.
+pub(super) fn with_others(tied: usize) -> String {
+    if tied > 0 { format!(", tied with {tied} more") } else { String::new() }
 }
 
 #[cfg(test)]
@@ -189,8 +197,14 @@ mod tests {
     fn the_best_so_far_has_a_gain_unless_it_is_the_baseline() {
         let best = |gain_percent| {
             let metric = "load.output_tokens_per_s".into();
-            sentence(&Event::BestSoFar { name: "a".into(), metric, value: 1_367.0, gain_percent }).unwrap()
+            sentence(&Event::BestSoFar { name: "a".into(), metric, value: 1_367.0, gain_percent, tied: 0 }).unwrap()
         };
+        let (name, metric) = ("a".into(), "load.output_tokens_per_s".into());
+        let tied = Event::BestSoFar { name, metric, value: 1_367.0, gain_percent: None, tied: 3 };
+        assert_eq!(
+            sentence(&tied).as_deref(),
+            Some("best so far: a, load.output_tokens_per_s = 1,367, tied with 3 more")
+        );
         assert_eq!(best(Some(0.0)), "best so far: a, load.output_tokens_per_s = 1,367");
         assert_eq!(
             best(Some(56.04)),

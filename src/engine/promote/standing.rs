@@ -49,8 +49,9 @@ pub(super) fn gates(report: &TrialReport) -> Finding {
 
 /// Where it stands by each objective of the grid.
 pub(super) fn standing(store: &Store, sweep: &SweepRow, trial: TrialId) -> Result<Finding, StoreError> {
-    let rankings =
-        rank::rank_all(&store.candidates(sweep.id)?, &store.objectives(sweep.id)?, sweep.baseline.as_deref());
+    let objectives = store.objectives(sweep.id)?;
+    let candidates = store.candidates_by(sweep.id, &objectives)?;
+    let rankings = rank::rank_all(&candidates, &objectives, sweep.baseline.as_deref());
     let mut kind = FindingKind::Ok;
     let mut said = Vec::new();
     for ranking in &rankings {
@@ -137,12 +138,14 @@ fn measured_starts(report: &TrialReport) -> usize {
 pub(in super::super) fn champion(store: &Store, sweep: &SweepRow) -> Result<Result<TrialId, String>, StoreError> {
     let objectives = store.objectives(sweep.id)?;
     let Some(first) = objectives.first() else { return Ok(Err("the grid states no objective".to_owned())) };
-    let ranking = rank::rank(&store.candidates(sweep.id)?, first, sweep.baseline.as_deref());
+    let ranking =
+        rank::rank(&store.candidates_by(sweep.id, std::slice::from_ref(first))?, first, sweep.baseline.as_deref());
     Ok(match &ranking.answer {
         Answer::Champion { trial_id, suspect: false, confirmed: true, .. } => Ok(TrialId(*trial_id)),
         Answer::Champion { suspect: true, .. }
         | Answer::Champion { confirmed: false, .. }
         | Answer::Tied { .. }
+        | Answer::AllZero { .. }
         | Answer::NoneMeetsGates { .. }
         | Answer::NotMeasured => Err(format!("{}: {}", first.name, ranking.sentence)),
     })
