@@ -8,7 +8,7 @@ use owo_colors::OwoColorize;
 use crate::domain::reading::{duration, figure, interval, judged_gain};
 use crate::domain::{Direction, MetricPath, MetricPathError, Objective, SweepId, Verdict};
 use crate::rank::{self, Answer, Ranking, Row, Standing};
-use crate::store::{Store, StoreError, SweepRow, TrialState};
+use crate::store::{MissedThreshold, Store, StoreError, SweepRow, TrialState};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -45,6 +45,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     let simplest = simplest(&store, &sweep, &rankings)?;
     let boots = if args.criteria { boots(&store, &sweep)? } else { Vec::new() };
     let answers = answers::comparisons(&store, &sweep).map_err(store_stop)?;
+    let missed = store.missed_thresholds(sweep.id).map_err(store_stop)?;
     if args.json {
         let mut value = serde_json::json!({
             "sweep": sweep.id,
@@ -53,6 +54,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
             "rankings": rankings,
             "simplest": simplest,
             "answers": answers,
+            "missed_thresholds": missed,
         });
         if args.criteria {
             value["startup"] = serde_json::json!(boots);
@@ -79,6 +81,9 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     if let Some(answers) = answers::render(&answers) {
         print::out(format!("\n{answers}"));
     }
+    if let Some(missed) = render_missed(&missed) {
+        print::out(format!("\n{missed}"));
+    }
     if let Some(foreign) = foreign {
         super::foreign::print_all(foreign, args.by.as_deref())?;
     }
@@ -99,7 +104,17 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
     if let Some(answers) = answers::render(&answers::comparisons(&store, &sweep).map_err(store_stop)?) {
         print::out(format!("\n{answers}"));
     }
+    if let Some(missed) = render_missed(&store.missed_thresholds(sweep.id).map_err(store_stop)?) {
+        print::out(format!("\n{missed}"));
+    }
     Ok(())
+}
+
+/// What configs miss of what is usually asked for, a line each; they rank all the same, because no gate of the grid says otherwise.
+fn render_missed(missed: &[MissedThreshold]) -> Option<String> {
+    let mut lines = vec![format!("{} (no gate: they rank all the same)", "below what is usual".bold())];
+    lines.extend(missed.iter().map(|m| format!("  {}: {}", m.config, m.sentence)));
+    (!missed.is_empty()).then(|| lines.join("\n"))
 }
 
 /// What configs are ranked by.
