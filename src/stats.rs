@@ -6,7 +6,10 @@ mod drift;
 mod paired;
 mod proportion;
 
-pub use drift::{Change, Slope, drift_across, matched_change, matched_slope, ratio_of_sums};
+pub use drift::{
+    Change, MIN_DRIFT_POINTS, MIN_SLOPE_SPAN_H, Slope, drift_across, matched_change, matched_slope, ratio_of_sums,
+    slope_per_h, thinned,
+};
 pub use paired::{PairedCounts, fewest_lost, holm};
 pub use proportion::wilson_interval;
 

@@ -289,6 +289,9 @@ impl Builder {
         match event {
             Some(Ok(pair)) => Ok(pair),
             Some(Err(e)) => {
+                if let Some(error) = self.json_error() {
+                    return Err(error.into());
+                }
                 let mark = e.marker();
                 let place =
                     Place { file: self.source.file.clone(), line: mark.line(), column: mark.col() + 1, length: 1 };
@@ -299,6 +302,21 @@ impl Builder {
             }
             None => Err(at_start(&self.source, "empty-file", "the file ends too early").into()),
         }
+    }
+
+    /// What is wrong with a `.json` file, in the words of JSON; `None` for another file, and where JSON has nothing against it.
+    fn json_error(&self) -> Option<Diagnostic> {
+        if self.source.file.extension().is_none_or(|extension| extension != "json") {
+            return None;
+        }
+        let error = serde_json::from_str::<serde::de::IgnoredAny>(&self.source.text).err()?;
+        let text = error.to_string();
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        let place =
+            Place { file: self.source.file.clone(), line: error.line(), column: error.column().max(1), length: 1 };
+        let found =
+            Diagnostic::error("json-syntax", format!("this is not valid JSON: {text}")).at(place, &self.source.text);
+        Some(found.help("check the commas, quotes and brackets here and on the line above"))
     }
 
     fn documents(&mut self, events: &mut Events<'_>) -> Result<Vec<Node>, Diagnostics> {

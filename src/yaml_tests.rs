@@ -23,6 +23,16 @@ fn on_and_off_are_strings_and_numbers_keep_their_text() {
 }
 
 #[test]
+fn a_json_file_is_told_its_mistakes_in_the_words_of_json() {
+    let text = "{\n  \"a\": [1, 2\n  \"b\": 3\n}\n";
+    let told = parse(Path::new("own.json"), text).unwrap_err().to_string();
+    assert!(told.contains("not valid JSON") && told.contains("own.json:3") && told.contains("commas"), "{told}");
+    assert!(!told.contains("YAML") && !told.contains("indentation"), "{told}");
+    let told = parse(Path::new("own.yaml"), text).unwrap_err().to_string();
+    assert!(told.contains("not valid YAML"), "{told}");
+}
+
+#[test]
 fn a_node_is_the_json_that_it_means() {
     let t = tree("a: [1, 2.5, on, '3', true, ~]\n7: {b: }\n");
     assert_eq!(t.json(), serde_json::json!({"a": [1, 2.5, "on", "3", true, null], "7": {"b": null}}));

@@ -126,7 +126,7 @@ const FULL_SUITE: &str = "suite:
   tool_calling: { data: tools.json, output_tokens: 64, thinking: off }
   reasoning: { limit: 4, output_tokens: 48 }
   kv_cache: { prefix_tokens: [1024, 2048], repeats: 5, output_tokens: 4 }
-  load: { concurrency: [1, 2, 4], rates: [4], duration_s: 5, requests_per_user: 5, prompt_tokens: 64, output_tokens: 16, slo_ttft_ms: 2000 }
+  load: { concurrency: [1, 2, 4], turns_per_user: 2, rates: [4], rate_shares: [0.5], duration_s: 5, requests_per_user: 5, prompt_tokens: 64, output_tokens: 16, slo_ttft_ms: 2000 }
   conversation: { turns: 5, iterations: 2, user_tokens: 64, output_tokens: 16 }
   stability: { cycles: 4, output_tokens: [8, 32] }
   long_context: { repeats: 1, first_tokens: 1024, output_tokens: 4, survival_tokens: 32 }

@@ -162,7 +162,8 @@ async fn every_figure_of_tool_calling_is_what_the_engine_was_told_to_do() {
     assert!(near(calls.value, 1.0 - broken("bad_json") / calls.n as f64));
     let schema = value(&result, "tool_calling.schema_valid_rate");
     assert!(near(schema, 1.0 - (broken("bad_json") + broken("bad_schema")) / calls.n as f64), "{schema}");
-    assert!(result.validity.about_the_server().is_empty(), "wrong answers are a result: {:?}", result.validity);
+    assert_eq!(result.validity.verdict, Verdict::Valid, "wrong answers are a result: {:?}", result.validity);
+    assert!(has(&result, ValidityReason::ThresholdMissed), "and it is said that they are: {:?}", result.validity);
 }
 
 #[tokio::test]
@@ -177,7 +178,8 @@ async fn scores_are_the_share_that_the_engine_answered_rightly() {
         let share = told.iter().filter(|how| **how == "right").count() as f64 / told.len() as f64;
         assert!(share > 0.3 && share < 0.9, "{share}");
         assert!(near(value(&result, path), share), "{path}");
-        assert!(result.validity.about_the_server().is_empty(), "{:?}", result.validity);
+        let doubts = result.validity.about_the_server();
+        assert!(doubts.iter().all(|(reason, _)| *reason == ValidityReason::ThresholdMissed), "{doubts:?}");
     }
 }
 

@@ -233,6 +233,7 @@ fn summarise(run: &mut Run<'_>, turns: u32, visits: &[Visit]) {
     let slope = visits::slope(visits, Along::Things, RequestRecord::ttft_ms);
     single("ttft_slope_ms_per_turn", slope.map(|s| s.value), n, slope.map(|s| s.interval));
     visits::write_drifts(&mut run.figures, visits, Along::Things);
+    visits::say_too_few_for_drift(&mut run.validity, visits);
     visits::write_changes(&mut run.figures, visits, "i");
 }
 

@@ -30,6 +30,7 @@ mod standstill;
 mod stream;
 mod target;
 mod tool_calling;
+mod usual;
 mod validity;
 mod visits;
 mod window;

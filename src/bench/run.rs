@@ -22,7 +22,7 @@ use super::prompt::{Prompt, PromptWriter, data_sha256};
 use super::selfcheck::{SelfCheck, SelfReport};
 use super::{
     BenchError, RunClock, Unusable, canary, conversation, kv_cache, load, long_context, profile, reasoning, smoke,
-    stability, standstill, tool_calling, validity,
+    stability, standstill, tool_calling, usual, validity,
 };
 use crate::prometheus::Scrape;
 
@@ -508,6 +508,7 @@ impl<'a> Run<'a> {
             (None, _) | (_, None) => Vec::new(),
         };
         validity::of_counters(&mut self.validity, &counters, &self.replies);
+        usual::judge(&mut self.validity, &self.figures.metrics, self.ctx.prefix_caching);
         self.close(counters)
     }
 

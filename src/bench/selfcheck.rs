@@ -10,9 +10,6 @@ use crate::stats;
 /// How often the runtime is asked to be punctual.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 
-/// Clock ticks per second in `/proc` (`USER_HZ`, fixed at 100 for user space on Linux).
-const USER_HZ: f64 = 100.0;
-
 /// A task may run so late at the 95th percentile before times are doubted, ms. The timer's own grain is 1 ms.
 const MAX_LAG_P95_MS: f64 = 10.0;
 
@@ -29,7 +26,7 @@ const BURST_P99_MS: f64 = 50.0;
 #[derive(Debug)]
 pub(super) struct SelfCheck {
     began: Instant,
-    cpu_s: Option<f64>,
+    cpu_s: f64,
     lags_ms: Arc<Mutex<Vec<f64>>>,
     _probe: AbortOnDropHandle<()>,
 }
@@ -37,8 +34,8 @@ pub(super) struct SelfCheck {
 /// What one watch saw, or several one after the other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SelfReport {
-    /// CPU time of this process, s; `None` where `/proc` does not tell.
-    cpu_s: Option<f64>,
+    /// CPU time of this process, s.
+    cpu_s: f64,
     /// CPU time that there was: wall time x cores, s.
     available_s: f64,
     /// How late a punctual task ran, ms, one sample per probe.
@@ -55,25 +52,21 @@ impl SelfCheck {
     pub(super) fn finish(self) -> SelfReport {
         let wall_s = self.began.elapsed().as_secs_f64();
         let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-        let cpu_s = self.cpu_s.and_then(|before| Some(process_cpu_s()? - before));
+        let cpu_s = process_cpu_s() - self.cpu_s;
         let lags_ms = std::mem::take(&mut *self.lags_ms.lock().unwrap_or_else(PoisonError::into_inner));
         SelfReport { cpu_s, available_s: wall_s * cores, lags_ms }
     }
 }
 
 impl SelfReport {
-    /// CPU time of this process over wall time and cores, 0 to 1; `None` where `/proc` does not tell.
+    /// CPU time of this process over wall time and cores, 0 to 1; `None` of no watch.
     pub(super) fn cpu_ratio(&self) -> Option<f64> {
-        self.cpu_s.filter(|_| self.available_s > 0.0).map(|used| used / self.available_s)
+        (self.available_s > 0.0).then(|| self.cpu_s / self.available_s)
     }
 
     /// Adds what a later watch saw.
     pub(super) fn add(&mut self, later: Self) {
-        self.cpu_s = match (self.cpu_s, later.cpu_s) {
-            (Some(a), Some(b)) => Some(a + b),
-            (Some(one), None) | (None, Some(one)) => Some(one),
-            (None, None) => None,
-        };
+        self.cpu_s += later.cpu_s;
         self.available_s += later.available_s;
         self.lags_ms.extend(later.lags_ms);
     }
@@ -117,13 +110,11 @@ async fn probe(lags_ms: Arc<Mutex<Vec<f64>>>) {
     }
 }
 
-/// CPU time of this process so far, user and system, s. (`getrusage` would need unsafe code for the same figure.)
-fn process_cpu_s() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // the command's name may hold spaces and parentheses: count from the last one
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / USER_HZ)
+/// CPU time of this process so far, ended threads included, s. The kernel counts it in ns; the ticks of `/proc` are 10 ms, which
+/// is nothing at all in a short point.
+fn process_cpu_s() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]
@@ -131,7 +122,7 @@ mod tests {
     use super::*;
 
     fn report(cpu: f64, lag: f64) -> SelfReport {
-        SelfReport { cpu_s: Some(cpu), available_s: 1.0, lags_ms: vec![lag; 30] }
+        SelfReport { cpu_s: cpu, available_s: 1.0, lags_ms: vec![lag; 30] }
     }
 
     #[test]
@@ -150,30 +141,46 @@ mod tests {
         let mut both = SelfReport::default();
         assert_eq!((both.cpu_ratio(), both.lag_p95_ms()), (None, None));
         both.add(report(0.9, 1.0));
-        both.add(SelfReport { cpu_s: Some(0.3), available_s: 3.0, lags_ms: vec![40.0; 90] });
+        both.add(SelfReport { cpu_s: 0.3, available_s: 3.0, lags_ms: vec![40.0; 90] });
         assert_eq!(both.cpu_ratio(), Some(0.3));
         assert_eq!(both.lag_p95_ms(), Some(40.0));
     }
 
+    /// The kernel's account of this thread, s.
+    fn thread_cpu_s() -> f64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+    }
+
+    /// Works until this thread has used so much CPU time.
+    fn burn(seconds: f64) {
+        let until = thread_cpu_s() + seconds;
+        while thread_cpu_s() < until {}
+    }
+
+    #[test]
+    fn the_cpu_clock_counts_what_is_burnt_to_a_tenth_of_a_tick_of_proc() {
+        // what a thread burns is a part of what the process does, of which nothing is lost when the thread ends
+        let before = process_cpu_s();
+        std::thread::spawn(|| burn(0.003)).join().unwrap();
+        burn(0.003);
+        let said = process_cpu_s() - before;
+        assert!(said >= 0.006 - 0.001, "{said}");
+    }
+
     #[tokio::test]
-    async fn the_probe_and_the_cpu_clock_tell_something() {
-        // the kernel's account of this thread, ns: what it burns is a part of what the process does
-        let burnt_s = || {
-            let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-            text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
-        };
-        let (check, began, burnt) = (SelfCheck::start(), Instant::now(), burnt_s());
-        while burnt_s() < burnt + 0.2 {
-            tokio::task::yield_now().await;
-        }
-        tokio::time::sleep(PROBE_EVERY * 2).await;
-        let report = check.finish();
+    async fn the_share_of_the_cores_is_what_was_used_of_them_and_a_short_watch_sees_it_too() {
         let cores = std::thread::available_parallelism().unwrap().get() as f64;
-        let of_this_thread = (burnt_s() - burnt) / began.elapsed().as_secs_f64() / cores;
-        // ticks are 10 ms long, two at either end
-        let slack = 0.04 / began.elapsed().as_secs_f64() / cores;
+        let (check, began, before) = (SelfCheck::start(), Instant::now(), process_cpu_s());
+        burn(0.004);
+        tokio::time::sleep(PROBE_EVERY * 2).await;
+        let (spent, wall) = (process_cpu_s() - before, began.elapsed().as_secs_f64());
+        let report = check.finish();
         let said = report.cpu_ratio().unwrap();
-        assert!(said >= of_this_thread - slack && said <= 1.0 + slack, "{said} and {of_this_thread} of one thread");
+        // the watch began a little earlier and ended a little later than the two looks
+        assert!(said * wall * cores > 0.003, "{said} of {wall} s");
+        assert!(said <= 1.0 + 1e-3 && report.available_s >= wall * cores, "{said}");
+        assert!(report.cpu_s >= spent, "{report:?} and {spent}");
         assert!(!report.lags_ms.is_empty());
     }
 }

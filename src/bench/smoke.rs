@@ -91,7 +91,8 @@ pub(super) fn failure_of(record: &RequestRecord) -> Option<String> {
         return None;
     }
     let status = record.http_status.map(|s| format!(" {s}")).unwrap_or_default();
-    let error = record.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+    let error = record.error.clone().or_else(|| super::validity::why_empty(record));
+    let error = error.map(|e| format!(": {e}")).unwrap_or_default();
     Some(format!("ended as {}{status}{error}", record.end))
 }
 

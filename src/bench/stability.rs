@@ -156,12 +156,59 @@ fn summarise(run: &mut Run<'_>, spec: &StabilitySpec, visits: &[Visit], levels: 
     if let [before, .., after] = preemptions[..] {
         single("preemptions", after - before, visits.len(), None);
     }
-    for (at, (_, name)) in GAUGES.iter().enumerate() {
+    for (name, n, slope) in slopes(levels) {
+        single(name, slope.value, n, Some(slope.interval));
+    }
+    say_what_is_too_few(run, visits, levels);
+}
+
+/// The slope of each gauge with the readings that it stands on.
+fn slopes(levels: &[Level]) -> Vec<(&'static str, usize, stats::Slope)> {
+    let of = |(at, (_, name)): (usize, &(&str, &'static str))| {
         let points: Vec<(f64, f64)> =
             levels.iter().filter_map(|level| Some((level.at_ms / MS_PER_H, level.gauges[at]?))).collect();
         let n = points.len();
-        if let Some(slope) = stats::matched_slope(&[points]) {
-            single(name, slope.value, n, Some(slope.interval));
+        Some((*name, n, stats::slope_per_h(points)?))
+    };
+    GAUGES.iter().enumerate().filter_map(of).collect()
+}
+
+/// Figures that were left out because what they stand on is too little for them: no doubt about the others.
+fn say_what_is_too_few(run: &mut Run<'_>, visits: &[Visit], levels: &[Level]) {
+    let spans_h = levels.last().zip(levels.first()).map(|(last, first)| (last.at_ms - first.at_ms) / MS_PER_H);
+    if let Some(span_h) = spans_h.filter(|span| *span < stats::MIN_SLOPE_SPAN_H) {
+        let sentence = format!(
+            "no slope of memory or KV cache per hour: the cycles took {:.0} s, {:.0} min are needed (`minutes` or more `cycles`)",
+            span_h * 3_600.0,
+            stats::MIN_SLOPE_SPAN_H * 60.0
+        );
+        run.validity.add(Verdict::Valid, ValidityReason::TooFewSamples, sentence);
+    }
+    visits::say_too_few_for_drift(&mut run.validity, visits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_after_each_cycle_is_a_slope_per_hour_from_five_minutes_on() {
+        // a cycle a minute, each of which keeps 1 % of the KV cache and 5 MB
+        let level = |minute: u32| Level {
+            at_ms: f64::from(minute) * 60_000.0,
+            gauges: [Some(0.01 * f64::from(minute)), Some(5e6 * f64::from(minute))],
+            preemptions: None,
+        };
+        let levels: Vec<Level> = (0..=6).map(level).collect();
+        let found = slopes(&levels);
+        assert_eq!(
+            found.iter().map(|(name, n, _)| (*name, *n)).collect::<Vec<_>>(),
+            [("kv_usage_slope_ratio_per_h", 7), ("server_memory_slope_bytes_per_h", 7)]
+        );
+        for ((_, _, slope), true_slope) in found.iter().zip([0.6, 3e8]) {
+            assert!((slope.value / true_slope - 1.0).abs() < 1e-9, "{slope:?}");
+            assert!((slope.interval.low / true_slope - 1.0).abs() < 1e-9, "{slope:?}");
         }
+        assert!(slopes(&levels[..5]).is_empty(), "four minutes are too short");
     }
 }

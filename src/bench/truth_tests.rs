@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::domain::{ScenarioResult, ScenarioSpec};
 use crate::sim::{Running, TruthEntry, spawn};
 
 mod answers;
@@ -63,6 +64,40 @@ async fn with_lateness<T>(work: impl Future<Output = T>) -> (T, Lateness) {
     let done = work.await;
     stop.cancel();
     (done, Lateness::of(&probe.await.unwrap()))
+}
+
+/// With so few streams a runtime that is left alone is punctual to a few ms.
+const PUNCTUAL_MS: f64 = 40.0;
+
+/// A machine that others keep busy is waited out this many times.
+const ATTEMPTS: usize = 4;
+
+/// Measures, and measures again while stamps may have been later than `punctual_ms`; the most punctual attempt.
+async fn punctually<T>(punctual_ms: f64, mut measure: impl AsyncFnMut() -> (T, Lateness)) -> (T, Lateness) {
+    let mut best: Option<(T, Lateness)> = None;
+    for _ in 0..ATTEMPTS {
+        let (found, late) = measure().await;
+        if best.as_ref().is_none_or(|(_, least)| late.any_ms < least.any_ms) {
+            best = Some((found, late));
+        }
+        if late.any_ms <= punctual_ms {
+            break;
+        }
+    }
+    best.unwrap()
+}
+
+/// Runs a scenario against a fresh engine with these flags; its result, what the engine saw, and how late a stamp may be.
+async fn observed(flags: &str, spec: &ScenarioSpec, punctual_ms: f64) -> (ScenarioResult, Vec<TruthEntry>, Lateness) {
+    let measure = async || {
+        let engine = engine(flags).await;
+        let client = client_of(&engine).await;
+        let (result, late) =
+            with_lateness(async { super::run_scenario(&client, spec, &context()).await.unwrap() }).await;
+        ((result, engine.truth()), late)
+    };
+    let ((result, truth), late) = punctually(punctual_ms, measure).await;
+    (result, truth, late)
 }
 
 /// A simulated engine that is slow enough for its times to stand out: 15 ms and more between two tokens.

@@ -110,9 +110,23 @@ pub(super) fn of_failed(validity: &mut Validity, replies: &[Reply], failed: impl
     let ends: Vec<String> = ends.iter().map(|(end, n)| format!("{end} {n}")).collect();
     let first = measured().find(has_failed).and_then(|r| r.error.as_deref());
     let first = first.map(|e| format!("; the first: {}", one_line(e))).unwrap_or_default();
+    let empty = measured().filter(has_failed).find_map(why_empty);
+    let first = format!("{first}{}", empty.map(|why| format!("; {why}")).unwrap_or_default());
     let verdict = if failed == total { Verdict::Invalid } else { Verdict::Suspect };
     let sentence = format!("{failed} of {total} measured requests failed ({}){first}", ends.join(", "));
     validity.add(verdict, ValidityReason::RequestsFailed, sentence);
+}
+
+/// Why an answer that was cut at its limit showed no token at all.
+pub(super) fn why_empty(record: &RequestRecord) -> Option<String> {
+    let is_cut = record.end == RequestEnd::Empty && record.finish_reason.as_deref() == Some("length");
+    is_cut.then(|| {
+        let tokens = record.completion_tokens.map_or_else(String::new, |n| format!(" of {n} tokens"));
+        format!(
+            "an answer{tokens} was over before any of it was seen: a parser of the engine (reasoning, tool calls) holds back the marks at its \
+             beginning, so give it more `output_tokens`"
+        )
+    })
 }
 
 fn one_line(text: &str) -> String {
@@ -243,6 +257,23 @@ mod tests {
 
     fn delta(name: &str, before: f64, after: f64) -> CounterDelta {
         CounterDelta { name: name.to_owned(), before, after }
+    }
+
+    #[test]
+    fn an_answer_that_a_parser_held_back_whole_is_explained_and_another_empty_one_is_not() {
+        let mut reply = super::super::window::tests::reply(true, 0.0, &[], 5.0);
+        reply.record.end = RequestEnd::Empty;
+        reply.record.completion_tokens = Some(1);
+        reply.record.finish_reason = Some("length".to_owned());
+        let told = |reply: &Reply| {
+            let mut validity = Validity::default();
+            of_failures(&mut validity, std::slice::from_ref(reply));
+            validity.reasons.remove(0).1
+        };
+        let text = told(&reply);
+        assert!(text.contains("(empty 1); an answer of 1 tokens") && text.contains("more `output_tokens`"), "{text}");
+        reply.record.finish_reason = Some("stop".to_owned());
+        assert!(told(&reply).ends_with("(empty 1)"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The same requests again and again: what a request took on each visit, and how that drifts.
 
-use crate::domain::RequestRecord;
+use crate::domain::{RequestRecord, Validity, ValidityReason, Verdict};
 use crate::stats::{self, Change, Slope};
 
 use super::figures::{Figures, Single};
@@ -91,6 +91,15 @@ pub(super) fn write_drifts(figures: &mut Figures, visits: &[Visit], along: Along
     }
 }
 
+/// Says that drifts were left out because too few requests were complete: no doubt about the other figures.
+pub(super) fn say_too_few_for_drift(validity: &mut Validity, visits: &[Visit]) {
+    let complete = visits.iter().filter(|v| v.record.end.is_complete()).count();
+    if complete < stats::MIN_DRIFT_POINTS {
+        let sentence = format!("no drift: {complete} complete requests, {} are needed", stats::MIN_DRIFT_POINTS);
+        validity.add(Verdict::Valid, ValidityReason::TooFewSamples, sentence);
+    }
+}
+
 /// Writes `NAME_change_ratio` of each later round against the first, at the point `PREFIX` + round; the last one is the headline.
 pub(super) fn write_changes(figures: &mut Figures, visits: &[Visit], prefix: &str) {
     let last = visits.iter().map(|v| v.round).max().unwrap_or(0);
@@ -133,7 +142,11 @@ mod tests {
 
     /// Two requests, three times: the first takes 10 ms more each time, the second is ten times as long and does not change.
     fn visits() -> Vec<Visit> {
-        (1..=3).flat_map(|round| [visit(1, round, 90.0 + 10.0 * f64::from(round)), visit(2, round, 1_000.0)]).collect()
+        rounds(3)
+    }
+
+    fn rounds(n: u32) -> Vec<Visit> {
+        (1..=n).flat_map(|round| [visit(1, round, 90.0 + 10.0 * f64::from(round)), visit(2, round, 1_000.0)]).collect()
     }
 
     #[test]
@@ -159,6 +172,11 @@ mod tests {
         assert_eq!(along_things, None, "two pairs are no slope");
         let mut figures = Figures::new(ScenarioKind::Stability, 1);
         write_drifts(&mut figures, &visits(), Along::Rounds);
+        assert_eq!(value(&figures, "stability.e2e_drift_ratio"), None, "six requests are too few");
+        let mut validity = Validity::default();
+        say_too_few_for_drift(&mut validity, &visits());
+        assert_eq!(validity.reasons[0].1, "no drift: 6 complete requests, 10 are needed");
+        write_drifts(&mut figures, &rounds(5), Along::Rounds);
         assert!(value(&figures, "stability.e2e_drift_ratio").unwrap() > 0.0);
         let slower_decode = value(&figures, "stability.decode_drift_ratio").unwrap();
         assert!(slower_decode < 0.0, "a rate falls where a time grows");

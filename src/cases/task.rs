@@ -88,6 +88,14 @@ fn task(reader: &mut Reader, node: &Node, instructions: &[(String, String)], ids
         }
     };
     let instruction = instructions.iter().find(|(tag, _)| *tag == language);
+    if instruction.is_none() && !instructions.is_empty() {
+        let message = format!("`instructions` has none in `{language}`, the language of {what}");
+        let error = node.get("language").unwrap_or(node).span.error("no-instruction", message);
+        reader.errors.push(error.help(format!(
+            "without one no answer is announced as it is looked for, and the score is 0: write \"instructions\": {{ ..., \"{language}\": \
+             \"...\" }}, or none at all where every question says itself how to end"
+        )));
+    }
     let prompt = match instruction {
         Some((_, instruction)) => format!("{question}\n\n{instruction}"),
         None => question,

@@ -272,6 +272,18 @@ fn a_case_may_force_a_call_or_one_of_a_named_tool_and_leaves_the_final_text_free
 }
 
 #[test]
+fn a_task_in_a_language_without_instruction_is_an_error_unless_no_language_has_one() {
+    let task = r#"{"id": "a", "language": "fr", "category": "logic", "question": "q", "number": 1}"#;
+    let file = |instructions: &str| {
+        let text = format!("{{\"vgrid_data\": \"reasoning\",{instructions} \"tasks\": [\n{task}]}}");
+        TaskFile::parse(Path::new("own.json"), &text)
+    };
+    let told = errors(file(r#" "instructions": {"en": "End with Answer: ..."},"#));
+    assert!(told.contains("own.json:2") && told.contains("none in `fr`") && told.contains("score is 0"), "{told}");
+    assert_eq!(file("").unwrap().tasks[0].prompt, "q");
+}
+
+#[test]
 fn wrong_tasks_and_canaries_are_errors_with_their_place() {
     let task = |rest: &str| {
         let text = format!(

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::{self, BenchError, Client, Target};
 use crate::cases::CaseSet;
 use crate::domain::reading::{duration, number};
-use crate::domain::{Redactor, ScenarioKind, ScenarioResult, Suite, Verdict};
+use crate::domain::{Redactor, ScenarioKind, ScenarioResult, ScenarioSpec, Suite, Verdict};
 use crate::engine::{BenchPlan, BenchRun, EngineError, Stopped, StoppedBy};
 use crate::grid;
 
@@ -135,7 +135,7 @@ fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
             let text = std::fs::read_to_string(path).map_err(|e| {
                 Stop::usage(format!("--suite: `{file}` is neither quick nor full nor a readable file: {e}"))
             })?;
-            let mut suite = grid::parse_suite(path, &text)?;
+            let mut suite = grid::parse_suite(path, &text, 0)?;
             grid::read_traces(&mut suite, path, |trace| std::fs::read_to_string(trace))?;
             let folder = path.parent().unwrap_or_else(|| Path::new(""));
             let cases = CaseSet::load(&suite, folder, &|path| std::fs::read_to_string(path))?;

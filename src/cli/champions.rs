@@ -8,7 +8,7 @@ use owo_colors::OwoColorize;
 use crate::domain::reading::{figure, interval, judged_gain};
 use crate::domain::{Direction, MetricPath, MetricPathError, Objective, SweepId, Verdict, did_you_mean};
 use crate::rank::{self, Answer, Ranking, Row, Simplest, Standing};
-use crate::store::{Store, StoreError, SweepRow};
+use crate::store::{MissedThreshold, Store, StoreError, SweepRow};
 
 use super::args::ChampionsArgs;
 use super::exit::{Exit, Stop};
@@ -44,6 +44,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     let rankings = rankings(&store, &sweep, &question)?;
     let simplest = simplest(&store, &sweep, &rankings)?;
     let answers = answers::comparisons(&store, &sweep).map_err(store_stop)?;
+    let missed = store.missed_thresholds(sweep.id).map_err(store_stop)?;
     if args.json {
         let mut value = serde_json::json!({
             "sweep": sweep.id,
@@ -52,6 +53,7 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
             "rankings": rankings,
             "simplest": simplest,
             "answers": answers,
+            "missed_thresholds": missed,
         });
         if let Some(foreign) = foreign {
             value["foreign"] = super::foreign::described(foreign, args.by.as_deref())?;
@@ -73,6 +75,9 @@ pub(crate) fn champions(args: &ChampionsArgs, db: &Path) -> Result<Exit, Stop> {
     if let Some(answers) = answers::render(&answers) {
         print::out(format!("\n{answers}"));
     }
+    if let Some(missed) = render_missed(&missed) {
+        print::out(format!("\n{missed}"));
+    }
     if let Some(foreign) = foreign {
         super::foreign::print_all(foreign, args.by.as_deref())?;
     }
@@ -93,7 +98,17 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
     if let Some(answers) = answers::render(&answers::comparisons(&store, &sweep).map_err(store_stop)?) {
         print::out(format!("\n{answers}"));
     }
+    if let Some(missed) = render_missed(&store.missed_thresholds(sweep.id).map_err(store_stop)?) {
+        print::out(format!("\n{missed}"));
+    }
     Ok(())
+}
+
+/// What configs miss of what is usually asked for, a line each; they rank all the same, because no gate of the grid says otherwise.
+fn render_missed(missed: &[MissedThreshold]) -> Option<String> {
+    let mut lines = vec![format!("{} (no gate: they rank all the same)", "below what is usual".bold())];
+    lines.extend(missed.iter().map(|m| format!("  {}: {}", m.config, m.sentence)));
+    (!missed.is_empty()).then(|| lines.join("\n"))
 }
 
 /// What configs are ranked by.

@@ -6,7 +6,7 @@ use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
 use crate::domain::{
-    CaseOutcome, CaseResult, CounterDelta, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict,
+    CaseOutcome, CaseResult, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict,
 };
 use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 

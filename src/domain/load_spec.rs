@@ -7,6 +7,9 @@ use super::trace::Trace;
 /// Requests per second beyond which no single client is an honest source.
 const MAX_RATE: f64 = 10_000.0;
 
+/// Twice of what the closed loop reached is overload enough.
+const MAX_SHARE: f64 = 2.0;
+
 /// Parameters of the load scenario. Every kind of load that is asked for is measured, on one start of the server, each at
 /// points of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,10 @@ pub struct LoadSpec {
     pub turn_tokens: u32,
     /// Open loop: requests per second, one level after the other; empty for none.
     pub rates: Vec<f64>,
+    /// Open loop: rates as shares of the most requests per second that the closed loop reached at the same prompt length, one level
+    /// after the other; empty for none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_shares: Vec<f64>,
     /// Open loop: how long requests arrive at each rate, s.
     pub duration_s: f64,
     /// Open loop: shape of the gamma distribution of the time between two arrivals. 1: a Poisson process; below: bursts; above:
@@ -56,6 +63,7 @@ impl Default for LoadSpec {
             turns_per_user: None,
             turn_tokens: 64,
             rates: Vec::new(),
+            rate_shares: Vec::new(),
             duration_s: 60.0,
             burstiness: 1.0,
             max_concurrency: None,
@@ -70,7 +78,8 @@ impl LoadSpec {
     /// What is wrong with the parameters taken together, and what to write instead.
     #[must_use]
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
-        let figures = [self.duration_s, self.burstiness].into_iter().chain(self.rates.iter().copied());
+        let of_rates = self.rates.iter().chain(&self.rate_shares).copied();
+        let figures = [self.duration_s, self.burstiness].into_iter().chain(of_rates);
         let limits = self.slo_ttft_ms.into_iter().chain(self.slo_tpot_ms);
         if figures.chain(limits).any(|n| !n.is_finite() || n <= 0.0) {
             return Some(("has a number that is not above 0", "write numbers above 0"));
@@ -78,9 +87,19 @@ impl LoadSpec {
         if self.rates.iter().any(|rate| *rate > MAX_RATE) {
             return Some(("has a rate above 10000 requests per second", "write smaller `rates`"));
         }
-        if self.trace.is_some() && (!self.rates.is_empty() || self.turns_per_user.is_some()) {
+        if self.rate_shares.iter().any(|share| *share > MAX_SHARE) {
+            return Some(("has a share above 2", "write `rate_shares` as parts of one, e.g. rate_shares: [0.5, 0.9]"));
+        }
+        if !self.rate_shares.is_empty() && self.concurrency.is_empty() {
             return Some((
-                "has a `trace` beside `rates` or `turns_per_user`",
+                "has `rate_shares` of nothing: they are shares of what the closed loop reaches",
+                "write `concurrency`, e.g. concurrency: [1, 8, 32], or `rates` in requests per second",
+            ));
+        }
+        let beside = !self.rates.is_empty() || !self.rate_shares.is_empty() || self.turns_per_user.is_some();
+        if self.trace.is_some() && beside {
+            return Some((
+                "has a `trace` beside `rates`, `rate_shares` or `turns_per_user`",
                 "a trace is the whole load: remove one of the two",
             ));
         }
@@ -149,6 +168,9 @@ mod tests {
             LoadSpec { concurrency: vec![], ..spec() },
             LoadSpec { rates: vec![f64::NAN], ..spec() },
             LoadSpec { rates: vec![20_000.0], ..spec() },
+            LoadSpec { rate_shares: vec![80.0], ..spec() },
+            LoadSpec { rate_shares: vec![0.0], ..spec() },
+            LoadSpec { concurrency: vec![], rate_shares: vec![0.5], rates: vec![1.0], ..spec() },
             LoadSpec { burstiness: 0.0, ..spec() },
             LoadSpec { concurrency: vec![], rates: vec![1.0], turns_per_user: Some(3), ..spec() },
             LoadSpec { trace: Some(trace), rates: vec![1.0], ..spec() },

@@ -29,7 +29,8 @@ impl MetricPath {
     /// Whether it is a change or a slope, which may lie on either side of 0. All others are sizes, shares and rates: never below it.
     #[must_use]
     pub(crate) fn is_change(&self) -> bool {
-        const CHANGES: &[&str] = &["_drift_ratio", "_change_ratio", "_growth", "_ms_per_turn"];
+        const CHANGES: &[&str] =
+            &["_drift_ratio", "_change_ratio", "_growth_ratio", "_growth", "_ms_per_turn", "_per_h"];
         CHANGES.iter().any(|end| self.name.ends_with(end))
     }
 }
@@ -210,12 +211,16 @@ text_enum! {
         ToolsNotEnabled = "tools_not_enabled",
         /// A case was called differently when streamed and when not.
         StreamingDiffers = "streaming_differs",
+        /// A figure misses what is usually asked of it.
+        ThresholdMissed = "threshold_missed",
         /// Answers have less room than was asked for, or no room at all.
         AnswersLimited = "answers_limited",
         /// The GPU throttled.
         Throttled = "throttled",
         /// Somebody else used the GPU.
         ForeignGpuUse = "foreign_gpu_use",
+        /// The host's processors were taken by others.
+        HostBusy = "host_busy",
         /// Nearly all of a GPU's memory was in use.
         GpuMemoryNearlyFull = "gpu_memory_nearly_full",
         /// A GPU was hot.

@@ -63,7 +63,8 @@ pub(crate) fn unit_text<'a>(name: &str, unit: &'a str) -> &'a str {
         "ms_per_turn" => "ms/turn",
         "ratio" if name == ACCELERATION => FACTOR,
         "ratio" => "%",
-        "count" | "bytes" => "",
+        "ratio_per_h" => "%/h",
+        "count" | "bytes" | "bytes_per_h" => "",
         "w" => "W",
         "c" => "°C",
         "mhz" => "MHz",
@@ -71,14 +72,16 @@ pub(crate) fn unit_text<'a>(name: &str, unit: &'a str) -> &'a str {
     }
 }
 
-/// The same in the same scale without the unit, for a column or an interval beside it. A size keeps its own.
+/// The same in the same scale without the unit, for a column or an interval beside it. A size, and its slope, keep their own.
 pub(crate) fn bare_figure(name: &str, value: f64, unit: &str) -> String {
-    let is_change = name.ends_with("_drift_ratio") || name.ends_with("_change_ratio");
+    let is_change = ["_drift_ratio", "_change_ratio", "_growth_ratio"].iter().any(|end| name.ends_with(end));
     match unit {
         "ratio" if name == ACCELERATION => number(value),
         "ratio" if is_change => signed(value * 100.0),
         "ratio" => number(value * 100.0),
+        "ratio_per_h" => signed(value * 100.0),
         "bytes" => bytes(value),
+        "bytes_per_h" => format!("{}{}/h", sign(value), bytes(value.abs())),
         _ => number(value),
     }
 }
@@ -133,8 +136,11 @@ pub(crate) fn interval(name: &str, low: Option<f64>, high: Option<f64>, unit: &s
 }
 
 fn signed(value: f64) -> String {
-    let sign = if value < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", number(value.abs()))
+    format!("{}{}", sign(value), number(value.abs()))
+}
+
+const fn sign(value: f64) -> &'static str {
+    if value < 0.0 { "−" } else { "+" }
 }
 
 /// A name of the grid as a heading: words apart, the field's abbreviations in capitals (`ttft_miss`: `TTFT miss`).
@@ -198,6 +204,17 @@ mod tests {
         assert_eq!(figure("acceleration_ratio", 4.4, "ratio"), "x4.4");
         assert_eq!(figure("e2e_drift_ratio", -0.282, "ratio"), "−28.2 %");
         assert_eq!(figure("success_ratio", 1.0, "ratio"), "100 %");
+        assert_eq!(figure("latency_growth_ratio", 1.0, "ratio"), "+100 %");
+    }
+
+    #[test]
+    fn a_slope_reads_as_a_size_or_a_share_per_hour_with_its_sign() {
+        let gib = 1_073_741_824.0;
+        assert_eq!(figure("memory_slope_bytes_per_h", -31.2 * gib, "bytes_per_h"), "−31.2 GiB/h");
+        assert_eq!(figure("kv_usage_slope_ratio_per_h", 0.024, "ratio_per_h"), "+2.4 %/h");
+        let both = interval("memory_slope_bytes_per_h", Some(-gib), Some(gib / 2.0), "bytes_per_h");
+        assert_eq!(both.as_deref(), Some("−1 GiB/h .. +512 MiB/h"));
+        assert_eq!(difference("memory_slope_bytes_per_h", -gib, "bytes_per_h"), "−1 GiB/h");
     }
 
     #[test]

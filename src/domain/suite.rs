@@ -196,7 +196,12 @@ impl Suite {
                 ScenarioSpec::ToolCalling(ToolCallingSpec::default()),
                 ScenarioSpec::Reasoning(ReasoningSpec::default()),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024, 8_192, 32_768], ..Default::default() }),
-                ScenarioSpec::Load(LoadSpec { concurrency: vec![1, 2, 4, 8, 16, 32], ..Default::default() }),
+                ScenarioSpec::Load(LoadSpec {
+                    concurrency: vec![1, 2, 4, 8, 16, 32],
+                    turns_per_user: Some(4),
+                    rate_shares: vec![0.5, 0.7, 0.9],
+                    ..LoadSpec::default()
+                }),
                 ScenarioSpec::Conversation(ConversationSpec::default()),
                 ScenarioSpec::Stability(StabilitySpec::default()),
                 ScenarioSpec::LongContext(LongContextSpec::default()),
@@ -209,6 +214,15 @@ impl Suite {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_full_load_has_closed_loops_conversations_and_open_loops() {
+        let full = Suite::full();
+        let load = full.scenarios.iter().find(|spec| spec.kind() == ScenarioKind::Load);
+        let Some(ScenarioSpec::Load(load)) = load else { panic!("no load in {full:?}") };
+        assert_eq!(load.concurrency, [1, 2, 4, 8, 16, 32]);
+        assert!(load.turns_per_user.is_some() && !load.rate_shares.is_empty() && load.fault().is_none());
+    }
 
     #[test]
     fn a_suite_round_trips_through_json_and_unknown_parameters_are_errors() {

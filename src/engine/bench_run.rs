@@ -1,5 +1,6 @@
 //! One run of `vgrid bench`, kept as a sweep of its own kind: registered before it begins, each scenario stored when it ends.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -174,7 +175,8 @@ impl<'c> BenchRun<'c> {
             }
         };
         self.store.finish_attempt(self.attempt, &AttemptEnd { outcome, elapsed_s, timings })?;
-        self.store.finish_sweep(self.run, run_end)?;
+        let why = stopped.filter(|_| run_end != RunEnd::Complete).map(|s| self.plan.redactor.apply(&s.sentence));
+        self.store.finish_sweep(self.run, run_end, why.as_deref())?;
         Ok(problems)
     }
 }
@@ -231,7 +233,7 @@ fn new_trial(plan: &BenchPlan<'_>, key: ConfigKey) -> NewTrial {
         is_baseline: false,
         image_digest: None,
         argv: Vec::new(),
-        expected: None,
+        expected: BTreeMap::new(),
         skip: None,
     }
 }

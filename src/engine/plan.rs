@@ -262,9 +262,7 @@ fn load_suite(grid: &Grid) -> Result<(Suite, CaseSet), Diagnostics> {
         SuiteRef::File(file) => {
             let text = std::fs::read_to_string(&file.value)
                 .map_err(|e| Diagnostics::unreadable(&file.value, "the suite", &e))?;
-            let mut suite = grid::parse_suite(&file.value, &text)?;
-            suite.seed = grid.seed;
-            (suite, &file.value)
+            (grid::parse_suite(&file.value, &text, grid.seed)?, &file.value)
         }
     };
     grid::read_traces(&mut suite, file, |path| std::fs::read_to_string(path))?;

@@ -45,7 +45,7 @@ pub(super) const EXCLUDE: &[&str] = &["when", "because"];
 pub(super) const ORDER: &[&str] = &["shuffled"];
 
 /// `suite` when it is a mapping; the scenarios' own names may stand beside these.
-pub(super) const SUITE: &[&str] = &["name", "base"];
+pub(super) const SUITE: &[&str] = &["name", "base", "seed"];
 
 /// `limits`.
 pub(super) const LIMITS: &[&str] =

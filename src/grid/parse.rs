@@ -52,8 +52,8 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let seed = present(root, "seed").and_then(|node| reader.whole(node, "`seed`", 0, i64::MAX as u64)).unwrap_or(0);
     let order = present(root, "order").map_or(Some(Order::AsWritten), |node| order(reader, node, seed));
     let suite = match present(root, "suite") {
-        Some(node) => suite::read(reader, node, folder),
-        None => Some(SuiteRef::Inline(Suite::quick())),
+        Some(node) => suite::read(reader, node, folder, seed),
+        None => Some(SuiteRef::Inline(Suite { seed, ..Suite::quick() })),
     };
     let use_cases = present(root, "use_cases").map(|node| use_case::read(reader, node)).unwrap_or_default();
     let gates = present(root, "gates").map(|node| gate::read_gates(reader, node)).unwrap_or_default();
@@ -69,10 +69,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     check_names(reader, &axes, &configs);
     let baseline = present(root, "baseline").and_then(|node| baseline(reader, node, &axes, &configs));
     // Only now may the first missing section end the reading: everything was looked at.
-    let mut suite = suite?;
-    if let SuiteRef::Inline(suite) = &mut suite {
-        suite.seed = seed;
-    }
+    let suite = suite?;
     Some(Grid {
         name: name?,
         description: description.map(|text| text.value),

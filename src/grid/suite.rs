@@ -16,14 +16,14 @@ pub enum SuiteRef {
     File(Spanned<PathBuf>),
 }
 
-/// Reads a suite's own file: the same text as under `suite:` in a grid.
+/// Reads a suite's own file: the same text as under `suite:` in a grid. `seed` is the seed where the text names none.
 ///
 /// # Errors
 /// Everything wrong with the text, each with its place.
-pub fn parse_suite(file: &Path, text: &str) -> Result<Suite, Diagnostics> {
+pub fn parse_suite(file: &Path, text: &str, seed: u64) -> Result<Suite, Diagnostics> {
     let node = yaml::parse(file, text)?;
     let mut reader = Reader::default();
-    let suite = match read(&mut reader, &node, Path::new("")) {
+    let suite = match read(&mut reader, &node, Path::new(""), seed) {
         Some(SuiteRef::Inline(mut suite)) => {
             if matches!(node.value, Value::Seq(_)) {
                 suite.name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -40,10 +40,10 @@ pub fn parse_suite(file: &Path, text: &str) -> Result<Suite, Diagnostics> {
     reader.finish(suite).map(|(suite, _)| suite)
 }
 
-/// Reads `suite`.
-pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<SuiteRef> {
+/// Reads `suite`; `seed` is the grid's.
+pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path, seed: u64) -> Option<SuiteRef> {
     match &node.value {
-        Value::Scalar { .. } => read_word(reader, node, folder),
+        Value::Scalar { .. } => read_word(reader, node, folder, seed),
         Value::Seq(items) => {
             let mut scenarios = Vec::new();
             for item in items {
@@ -56,50 +56,52 @@ pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<Su
                     Value::Scalar { .. } | Value::Seq(_) => add(reader, &mut scenarios, item, None),
                 }
             }
-            finish(reader, node, "custom".to_owned(), scenarios)
+            finish(reader, node, Suite { name: "custom".to_owned(), seed, scenarios })
         }
         Value::Map(entries) => {
-            let mut suite = Suite { name: "custom".to_owned(), seed: 0, scenarios: Vec::new() };
+            let mut suite = Suite { name: "custom".to_owned(), seed, scenarios: Vec::new() };
             if let Some(base) = node.get("base") {
-                suite = builtin(reader, base)?;
+                suite = builtin(reader, base, seed)?;
                 suite.name = format!("{} (adjusted)", suite.name);
+            }
+            if let Some(own) = node.get("seed") {
+                suite.seed = reader.whole(own, "the suite's `seed`", 0, i64::MAX as u64).unwrap_or(seed);
             }
             if let Some(name) = node.get("name").and_then(|name| reader.text(name, "the suite's name")) {
                 suite.name = name.value;
             }
-            let mut scenarios = suite.scenarios;
             for (key, value) in entries {
                 if !key.text().is_some_and(|text| keys::SUITE.contains(&text)) {
-                    add(reader, &mut scenarios, key, Some(value));
+                    add(reader, &mut suite.scenarios, key, Some(value));
                 }
             }
-            finish(reader, node, suite.name, scenarios)
+            finish(reader, node, suite)
         }
     }
 }
 
-fn finish(reader: &mut Reader, node: &Node, name: String, scenarios: Vec<ScenarioSpec>) -> Option<SuiteRef> {
-    if scenarios.is_empty() {
+fn finish(reader: &mut Reader, node: &Node, suite: Suite) -> Option<SuiteRef> {
+    if suite.scenarios.is_empty() {
         let error = node.span.error("empty-suite", "the suite has no scenario");
         reader.error(error.help("write quick, full, or scenarios such as load: { concurrency: [1, 8] }"));
         return None;
     }
-    Some(SuiteRef::Inline(Suite { name, seed: 0, scenarios }))
+    Some(SuiteRef::Inline(suite))
 }
 
-fn read_word(reader: &mut Reader, node: &Node, folder: &Path) -> Option<SuiteRef> {
+fn read_word(reader: &mut Reader, node: &Node, folder: &Path, seed: u64) -> Option<SuiteRef> {
     let text = reader.text(node, "`suite`")?;
     let looks_like_file = text.value.contains(['/', '.']);
     if looks_like_file {
         return Some(SuiteRef::File(Spanned::new(folder.join(text.value), text.span)));
     }
-    builtin(reader, node).map(SuiteRef::Inline)
+    builtin(reader, node, seed).map(SuiteRef::Inline)
 }
 
-fn builtin(reader: &mut Reader, node: &Node) -> Option<Suite> {
+fn builtin(reader: &mut Reader, node: &Node, seed: u64) -> Option<Suite> {
     match node.str() {
-        Some("quick") => Some(Suite::quick()),
-        Some("full") => Some(Suite::full()),
+        Some("quick") => Some(Suite { seed, ..Suite::quick() }),
+        Some("full") => Some(Suite { seed, ..Suite::full() }),
         Some(other) => {
             let help = match did_you_mean(other, ["quick", "full"]) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -153,6 +155,11 @@ fn kind_of(reader: &mut Reader, key: &Node) -> Option<ScenarioKind> {
         Err(_) => {
             let allowed: Vec<&str> = known().chain(keys::SUITE.iter().copied()).collect();
             let help = match did_you_mean(text, allowed.iter().copied()) {
+                _ if text == "suite" => {
+                    "take this line out and what is under it one step to the left: the file holds what stands under `suite:` in a \
+                     grid"
+                        .to_owned()
+                }
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the scenarios: {}", known().collect::<Vec<_>>().join(", ")),
             };
@@ -192,8 +199,14 @@ fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &
             reader.unknown_key(key, &format!("`{}`", spec.kind()), &names);
             None
         }
+        // A number that no parameter can have says more than the type that could not hold it.
+        Err(_) if implausible(value).is_some() && !is_none_of_it(name, value) => {
+            let why = implausible(value).unwrap_or_default();
+            reader.error(value.span.error("out-of-range", format!("{what} {why}")).help("write a number above 0"));
+            None
+        }
         Err(error) => {
-            let why = error.to_string();
+            let why = error.to_string().replace("u32", &format!("a whole number from 1 to {}", u32::MAX));
             let help = "see the suite's parameters in docs/grid.md";
             reader.error(value.span.error("wrong-type", format!("{what} cannot be read: {why}")).help(help));
             None
@@ -203,7 +216,7 @@ fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &
 
 /// Lists that may be empty: the kind of load is not wanted.
 fn is_none_of_it(name: &str, value: &Node) -> bool {
-    ["concurrency", "rates"].contains(&name) && value.seq().is_some_and(<[Node]>::is_empty)
+    ["concurrency", "rates", "rate_shares"].contains(&name) && value.seq().is_some_and(<[Node]>::is_empty)
 }
 
 /// Why no parameter can have this value: an empty list, or a zero. All parameters are counts, lengths, or limits.

@@ -260,7 +260,7 @@ mod tests {
     fn a_suite_s_trace_is_read_from_the_folder_of_its_file_and_hashed() {
         let text = "load: { trace: day.jsonl }\n";
         let file = Path::new("suites/night.yaml");
-        let mut suite = super::super::parse_suite(file, text).unwrap();
+        let mut suite = super::super::parse_suite(file, text, 0).unwrap();
         let read = |path: &Path| {
             assert_eq!(path, Path::new("suites/day.jsonl"));
             Ok("{\"prompt\": \"x\"}\n".to_owned())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Event, Outcome, SkipReason, Verdict};
+use crate::domain::{Event, Outcome, SkipReason, ValidityReason, Verdict};
 use crate::rank::{Candidate, Ranking};
 use crate::store::TrialReport;
 
@@ -102,7 +102,7 @@ fn mismatches(trials: &[TrialReport]) -> Vec<Finding> {
     by_sentence.into_iter().map(finding).collect()
 }
 
-/// Invalid and suspect results, by scenario and reason.
+/// Invalid and suspect results, and figures that miss what is usual, by scenario and reason.
 fn results(trials: &[TrialReport]) -> Vec<Finding> {
     struct Group {
         sentence: String,
@@ -110,9 +110,14 @@ fn results(trials: &[TrialReport]) -> Vec<Finding> {
     }
     let mut by_reason: BTreeMap<(Verdict, String, String), Group> = BTreeMap::new();
     for trial in trials {
-        for result in newest_results(trial).into_iter().filter(|r| r.validity.verdict != Verdict::Valid) {
+        for result in newest_results(trial) {
             for (reason, sentence) in &result.validity.reasons {
-                let key = (result.validity.verdict, result.spec.kind().to_string(), reason.as_str().replace('_', " "));
+                let says_something = *reason == ValidityReason::ThresholdMissed;
+                let verdict = if says_something { Verdict::Valid } else { result.validity.verdict };
+                if verdict == Verdict::Valid && !says_something {
+                    continue; // a remark on a result that may be used as it is
+                }
+                let key = (verdict, result.spec.kind().to_string(), reason.as_str().replace('_', " "));
                 let group =
                     by_reason.entry(key).or_insert_with(|| Group { sentence: sentence.clone(), configs: Vec::new() });
                 group.configs.push(member(trial));
@@ -123,7 +128,8 @@ fn results(trials: &[TrialReport]) -> Vec<Finding> {
         let tone = if verdict == Verdict::Invalid { Tone::Bad } else { Tone::Mixed };
         let example = if group.configs.len() > 1 { ", e.g." } else { ":" };
         let sentence = format!("{scenario}, {reason}{example} {}", group.sentence);
-        Finding { topic: verdict.to_string(), tone, sentence, configs: group.configs }
+        let topic = if verdict == Verdict::Valid { "threshold".to_owned() } else { verdict.to_string() };
+        Finding { topic, tone, sentence, configs: group.configs }
     };
     by_reason.into_iter().rev().map(finding).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::reading::{bare_figure, figure, gain, title};
 use crate::rank::{Answer, Ranking, Row, Standing, simplest, some_of};
-use crate::store::{SweepKind, SweepRow};
+use crate::store::SweepKind;
 
 use super::model::{BestLine, Tone, VerdictLine, VerdictText};
 use super::source::Source;

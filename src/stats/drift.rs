@@ -68,10 +68,41 @@ fn matched_slope_at(series: &[Vec<(f64, f64)>], z: f64) -> Option<Slope> {
     })
 }
 
+/// Below this span, h (5 minutes), no slope is given per hour: it would mostly be what a second of noise makes of an hour.
+pub const MIN_SLOPE_SPAN_H: f64 = 5.0 / 60.0;
+
+/// [`matched_slope`] of a level over time, y per hour: (h, y) in order of time. `None` also below [`MIN_SLOPE_SPAN_H`].
+#[must_use]
+pub fn slope_per_h(points: Vec<(f64, f64)>) -> Option<Slope> {
+    let (first, last) = (points.first()?.0, points.last()?.0);
+    if last - first < MIN_SLOPE_SPAN_H {
+        return None;
+    }
+    matched_slope(&[points])
+}
+
+/// At most so many points for the same line: of more, neighbours are represented by the medians of their x and y. In order of x.
+#[must_use]
+pub fn thinned(points: &[(f64, f64)], at_most: usize) -> Vec<(f64, f64)> {
+    let middle = |of: &[(f64, f64)]| {
+        let axis = |at: fn(&(f64, f64)) -> f64| median(&of.iter().map(at).collect::<Vec<f64>>());
+        Some((axis(|p| p.0)?, axis(|p| p.1)?))
+    };
+    let size = points.len().div_ceil(at_most.max(1)).max(1);
+    points.chunks(size).filter_map(middle).collect()
+}
+
+/// Points that a drift needs: of ten on, a single outlier no longer makes an end of its interval.
+pub const MIN_DRIFT_POINTS: usize = 10;
+
 /// Change from the first x to the last, as a share of what is usual: each series is divided by its own median, and the
-/// [`matched_slope`] of all is taken over the whole span of x. `None` where that slope does not exist or a median is not above 0.
+/// [`matched_slope`] of all is taken over the whole span of x. `None` below [`MIN_DRIFT_POINTS`], and where that slope does not exist or
+/// a median is not above 0.
 #[must_use]
 pub fn drift_across(series: &[Vec<(f64, f64)>]) -> Option<Change> {
+    if series.iter().map(Vec::len).sum::<usize>() < MIN_DRIFT_POINTS {
+        return None;
+    }
     let scaled: Option<Vec<Vec<(f64, f64)>>> = series
         .iter()
         .filter(|one| !one.is_empty())

@@ -60,6 +60,7 @@ pub use models::{
 };
 pub use promotion::{NewPromotion, Promotion, PromotionId, PromotionState};
 pub use quality::PairedQuality;
+pub use read::MissedThreshold;
 pub use show::{AttemptReport, ScenarioReport, TelemetryRow, TrialReport};
 pub use starts::StartCount;
 

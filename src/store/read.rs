@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::models::{SweepRow, TrialId, TrialRow, TrialState};
 use super::rows::{all, count, from_json, parsed, parsed_opt};
 use super::{Store, StoreError};
-use crate::domain::{ConfigKey, Direction, Metric, MetricPath, Objective, Settings, SweepId, Verdict, did_you_mean};
+use crate::domain::{
+    ConfigKey, Direction, Metric, MetricPath, Objective, ScenarioKind, Settings, SweepId, ValidityReason, Verdict, did_you_mean,
+};
 use crate::rank::{Candidate, Figure, GateOutcome, GateResult, Standing};
 
 /// One line of the view `ranking`, for tests and for tools that want the view itself.
@@ -32,6 +34,17 @@ pub struct RankingRow {
     pub gain_percent: Option<f64>,
     /// Where it stands.
     pub standing: Standing,
+}
+
+/// A figure that misses what is usually asked of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissedThreshold {
+    /// The config's name.
+    pub config: String,
+    /// Its scenario.
+    pub scenario: ScenarioKind,
+    /// Figure and threshold in words.
+    pub sentence: String,
 }
 
 impl Store {
@@ -253,6 +266,32 @@ impl Store {
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get("id")?, from_json(row, "settings_json")?))))
             .map(|rows| rows.into_iter().collect())
             .map_err(self.explain("read the settings"))
+    }
+
+    /// What the newest result of each scenario of a sweep's configs misses of what is usually asked for, in the order of the plan.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn missed_thresholds(&self, sweep: SweepId) -> Result<Vec<MissedThreshold>, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT t.name, r.scenario, v.sentence FROM trial t
+                 JOIN scenario_result r ON r.trial_id = t.id
+                 JOIN validity_reason v ON v.scenario_result_id = r.id AND v.reason = ?2
+                 WHERE t.sweep_id = ?1
+                   AND r.id = (SELECT max(n.id) FROM scenario_result n WHERE n.trial_id = t.id AND n.scenario = r.scenario)
+                 ORDER BY t.position, r.id, v.position",
+            )
+            .and_then(|mut s| {
+                all(&mut s, params![sweep.0, ValidityReason::ThresholdMissed.as_str()], |row| {
+                    Ok(MissedThreshold {
+                        config: row.get("name")?,
+                        scenario: parsed(row, "scenario")?,
+                        sentence: row.get("sentence")?,
+                    })
+                })
+            })
+            .map_err(self.explain("read what results miss"))
     }
 
     /// Every gate of a trial's sweep with what became of it; not measured when it was not evaluated.

@@ -115,3 +115,22 @@ fn of_several_starts_the_newest_of_each_side_is_compared_and_none_is_pooled() {
     save_start(&mut b, 0, start(Purpose::Control, 2), &invalid);
     assert_eq!(counts(&b, 1), PairedCounts { both: 2, only_reference: 1, only_other: 1, neither: 0 });
 }
+
+#[test]
+fn what_the_newest_result_of_a_scenario_misses_is_told_by_config() {
+    let mut b = bench(2);
+    let mut result = |at: usize, data: &str, missed: Option<&str>| {
+        let mut result = reasoning(&[P], data);
+        if let Some(sentence) = missed {
+            result.validity.add(Verdict::Valid, ValidityReason::ThresholdMissed, sentence);
+        }
+        save(&mut b, at, &result);
+    };
+    result(0, "first", Some("it is slow"));
+    result(0, "again", None);
+    result(1, "first", Some("it is wrong"));
+    let missed = b.store.missed_thresholds(b.sweep).unwrap();
+    assert_eq!(missed.len(), 1, "what was measured again is judged by that: {missed:?}");
+    let (config, scenario) = (missed[0].config.as_str(), missed[0].scenario);
+    assert_eq!((config, scenario, missed[0].sentence.as_str()), ("c1", ScenarioKind::Reasoning, "it is wrong"));
+}

@@ -6,10 +6,11 @@ use super::series::{Reading, Series, Source};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-/// Reads the host. The busy share is the difference to the reading before, so the first has none.
+/// Reads the host. The busy shares are the difference to the reading before, so the first has none.
 #[derive(Debug, Default)]
 pub struct HostReader {
     before: Option<CpuTimes>,
+    own_before: Option<u64>,
 }
 
 /// Clock ticks of all processors since boot.
@@ -22,13 +23,20 @@ struct CpuTimes {
 impl Reader for HostReader {
     fn read(&mut self) -> BoxFuture<'_, Seen> {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let now = cpu_times(&text("/proc/stat"));
+        let stat = text("/proc/stat");
+        let (now, own_now) = (cpu_times(&stat), own_ticks(&text("/proc/self/stat")));
         let cpu = self.before.zip(now).and_then(|(before, now)| busy_share(before, now));
-        self.before = now;
+        let own = self.before.zip(now).zip(self.own_before.zip(own_now));
+        let own = own.and_then(|((before, now), (own_before, own))| {
+            share(own.checked_sub(own_before)?, now.total.checked_sub(before.total)?)
+        });
+        (self.before, self.own_before) = (now, own_now);
         let (used, total) = memory(&text("/proc/meminfo")).unzip();
         let of = |series, value| Reading::of(Source::Host, series, value);
         let readings = [
             of(Series::HostCpu, cpu),
+            of(Series::HostOwnCpu, own),
+            of(Series::HostCpuCount, cpu_count(&stat)),
             of(Series::HostMemoryUsed, used),
             of(Series::HostMemoryTotal, total),
             of(Series::HostLoad, load(&text("/proc/loadavg"))),
@@ -49,8 +57,27 @@ fn cpu_times(text: &str) -> Option<CpuTimes> {
 
 /// The busy share between two readings; none when no time passed or a counter fell (waiting for a disk may do that).
 fn busy_share(before: CpuTimes, now: CpuTimes) -> Option<f64> {
-    let (busy, total) = (now.busy.checked_sub(before.busy)?, now.total.checked_sub(before.total)?);
-    (total > 0).then(|| (busy as f64 / total as f64).min(1.0))
+    share(now.busy.checked_sub(before.busy)?, now.total.checked_sub(before.total)?)
+}
+
+fn share(part: u64, total: u64) -> Option<f64> {
+    (total > 0).then(|| (part as f64 / total as f64).min(1.0))
+}
+
+/// Processors: lines `cpu0`, `cpu1`, ... of `/proc/stat`.
+fn cpu_count(text: &str) -> Option<f64> {
+    let is_one =
+        |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let count = text.lines().filter(is_one).count();
+    (count > 0).then_some(count as f64)
+}
+
+/// Clock ticks of this process so far, user and system: fields 14 and 15 of `/proc/self/stat`, proc(5), counted from behind the name,
+/// which may hold anything.
+fn own_ticks(text: &str) -> Option<u64> {
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(ticks()?.saturating_add(ticks()?))
 }
 
 /// Memory in use (total - available) and in all, bytes, of `/proc/meminfo`.
@@ -85,6 +112,31 @@ mod tests {
     }
 
     #[test]
+    fn processors_and_the_ticks_of_this_process_are_counted() {
+        assert_eq!(cpu_count("cpu  9 9\ncpu0 1 2\ncpu1 1 2\ncpu11 3\nintr 5\n"), Some(3.0));
+        assert_eq!(cpu_count("cpu  9 9\n"), None);
+        let stat = "42 (a ) b) R 1 2 3 4 5 6 7 8 9 10 150 25 7 8 20 0 1 0";
+        assert_eq!(own_ticks(stat), Some(175));
+        assert_eq!(own_ticks("42 (a) R 1"), None);
+    }
+
+    #[tokio::test]
+    async fn the_load_is_what_the_kernel_says_at_that_moment() {
+        let said = || load(&std::fs::read_to_string("/proc/loadavg").unwrap());
+        let mut host = HostReader::default();
+        // the kernel renews it every five seconds: between two equal looks it was the same
+        let (truth, read) = loop {
+            let before = said();
+            let readings = host.read().await.readings;
+            if said() == before {
+                break (before.unwrap(), readings);
+            }
+        };
+        let read = read.iter().find(|r| r.series == Series::HostLoad).unwrap();
+        assert_eq!((read.source, read.value), (Source::Host, truth));
+    }
+
+    #[test]
     fn used_memory_is_what_is_not_available() {
         let text = "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    400 kB\n";
         assert_eq!(memory(text), Some((600.0 * 1024.0, 1000.0 * 1024.0)));
@@ -103,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_of_proc_makes_it_panic(text in "(cpu |MemTotal:|MemAvailable:)?[ 0-9a-z\n]{0,80}") {
-            let _ = (cpu_times(&text), memory(&text), load(&text));
+            let _ = (cpu_times(&text), memory(&text), load(&text), cpu_count(&text), own_ticks(&text));
         }
     }
 }

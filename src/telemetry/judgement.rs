@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::gpu::MIB;
 use super::series::{Moment, Series, Source, Tag};
 use super::summary::{by_series, counter_ratios, memory_slopes, metrics};
-use crate::domain::{ProfileSpec, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict};
+use crate::domain::{ProfileSpec, ScenarioKind, ScenarioResult, ScenarioSpec, Validity, ValidityReason, Verdict};
 
 /// NVML's reasons for lowered clocks that are a fault of cooling or supply; `nvml.h`, `nvmlClocksThrottleReason*`. Not among them: the
 /// power cap (0x4), at which a GPU under full load often runs by design.
@@ -28,6 +28,12 @@ const NEARLY_FULL_RATIO: f64 = 0.95;
 /// Above this a GPU is hot, °C.
 const HOT_C: f64 = 85.0;
 
+/// From this share of the host's processors on, on average, whoever wants one more may have to wait for it.
+const BUSY_RATIO: f64 = 0.8;
+
+/// Less than this share of the host's processors, used by others, does not move a figure.
+const OTHERS_RATIO: f64 = 0.1;
+
 /// Adds the telemetry's figures to a result, and its reasons to the result's validity. `moments`: what was sampled since the scenario
 /// began.
 pub fn judge(result: &mut ScenarioResult, moments: &[Moment]) {
@@ -48,6 +54,23 @@ pub fn judge(result: &mut ScenarioResult, moments: &[Moment]) {
     }
     throttled(&mut result.validity, &during);
     foreign(&mut result.validity, &during);
+    if rests_on_the_clock(kind) {
+        busy_host(&mut result.validity, &during);
+    }
+}
+
+/// Whether figures of the scenario are times or rates, which a busy host spoils.
+const fn rests_on_the_clock(kind: ScenarioKind) -> bool {
+    match kind {
+        ScenarioKind::KvCache
+        | ScenarioKind::Conversation
+        | ScenarioKind::Reasoning
+        | ScenarioKind::Stability
+        | ScenarioKind::Load
+        | ScenarioKind::LongContext
+        | ScenarioKind::Profile => true,
+        ScenarioKind::Smoke | ScenarioKind::ToolCalling | ScenarioKind::Canary => false,
+    }
 }
 
 /// The GPUs that were sampled.
@@ -109,6 +132,33 @@ fn foreign(validity: &mut Validity, during: &[&Moment]) {
     }
 }
 
+/// Somebody else took the host's processors while the engine and vgrid wanted them. Only where the server's own use is known: else its work
+/// would be called somebody else's.
+fn busy_host(validity: &mut Validity, during: &[&Moment]) {
+    let mean = |source, series| crate::stats::mean(&values(during, source, series));
+    let of_host = |series| mean(Source::Host, series);
+    let (Some(busy), Some(own), Some(cpus)) =
+        (of_host(Series::HostCpu), of_host(Series::HostOwnCpu), of_host(Series::HostCpuCount))
+    else {
+        return;
+    };
+    let Some(server_cores) = mean(Source::Container, Series::ContainerCpu) else { return };
+    let server = server_cores / cpus;
+    let others = busy - own - server;
+    if busy < BUSY_RATIO || others < OTHERS_RATIO {
+        return;
+    }
+    let share = |ratio: f64| format!("{:.0} %", 100.0 * ratio);
+    let sentence = format!(
+        "the host's processors were {} busy on average: {} by others than the server ({}) and vgrid ({})",
+        share(busy),
+        share(others),
+        share(server),
+        share(own)
+    );
+    validity.add(Verdict::Suspect, ValidityReason::HostBusy, sentence);
+}
+
 /// The profile's alerts, and what it could not measure.
 fn alerts(validity: &mut Validity, spec: &ProfileSpec, idle: &[&Moment], busy: &[&Moment]) {
     for (name, moments) in [("idle", idle), ("busy", busy)] {
@@ -156,7 +206,7 @@ fn alerts(validity: &mut Validity, spec: &ProfileSpec, idle: &[&Moment], busy: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{LoadSpec, ScenarioKind};
+    use crate::domain::{CanarySpec, LoadSpec};
     use crate::telemetry::series::ForeignUse;
     use crate::telemetry::summary::tests::moment;
 
@@ -210,6 +260,40 @@ mod tests {
         let sentence = "somebody else on gpu0 held up to 2000 MiB and used up to 40 % of its multiprocessors during the \
                         scenario: blender (pid 8) holds 2000 MiB";
         assert_eq!(validity.reasons, [(ValidityReason::ForeignGpuUse, sentence.to_owned())]);
+    }
+
+    /// A host of four processors: how busy it was, how much of it was vgrid's, and how many processors the server used.
+    fn host(busy: f64, own: f64, server_cores: Option<f64>) -> Moment {
+        let mut readings = vec![
+            (Source::Host, Series::HostCpu, busy),
+            (Source::Host, Series::HostOwnCpu, own),
+            (Source::Host, Series::HostCpuCount, 4.0),
+        ];
+        readings.extend(server_cores.map(|cores| (Source::Container, Series::ContainerCpu, cores)));
+        moment(LOAD, &readings)
+    }
+
+    #[test]
+    fn a_host_whose_processors_others_take_makes_a_result_suspect_and_says_who_used_what() {
+        let validity = load(&[host(1.0, 0.05, Some(2.0)), host(0.9, 0.05, Some(1.6))]);
+        let sentence =
+            "the host's processors were 95 % busy on average: 45 % by others than the server (45 %) and vgrid (5 %)";
+        assert_eq!(validity.verdict, Verdict::Suspect);
+        assert_eq!(validity.reasons, [(ValidityReason::HostBusy, sentence.to_owned())]);
+    }
+
+    #[test]
+    fn a_server_that_fills_the_host_itself_room_to_spare_and_an_unknown_server_are_no_reason() {
+        assert_eq!(load(&[host(1.0, 0.05, Some(3.6))]), Validity::default(), "its own work");
+        assert_eq!(load(&[host(0.7, 0.0, Some(0.4))]), Validity::default(), "nobody had to wait");
+        assert_eq!(load(&[host(1.0, 0.0, None)]), Validity::default(), "whose work it was is not known");
+        let mut other = host(1.0, 0.0, Some(0.4));
+        other.tag = Tag::Preparing;
+        assert_eq!(load(&[other]), Validity::default(), "nothing was measured then");
+        let mut canary = host(1.0, 0.0, Some(0.4));
+        canary.tag = Tag::Scenario(ScenarioKind::Canary);
+        let validity = judged(ScenarioSpec::Canary(CanarySpec::default()), &[canary]).validity;
+        assert_eq!(validity, Validity::default(), "answers are right or wrong at any speed");
     }
 
     #[test]

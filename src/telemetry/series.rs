@@ -51,6 +51,10 @@ text_enum! {
         ContainerMemory = "container_memory_bytes",
         /// Share of all the host's processors that was busy since the sample before.
         HostCpu = "host_cpu_ratio",
+        /// Share of all the host's processors that vgrid itself used since the sample before.
+        HostOwnCpu = "host_vgrid_cpu_ratio",
+        /// Processors of the host.
+        HostCpuCount = "host_cpus",
         /// Memory of the host that is not available.
         HostMemoryUsed = "host_memory_used_bytes",
         /// Memory of the host.
@@ -64,7 +68,7 @@ impl Series {
     /// Whether a sample covers the time since the sample before, so that it belongs to nothing when something else began meanwhile.
     #[must_use]
     pub const fn is_rate(self) -> bool {
-        matches!(self, Self::ContainerCpu | Self::HostCpu)
+        matches!(self, Self::ContainerCpu | Self::HostCpu | Self::HostOwnCpu)
     }
 }
 

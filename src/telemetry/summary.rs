@@ -35,6 +35,8 @@ const fn shown(series: Series) -> Option<(&'static str, Unit, &'static [&'static
         | Series::GpuThrottleReasons
         | Series::GpuForeignMemory
         | Series::GpuForeignUtilization
+        | Series::HostOwnCpu
+        | Series::HostCpuCount
         | Series::HostMemoryTotal => None,
     }
 }
@@ -81,7 +83,7 @@ pub fn metrics(kind: ScenarioKind, window: Option<&str>, moments: &[&Moment]) ->
 /// Points in time that a slope is taken over: more make it no better, and their pairs grow with the square.
 const SLOPE_POINTS: usize = 240;
 
-/// How fast memory grew over these moments: Theil and Sen's slope of what the container and the host used. Of many samples, neighbours are
+/// How fast memory grew over these moments, of five minutes or more: Theil and Sen's slope of what the container and the host used. Of many samples, neighbours are
 /// represented by their medians. Samples in time depend on each other: there is no interval.
 #[must_use]
 pub fn memory_slopes(kind: ScenarioKind, moments: &[&Moment]) -> Vec<Metric> {
@@ -91,13 +93,7 @@ pub fn memory_slopes(kind: ScenarioKind, moments: &[&Moment]) -> Vec<Metric> {
             Some((m.at_ms / MS_PER_H, reading.value))
         };
         let samples: Vec<(f64, f64)> = moments.iter().filter_map(reading).collect();
-        let middle = |of: &[(f64, f64)]| {
-            let axis = |at: fn(&(f64, f64)) -> f64| stats::median(&of.iter().map(at).collect::<Vec<f64>>());
-            Some((axis(|p| p.0)?, axis(|p| p.1)?))
-        };
-        let size = samples.len().div_ceil(SLOPE_POINTS).max(1);
-        let points: Vec<(f64, f64)> = samples.chunks(size).filter_map(middle).collect();
-        let value = stats::matched_slope(&[points])?.value;
+        let value = stats::slope_per_h(stats::thinned(&samples, SLOPE_POINTS))?.value;
         let path = MetricPath {
             scenario: kind,
             point: Some(source.to_string()),
@@ -228,5 +224,7 @@ pub(super) mod tests {
         assert!(slopes[1].value.abs() < 0.05 * 1_073_741_824.0, "{}", slopes[1].value);
         assert_eq!(slopes[0].n, 3_600);
         assert_eq!(memory_slopes(ScenarioKind::Stability, &moments[..4]), [], "too few for a slope");
+        assert_eq!(memory_slopes(ScenarioKind::Stability, &moments[..48]), [], "48 s say nothing of an hour");
+        assert_eq!(memory_slopes(ScenarioKind::Stability, &moments[..320]).len(), 2);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use super::super::chat::{ChatRequest, Reply};
 use super::super::run::Stop;
@@ -39,10 +38,14 @@ pub(super) fn start(crew: &mut Crew, feeds: Vec<Feed>, each: usize) {
 
 /// Sends back to back. A request is intended for the moment when the one before it ended.
 async fn send_all(desk: &Desk, feed: &Feed, each: usize, replies: &mut Vec<Reply>) -> Result<(), Stop> {
-    let mut free_since: Option<Instant> = None;
     while let Some(request) = feed.take() {
-        desk.send(request, role(replies.len(), each), free_since, replies).await?;
-        free_since = Some(Instant::now());
+        desk.send(request, role(replies.len(), each), free_since_ms(replies), replies).await?;
     }
     Ok(())
+}
+
+/// When the user's request before this one ended, on the run's clock: from then on its place was free. What the client does since is its
+/// own delay, and must show in `queue_ms`.
+pub(super) fn free_since_ms(replies: &[Reply]) -> Option<f64> {
+    replies.last().map(|reply| reply.record.end_ms)
 }

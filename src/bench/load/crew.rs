@@ -94,12 +94,13 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Sends one request and keeps its reply; whether to go on. `intended` is when the load model wanted it sent; `None`: now.
+    /// Sends one request and keeps its reply; whether to go on. `intended_ms` is when the load model wanted it sent, on the run's clock;
+    /// `None`: now.
     pub(super) async fn send(
         &self,
         request: &ChatRequest,
         role: Role,
-        intended: Option<Instant>,
+        intended_ms: Option<f64>,
         replies: &mut Vec<Reply>,
     ) -> Result<(), Stop> {
         let permit = match &self.permits {
@@ -113,19 +114,23 @@ impl Desk {
             role,
             user_number: Some(self.user_number),
             measured: role != RAMP,
-            intended_ms: intended.map(|at| self.sender.offset_ms(at)),
+            intended_ms,
         };
         let reply = self.sender.send(request, &purpose, &self.stop).await;
-        let record = reply.record.clone();
+        let checked = match self.stop.is_cancelled() {
+            true => Err(Stop::Cancelled),
+            false => self.sender.check(&reply.record).await,
+        };
         replies.push(reply);
-        if self.stop.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        let checked = self.sender.check(&record).await;
         if checked.is_err() {
             self.stop.cancel();
         }
         checked
+    }
+
+    /// `instant` on the run's clock, ms.
+    pub(super) fn offset_ms(&self, instant: Instant) -> f64 {
+        self.sender.offset_ms(instant)
     }
 
     /// Waits until `due`.

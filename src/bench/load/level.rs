@@ -52,6 +52,12 @@ impl Level {
         if self.stage.is_open() { open::window(&self.all().collect::<Vec<_>>()) } else { Window::steady(&self.users) }
     }
 
+    /// The window in which its rates are counted; `None` where it has none.
+    pub(super) fn point_window(&self) -> Option<PointWindow> {
+        let Window { start_ms, end_ms } = self.window().filter(|_| self.has_figures())?;
+        Some(PointWindow { point: self.stage.point.clone(), start_ms, end_ms })
+    }
+
     /// How much of a request belongs to the window. A closed loop shares requests at the edges out, else the last wave of a
     /// lock-step loop would be lost; in an open loop only an end inside counts, else a growing queue would look like work.
     fn weight(&self, window: Window, record: &RequestRecord) -> f64 {
@@ -62,10 +68,10 @@ impl Level {
     }
 
     /// Adds the point's figures.
-    pub(super) fn summarise(&self, run: &mut Run<'_>, spec: &LoadSpec) {
+    pub(super) fn summarise(&self, figures: &mut Figures, spec: &LoadSpec) {
         let complete: Vec<&Reply> = self.complete().collect();
         let mut sheet = Sheet {
-            figures: &mut run.figures,
+            figures,
             point: &self.stage.point,
             n: complete.len(),
             failed_n: self.measured().count() - complete.len(),
@@ -83,8 +89,6 @@ impl Level {
         }
         if let Some(window) = self.window() {
             self.rates(&mut sheet, spec, &complete, window);
-            let Window { start_ms, end_ms } = window;
-            run.windows.push(PointWindow { point: self.stage.point.clone(), start_ms, end_ms });
         }
     }
 
@@ -104,9 +108,12 @@ impl Level {
             sheet.single("goodput_requests_per_s", Some(good / seconds));
         }
         if self.stage.is_open() {
-            let flow = Flow::of(window, &self.all().collect::<Vec<_>>());
+            let all: Vec<&Reply> = self.all().collect();
+            let flow = Flow::of(window, &all);
             sheet.single("offered_requests_per_s", Some(flow.arrived as f64 / seconds));
             sheet.single("backlog_growth", Some(flow.growth()));
+            let growth = open::latency_growth(&all);
+            sheet.with_interval("latency_growth_ratio", growth.map(|g| g.value), growth.map(|g| g.interval));
         }
     }
 
@@ -122,11 +129,12 @@ impl Level {
             Shape::Users(users) | Shape::Conversations(users) | Shape::TraceUsers(users) => {
                 self.lacks_concurrency(users, run).map(|s| (ValidityReason::ConcurrencyNotReached, s))
             }
-            Shape::Rate(_) | Shape::TraceArrivals => {
+            Shape::Rate(_) | Shape::Share(_) | Shape::TraceArrivals => {
                 if let Some(sentence) = self.is_late(spec) {
                     run.validity.add(Verdict::Suspect, ValidityReason::ClientSaturated, sentence);
                 }
-                self.lacks_rate().map(|s| (ValidityReason::RateNotReached, s))
+                let alike = matches!(self.stage.shape, Shape::Rate(_));
+                open::shortfall(&self.all().collect::<Vec<_>>(), alike).map(|s| (ValidityReason::RateNotReached, s))
             }
         };
         let reached = shortfall.is_none();
@@ -146,29 +154,6 @@ impl Level {
             Some(achieved) => Some(format!("{achieved:.1} requests in flight on average, not {users}")),
             None => Some(format!("never were all {users} users at it at once: no steady window")),
         }
-    }
-
-    fn lacks_rate(&self) -> Option<String> {
-        let all: Vec<&Reply> = self.all().collect();
-        let Some(window) = open::window(&all) else {
-            return Some(
-                "the first tenth of the requests was not answered before the last one arrived: the server cannot keep up, or \
-                 `duration_s` is too short for such answers"
-                    .to_owned(),
-            );
-        };
-        let flow = Flow::of(window, &all);
-        let ended: f64 = self.complete().map(|r| self.weight(window, &r.record)).sum();
-        flow.piles_up().then(|| {
-            format!(
-                "the server does not keep up: {:.2} requests/s arrived and {:.2}/s were answered, so that {} were waiting or \
-                 running at the end, {} at the start of the window",
-                flow.arrived as f64 / window.seconds(),
-                ended / window.seconds(),
-                flow.waiting_after,
-                flow.waiting_before
-            )
-        })
     }
 
     /// A client that sends late is no open loop. With a limit on what is in flight, waiting is what was asked for.
@@ -242,21 +227,5 @@ pub(in crate::bench) fn tokens_per_chunk(complete: &[&Reply]) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::window::tests::reply;
-    use super::*;
-
-    #[test]
-    fn a_request_meets_its_slos_or_misses_when_a_figure_is_unknown() {
-        let spec = LoadSpec { slo_ttft_ms: Some(10.0), slo_tpot_ms: Some(5.0), ..LoadSpec::default() };
-        let mut good = reply(true, 0.0, &[8.0, 12.0], 13.0).record;
-        assert!(meets(&spec, &good));
-        good.intended_ms = -3.0;
-        assert!(!meets(&spec, &good), "it waited at the client");
-        good.intended_ms = 0.0;
-        good.completion_tokens = None;
-        assert!(!meets(&spec, &good));
-        assert!(!meets(&spec, &reply(true, 0.0, &[12.0, 16.0], 17.0).record));
-        assert!(meets(&LoadSpec::default(), &good));
-    }
-}
+#[path = "level_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ mod tests;
 #[cfg(test)]
 pub(super) use level::tokens_per_chunk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::{LoadSpec, ValidityReason, Verdict};
 
@@ -45,13 +45,25 @@ const WARM_UP_TOKENS: u32 = 64;
 pub(super) async fn run(run: &mut Run<'_>, spec: &LoadSpec) -> Result<(), Stop> {
     let stages = fitting(run, spec).await?;
     let Some(first) = stages.first() else { return Ok(()) };
-    let requests: usize = stages.iter().map(|s| s.requests(spec)).sum();
-    run.expect_requests(requests + 1);
+    let mut requests: usize = 1 + stages.iter().map(|s| s.requests(spec)).sum::<usize>();
+    run.expect_requests(requests);
     warm_up(run, spec, first.prompt_tokens).await?;
-    let mut summary = Summary::default();
-    for stage in stages {
+    let mut summary = Summary { per_length: spec.prompt_tokens.0.len() > 1, ..Summary::default() };
+    for mut stage in stages {
+        if let Shape::Share(share) = stage.shape {
+            let Some(most) = summary.closed_rates.get(&stage.prompt_tokens) else {
+                let sentence =
+                    format!("{} was left out: no closed level of its prompt length was measured", stage.point);
+                run.validity.add(Verdict::Suspect, ValidityReason::TooFewSamples, sentence);
+                continue;
+            };
+            stage.shape = Shape::Rate(share * most);
+            requests += stage.requests(spec);
+            run.expect_requests(requests);
+        }
         let level = measure(run, spec, stage, &mut summary.answer_tokens).await?;
-        level.summarise(run, spec);
+        level.summarise(&mut run.figures, spec);
+        run.windows.extend(level.point_window());
         let reached = level.judge(run, spec);
         summary.note(run, &level, reached);
         run.replies.extend(level.users.into_iter().flatten());
@@ -128,12 +140,16 @@ async fn measure(
 /// What the points say together.
 #[derive(Default)]
 struct Summary {
+    /// Whether figures of one prompt length have points of their own: the suite asks for several lengths.
+    per_length: bool,
     /// Points in order, with their throughput; only those that measured something.
     points: Vec<(Stage, Option<f64>)>,
     /// Levels of closed loops with their prompts' length.
     closed: Vec<(u32, Point)>,
-    /// The highest rate that was reached.
-    sustained: Option<(f64, String)>,
+    /// The most requests/s that a closed loop reached, by prompt length.
+    closed_rates: BTreeMap<u32, f64>,
+    /// The highest rate that was reached and its point, by prompt length.
+    sustained: BTreeMap<u32, (f64, String)>,
     /// Tokens that each answer of a trace was asked to have, by the request's body.
     answer_tokens: HashMap<String, u32>,
 }
@@ -151,52 +167,67 @@ impl Summary {
                 if let (Some(tokens_per_s), Some(e2e_ms)) = (throughput, e2e_ms) {
                     self.closed.push((stage.prompt_tokens, Point { users, tokens_per_s, e2e_ms }));
                 }
+                if let Some(rate) = run.figures.value(&stage.point, "requests_per_s").filter(|rate| *rate > 0.0) {
+                    let most = self.closed_rates.entry(stage.prompt_tokens).or_insert(rate);
+                    *most = most.max(rate);
+                }
             }
-            Shape::Rate(rate) if reached && self.sustained.as_ref().is_none_or(|(best, _)| rate > *best) => {
-                self.sustained = Some((rate, stage.point.clone()));
+            Shape::Rate(rate) if reached => {
+                let best = self.sustained.entry(stage.prompt_tokens).or_insert((rate, stage.point.clone()));
+                if rate > best.0 {
+                    *best = (rate, stage.point.clone());
+                }
             }
-            Shape::Conversations(_) | Shape::Rate(_) | Shape::TraceUsers(_) | Shape::TraceArrivals => {}
+            Shape::Conversations(_)
+            | Shape::Rate(_)
+            | Shape::Share(_)
+            | Shape::TraceUsers(_)
+            | Shape::TraceArrivals => {}
         }
         self.points.push((stage.clone(), throughput));
     }
 
-    /// Adds knees and headlines. The headline is that of the closed loop at the first length that was measured, where there is one;
-    /// else of the conversations; else of the open loop, whose latencies are those of the highest rate that was reached.
+    /// Adds what is known of each prompt length, and headlines. The headline is that of the closed loop at the first length that was
+    /// measured, where there is one; else of the conversations; else of the open loop, whose latencies are those of the highest rate
+    /// that was reached.
     fn close(&self, run: &mut Run<'_>) {
-        let mut lengths: Vec<u32> = self.closed.iter().map(|(length, _)| *length).collect();
-        lengths.dedup();
-        for length in &lengths {
-            let levels: Vec<Point> = self.closed.iter().filter(|(l, _)| l == length).map(|(_, p)| *p).collect();
-            if let Some(users) = knee::knee(&levels) {
-                let point = (lengths.len() > 1).then(|| format!("p{length}"));
-                let single = Single { value: f64::from(users), n: levels.len(), failed_n: 0, interval: None };
-                run.figures.single(point.as_deref(), "knee_concurrency", single);
-            }
-        }
-        if let Some((rate, _)) = &self.sustained {
-            let n = self.points.iter().filter(|(s, _)| matches!(s.shape, Shape::Rate(_))).count();
-            run.figures.single(
-                None,
-                "sustained_requests_per_s",
-                Single { value: *rate, n, failed_n: 0, interval: None },
-            );
-        }
+        self.by_length(run);
         let Some(chosen) = self.points.iter().map(|(stage, _)| family(stage)).min() else { return };
         let same = || self.points.iter().filter(|(stage, _)| family(stage) == chosen);
-        let first_length = same().map(|(stage, _)| stage.prompt_tokens).next();
-        let own = || same().filter(|(stage, _)| Some(stage.prompt_tokens) == first_length);
+        let Some(first_length) = same().map(|(stage, _)| stage.prompt_tokens).next() else { return };
+        let own = || same().filter(|(stage, _)| stage.prompt_tokens == first_length);
         let best = own().filter_map(|(stage, rate)| Some((stage, (*rate)?))).max_by(|a, b| a.1.total_cmp(&b.1));
         if let Some((stage, _)) = best {
             run.figures.headline(&stage.point, &HEADLINE_RATES);
         }
         let of_latencies = match chosen {
-            Family::Rates => self.sustained.as_ref().map(|(_, point)| point.as_str()),
+            Family::Rates => self.sustained.get(&first_length).map(|(_, point)| point.as_str()),
             Family::Closed | Family::Conversations | Family::Trace => {
                 own().next_back().map(|(stage, _)| stage.point.as_str())
             }
         };
         if let Some(point) = of_latencies {
             run.figures.headline(point, &HEADLINE_LATENCIES);
+        }
+    }
+
+    /// Adds the knee of the closed loop and the highest rate of the open loop that was reached.
+    fn by_length(&self, run: &mut Run<'_>) {
+        let point = |length: u32| self.per_length.then(|| format!("p{length}"));
+        let mut lengths: Vec<u32> = self.closed.iter().map(|(length, _)| *length).collect();
+        lengths.dedup();
+        for length in lengths {
+            let levels: Vec<Point> = self.closed.iter().filter(|(l, _)| *l == length).map(|(_, p)| *p).collect();
+            if let Some(users) = knee::knee(&levels) {
+                let single = Single { value: f64::from(users), n: levels.len(), failed_n: 0, interval: None };
+                run.figures.single(point(length).as_deref(), "knee_concurrency", single);
+            }
+        }
+        for (length, (rate, _)) in &self.sustained {
+            let of_it = |stage: &Stage| matches!(stage.shape, Shape::Rate(_)) && stage.prompt_tokens == *length;
+            let n = self.points.iter().filter(|(stage, _)| of_it(stage)).count();
+            let single = Single { value: *rate, n, failed_n: 0, interval: None };
+            run.figures.single(point(*length).as_deref(), "sustained_requests_per_s", single);
         }
     }
 }
@@ -214,7 +245,7 @@ const fn family(stage: &Stage) -> Family {
     match stage.shape {
         Shape::Users(_) => Family::Closed,
         Shape::Conversations(_) => Family::Conversations,
-        Shape::Rate(_) => Family::Rates,
+        Shape::Rate(_) | Shape::Share(_) => Family::Rates,
         Shape::TraceUsers(_) | Shape::TraceArrivals => Family::Trace,
     }
 }

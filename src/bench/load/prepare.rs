@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{LoadSpec, TracePrompt, TraceRequest};
 
+use super::super::BenchError;
 use super::super::chat::{ChatRequest, Keep};
 use super::super::run::{Run, Stop};
 use super::arrivals::arrivals;
@@ -54,6 +55,10 @@ impl Preparation<'_, '_> {
                 let requests = self.written((0..n).map(|i| format!("load/{point}/{i}")).collect()).await?;
                 let seed = arrival_seed(self.run.ctx.seed, rate);
                 Ok(Prepared::Arrivals { requests, arrivals_s: arrivals(seed, rate, spec.burstiness, n) })
+            }
+            Shape::Share(share) => {
+                let text = format!("{point}: a share of {share} is no rate yet");
+                Err(Stop::Internal(BenchError::Internal(text)))
             }
             Shape::TraceUsers(users) => {
                 let requests = self.traced().await?;

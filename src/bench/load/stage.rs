@@ -24,6 +24,8 @@ pub(super) enum Shape {
     Conversations(u32),
     /// Open loop at so many requests per second.
     Rate(f64),
+    /// Open loop at this share of what the closed loop reached at the same prompt length: a [`Shape::Rate`] once that is measured.
+    Share(f64),
     /// The trace's lines in a closed loop of so many users.
     TraceUsers(u32),
     /// The trace's lines when they arrive.
@@ -41,9 +43,13 @@ pub(super) fn stages(spec: &LoadSpec) -> Vec<Stage> {
             users.into_iter().map(|n| stage(format!("c{n}"), Shape::TraceUsers(n))).collect()
         };
     }
-    let mut rates = spec.rates.clone();
-    rates.sort_unstable_by(f64::total_cmp);
-    rates.dedup();
+    let ascending = |numbers: &[f64]| {
+        let mut numbers = numbers.to_vec();
+        numbers.sort_unstable_by(f64::total_cmp);
+        numbers.dedup();
+        numbers
+    };
+    let (rates, shares) = (ascending(&spec.rates), ascending(&spec.rate_shares));
     let lengths = spec.prompt_tokens.0.as_slice();
     let mut stages = Vec::new();
     for prompt_tokens in lengths {
@@ -60,6 +66,10 @@ pub(super) fn stages(spec: &LoadSpec) -> Vec<Stage> {
         for rate in &rates {
             add(format!("r{}", rate.to_string().replace('.', "_")), Shape::Rate(*rate));
         }
+        for share in &shares {
+            let percent = (share * 1_000.0).round() / 10.0;
+            add(format!("s{}", percent.to_string().replace('.', "_")), Shape::Share(*share));
+        }
     }
     stages
 }
@@ -72,12 +82,13 @@ fn sorted(numbers: &[u32]) -> Vec<u32> {
 }
 
 impl Stage {
-    /// Requests that it sends.
+    /// Requests that it sends; 0 where that is not known yet.
     pub(super) fn requests(&self, spec: &LoadSpec) -> usize {
         match self.shape {
             Shape::Users(users) => users as usize * spec.requests_per_user as usize,
             Shape::Conversations(users) => users as usize * conversations(spec) * turns(spec),
             Shape::Rate(rate) => open::count(rate, spec.duration_s),
+            Shape::Share(_) => 0,
             Shape::TraceUsers(_) | Shape::TraceArrivals => spec.trace.as_ref().map_or(0, |t| t.requests.len()),
         }
     }
@@ -86,7 +97,7 @@ impl Stage {
     pub(super) fn longest(&self, spec: &LoadSpec) -> u32 {
         let pair = self.prompt_tokens.saturating_add(spec.output_tokens);
         match self.shape {
-            Shape::Users(_) | Shape::Rate(_) => pair,
+            Shape::Users(_) | Shape::Rate(_) | Shape::Share(_) => pair,
             Shape::Conversations(_) => {
                 let later = spec.turn_tokens.saturating_add(spec.output_tokens);
                 pair.saturating_add(later.saturating_mul(turns(spec) as u32 - 1))
@@ -108,7 +119,7 @@ impl Stage {
     /// Whether requests arrive whatever becomes of the ones before them.
     pub(super) const fn is_open(&self) -> bool {
         match self.shape {
-            Shape::Rate(_) | Shape::TraceArrivals => true,
+            Shape::Rate(_) | Shape::Share(_) | Shape::TraceArrivals => true,
             Shape::Users(_) | Shape::Conversations(_) | Shape::TraceUsers(_) => false,
         }
     }
@@ -139,6 +150,8 @@ mod tests {
         assert_eq!(points(&spec), ["c1", "c8", "r0_5", "r2"]);
         let spec = LoadSpec { turns_per_user: Some(3), rates: vec![], concurrency: vec![2], ..spec };
         assert_eq!(points(&spec), ["c2", "u2"]);
+        let shares = LoadSpec { rate_shares: vec![0.9, 0.5, 0.125], turns_per_user: None, ..spec.clone() };
+        assert_eq!(points(&shares), ["c2", "s12_5", "s50", "s90"]);
         let spec = LoadSpec { prompt_tokens: Lengths(vec![256, 1_024]), rates: vec![1.5], ..spec };
         assert_eq!(points(&spec), ["c2_p256", "u2_p256", "r1_5_p256", "c2_p1024", "u2_p1024", "r1_5_p1024"]);
     }

@@ -1,13 +1,12 @@
 //! Conversations in a closed loop: each turn carries the whole history, answers included.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use crate::domain::Role;
 
 use super::super::chat::{Keep, Reply};
 use super::super::run::{Stop, Timed};
+use super::closed::free_since_ms;
 use super::crew::{Crew, Desk, RAMP, role};
 
 /// The role of a measured request that begins a conversation.
@@ -45,7 +44,6 @@ async fn talk(
     replies: &mut Vec<Reply>,
 ) -> Result<(), Stop> {
     let requests = script.iter().map(|c| 1 + c.follow_ups.len()).sum();
-    let mut free_since: Option<Instant> = None;
     for conversation in script {
         let openings = conversation.opening.len();
         let mut history = conversation.opening;
@@ -54,8 +52,7 @@ async fn talk(
             let request = timed.request(Value::Array(history.clone()), output_tokens, Keep::Answer)?;
             let turn = if history.len() == openings { FIRST_TURN } else { LATER_TURN };
             let role = if role(replies.len(), requests) == RAMP { RAMP } else { turn };
-            desk.send(&request, role, free_since, replies).await?;
-            free_since = Some(Instant::now());
+            desk.send(&request, role, free_since_ms(replies), replies).await?;
             let Some(last) = replies.last() else { break };
             let (Some(answer), true) = (&last.answer, last.record.end.is_complete()) else { break };
             let Some(next) = follow_ups.next() else { break };

@@ -10,7 +10,7 @@ use crate::domain::{CanarySpec, ReasoningSpec, ScenarioResult, ScenarioSpec, Tok
 use super::super::{Context, run_scenario};
 use super::shaped::{Ending, Piece, Shape, ShapedServer, Truth, Usage};
 use super::truth::{Off, compare, compare_samples, metric};
-use super::{client_of, context, engine, with_lateness};
+use super::{PUNCTUAL_MS, client_of, context, engine, punctually, with_lateness};
 
 /// A stream of pieces with so many tokens of these kinds.
 fn shape(name: &'static str, usage: Usage, pieces: &[(TokenKind, u32)]) -> Shape {
@@ -50,11 +50,16 @@ async fn times_and_tokens_of_reasoning_are_those_of_the_server() {
         shape("nobody knows", Usage::AtTheEnd, &[(Reasoning, 2), (Content, 7)]),
         shape("no thought", Usage::WithEveryEvent, &[(Content, 2), (Content, 5)]),
     ];
-    let server = ShapedServer::start(shapes.clone()).await;
-    let client = server.client().await;
     let cases = CaseSet { tasks: Arc::new(tasks(&shapes)), ..CaseSet::shipped() };
     let spec = ScenarioSpec::Reasoning(ReasoningSpec::default());
-    let (result, late) = with_lateness(async { run_scenario(&client, &spec, &asking(cases)).await.unwrap() }).await;
+    let measure = async || {
+        let server = ShapedServer::start(shapes.clone()).await;
+        let client = server.client().await;
+        let run = async { run_scenario(&client, &spec, &asking(cases.clone())).await.unwrap() };
+        let (result, late) = with_lateness(run).await;
+        ((result, server), late)
+    };
+    let ((result, server), late) = punctually(PUNCTUAL_MS, measure).await;
 
     let mut truths = Vec::new();
     for number in 0..shapes.len() {

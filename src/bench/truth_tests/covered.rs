@@ -44,8 +44,13 @@ const COVERED: &[Covered] = &[
     ),
     (
         "load",
-        &["offered_requests_per_s", "backlog_growth", "sustained_requests_per_s"],
+        &["offered_requests_per_s", "backlog_growth"],
         "rates_latencies_and_backlog_of_an_open_loop_are_those_of_the_engine_below_and_above_its_capacity",
+    ),
+    (
+        "load",
+        &["sustained_requests_per_s", "latency_growth_ratio"],
+        "rates_near_and_beyond_what_the_closed_loop_reached_are_sustained_or_not_as_the_engine_saw_it",
     ),
     (
         "load",
@@ -53,7 +58,7 @@ const COVERED: &[Covered] = &[
         "the_first_and_the_later_turns_of_a_conversation_are_told_apart_as_the_engine_saw_them",
     ),
     ("load", &["knee_concurrency"], "the_knee_is_at_as_many_users_as_the_engine_serves_at_once"),
-    ("load", &["client_cpu_ratio"], "the_probe_and_the_cpu_clock_tell_something"),
+    ("load", &["client_cpu_ratio"], "the_share_of_the_cores_is_what_was_used_of_them_and_a_short_watch_sees_it_too"),
     ("load", &["client_lag_ms"], "a_client_that_gets_no_time_says_so_in_a_closed_loop"),
     (
         "conversation",
@@ -94,10 +99,11 @@ const COVERED: &[Covered] = &[
         &["error_ratio"],
         "a_server_that_dies_in_a_cycle_leaves_the_figures_of_what_came_before_and_counts_the_death",
     ),
+    ("stability", &["preemptions"], "what_a_server_threw_out_is_counted_and_what_it_keeps_is_no_slope_in_seconds"),
     (
         "stability",
-        &["preemptions", "kv_usage_slope_ratio_per_h", "server_memory_slope_bytes_per_h"],
-        "what_a_server_keeps_after_each_cycle_is_a_slope_and_what_it_threw_out_is_counted",
+        &["kv_usage_slope_ratio_per_h", "server_memory_slope_bytes_per_h"],
+        "what_is_kept_after_each_cycle_is_a_slope_per_hour_from_five_minutes_on",
     ),
     (
         "long_context",
@@ -187,7 +193,7 @@ const COVERED: &[Covered] = &[
     ),
     ("host", &["cpu_ratio"], "the_busy_share_is_what_was_not_idle_between_two_readings"),
     ("host", &["memory_used_bytes"], "used_memory_is_what_is_not_available"),
-    ("host", &["load_1m"], "this_host_is_read_and_its_first_reading_has_no_busy_share"),
+    ("host", &["load_1m"], "the_load_is_what_the_kernel_says_at_that_moment"),
 ];
 
 /// Sources of the telemetry's figures, as the document writes them.

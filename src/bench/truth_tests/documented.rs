@@ -18,9 +18,9 @@ fn specs() -> Vec<ScenarioSpec> {
             "smoke" => vec![json!({"fit": true})],
             "kv_cache" => vec![json!({"prefix_tokens": [128]})],
             "load" => {
-                let levels = json!({"concurrency": [2, 4, 8], "requests_per_user": 6, "turns_per_user": 2});
-                let rates = json!({"concurrency": [], "rates": [20.0], "duration_s": 1.0});
-                let both = json!({"prompt_tokens": 64, "output_tokens": 8, "slo_ttft_ms": 1e6});
+                let levels = json!({"concurrency": [2, 4, 8], "requests_per_user": 6, "turns_per_user": 2, "rate_shares": [0.5]});
+                let rates = json!({"concurrency": [], "rates": [20.0]});
+                let both = json!({"prompt_tokens": 64, "output_tokens": 8, "slo_ttft_ms": 1e6, "duration_s": 1.0});
                 vec![merged(&levels, &both), merged(&rates, &both)]
             }
             "conversation" => vec![json!({"turns": 6, "output_tokens": 8})],

@@ -1,10 +1,10 @@
 //! The figures of the open loop against the simulated engine's truth: rates, queues, backlog, what a user waits for.
 
-use crate::domain::{Lengths, LoadSpec, ScenarioResult, ScenarioSpec, ValidityReason};
+use crate::domain::{Lengths, LoadSpec, ScenarioResult, ScenarioSpec, ValidityReason, Verdict};
+use crate::stats;
 
-use super::super::run_scenario;
 use super::truth::{Off, Request, compare, compare_samples, join, metric};
-use super::{Lateness, client_of, context, engine, with_lateness};
+use super::{Lateness, PUNCTUAL_MS, observed};
 
 /// The limit on TTFT that goodput counts, ms.
 const SLO_MS: f64 = 300.0;
@@ -13,8 +13,6 @@ const OUTPUT_TOKENS: u32 = 6;
 
 /// Four requests at once, at least 14 ms a step: at most some 45 requests of 6 tokens a second.
 async fn measure(rates: &[f64], max_concurrency: Option<u32>) -> (ScenarioResult, Vec<Request>, Lateness) {
-    let engine = engine("--max-num-seqs 4").await;
-    let client = client_of(&engine).await;
     let spec = LoadSpec {
         concurrency: vec![],
         rates: rates.to_vec(),
@@ -25,9 +23,8 @@ async fn measure(rates: &[f64], max_concurrency: Option<u32>) -> (ScenarioResult
         slo_ttft_ms: Some(SLO_MS),
         ..LoadSpec::default()
     };
-    let run = async { run_scenario(&client, &ScenarioSpec::Load(spec), &context()).await.unwrap() };
-    let (result, late) = with_lateness(run).await;
-    let requests = join(&result, &engine.truth());
+    let (result, truth, late) = observed("--max-num-seqs 4", &ScenarioSpec::Load(spec), PUNCTUAL_MS).await;
+    let requests = join(&result, &truth);
     (result, requests, late)
 }
 
@@ -86,9 +83,9 @@ impl<'r> Point<'r> {
     /// A count per second of a window that may have begun late.
     fn compare_rate(&self, name: &str, (least, most): (f64, f64)) {
         let seconds = (self.end - self.start) / 1e3;
-        // so busy a machine that the whole window may have been missed bounds nothing from above
-        let shortest = (seconds - self.late.any_ms / 1e3).max(0.0);
-        let (least, most) = (least / seconds, if shortest > 0.0 { most / shortest } else { f64::INFINITY });
+        let shortest = seconds - self.late.any_ms / 1e3;
+        assert!(shortest > 0.5 * seconds, "{name}: a window of {seconds:.2} s, {:?}", self.late);
+        let (least, most) = (least / seconds, most / shortest);
         let said = self.said(name);
         assert!((least..=most).contains(&said), "{name}: vgrid says {said:.3}, the truth is {least:.3} to {most:.3}");
     }
@@ -168,13 +165,7 @@ async fn rates_latencies_and_backlog_of_an_open_loop_are_those_of_the_engine_bel
     let over = Point::of(&result, &requests, "r80", late);
     assert!(over.said("backlog_growth") > 10.0, "the engine's own queue grows");
     assert!(over.said("goodput_requests_per_s") < 0.9 * over.said("requests_per_s"), "which the SLO sees");
-    let reasons = |name: &str| {
-        let of_it = |(reason, text): &&(ValidityReason, String)| {
-            *reason == ValidityReason::RateNotReached && text.starts_with(name)
-        };
-        result.validity.reasons.iter().filter(of_it).count()
-    };
-    assert_eq!((reasons("r8:"), reasons("r80:")), (0, 1), "{:?}", result.validity);
+    assert_eq!((not_reached(&result, "r8"), not_reached(&result, "r80")), (0, 1), "{:?}", result.validity);
     compare("sustained", metric(&result, "load.sustained_requests_per_s").value, 8.0, Off::either(1e-9));
 }
 
@@ -198,4 +189,80 @@ async fn waiting_for_a_place_at_the_client_is_told_from_waiting_in_the_engine() 
     let ramp = point.requests.len() - point.measured().count();
     point.compare_queue(&queued[ramp..]);
     assert!(point.said("queue_ms.max") > 400.0 && point.said("ttft_ms.max") < 200.0, "the queue is at the client");
+}
+
+/// How the latency from the intended moment grew, by the engine's stamps: the same robust slope.
+fn true_growth(point: &Point<'_>) -> f64 {
+    let of = |r: &&Request| (r.record.intended_ms, point.ended(r) - r.record.intended_ms);
+    let points: Vec<(f64, f64)> = point.measured().map(of).collect();
+    stats::matched_slope(&[points]).unwrap().value
+}
+
+fn not_reached(result: &ScenarioResult, name: &str) -> usize {
+    let of_it = |(reason, text): &&(ValidityReason, String)| {
+        *reason == ValidityReason::RateNotReached && text.starts_with(&format!("{name}: "))
+    };
+    result.validity.reasons.iter().filter(of_it).count()
+}
+
+#[tokio::test]
+async fn rates_near_and_beyond_what_the_closed_loop_reached_are_sustained_or_not_as_the_engine_saw_it() {
+    let spec = LoadSpec {
+        concurrency: vec![4],
+        requests_per_user: 6,
+        rate_shares: vec![0.75, 1.3],
+        duration_s: 2.5,
+        burstiness: 50.0,
+        prompt_tokens: Lengths(vec![48]),
+        output_tokens: OUTPUT_TOKENS,
+        slo_ttft_ms: Some(SLO_MS),
+        ..LoadSpec::default()
+    };
+    let (result, truth, late) =
+        observed("--max-num-seqs 4 --sim-noise 0", &ScenarioSpec::Load(spec), PUNCTUAL_MS).await;
+    let requests = join(&result, &truth);
+    for name in ["s75", "s130"] {
+        let point = Point::of(&result, &requests, name, late);
+        point.compare_rates();
+        point.compare_latencies();
+        let (growth, span) = (true_growth(&point), point.end - point.requests[0].record.intended_ms);
+        compare("growth", point.said("latency_growth_ratio"), growth, Off::either(4.0 * late.any_ms / span));
+        match growth {
+            beyond if beyond > 0.1 => assert_eq!(not_reached(&result, name), 1, "{growth}: {:?}", result.validity),
+            within if within < 0.02 => assert_eq!(not_reached(&result, name), 0, "{growth}: {:?}", result.validity),
+            _ => assert_eq!(name, "s75", "a machine that slowed the engine down near its capacity: {growth}"),
+        }
+    }
+    assert!(true_growth(&Point::of(&result, &requests, "s130", late)) > 0.1, "30 % more than it can answer");
+    if not_reached(&result, "s75") == 0 {
+        let reached = metric(&result, "load.c4.requests_per_s").value;
+        let said = metric(&result, "load.sustained_requests_per_s").value;
+        compare("sustained", said, 0.75 * reached, Off::either(1e-9));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_a_quarter_of_what_arrives_sustains_no_rate_however_short_its_window_is() {
+    // prefills of 400 tokens at 4,000 tokens/s: ten requests a second
+    let spec = LoadSpec {
+        concurrency: vec![],
+        rates: vec![20.0, 40.0],
+        duration_s: 2.0,
+        prompt_tokens: Lengths(vec![400]),
+        output_tokens: OUTPUT_TOKENS,
+        ..LoadSpec::default()
+    };
+    let flags = "--no-enable-prefix-caching --sim-prefill-tokens-per-s 4000";
+    let (result, truth, late) = observed(flags, &ScenarioSpec::Load(spec), PUNCTUAL_MS).await;
+    let requests = join(&result, &truth);
+    for (name, rate) in [("r20", 20.0), ("r40", 40.0)] {
+        let point = Point::of(&result, &requests, name, late);
+        let last = point.requests.iter().map(|r| point.ended(r)).fold(f64::MIN, f64::max);
+        let answered = point.requests.len() as f64 / (last - point.requests[0].record.intended_ms) * 1e3;
+        assert!(answered < 0.7 * rate, "the engine answers {answered:.1}/s of {rate}/s");
+        assert_eq!(not_reached(&result, name), 1, "{:?}", result.validity);
+    }
+    assert_ne!(result.validity.verdict, Verdict::Valid);
+    let none = |name: &str| !result.metrics.iter().any(|m| m.path.to_string() == name);
+    assert!(none("load.sustained_requests_per_s") && none("load.ttft_ms.p50"), "no rate was sustained: no headline");
 }

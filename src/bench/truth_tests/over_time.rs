@@ -3,9 +3,8 @@
 use crate::domain::{ConversationSpec, LongContextSpec, ScenarioResult, ScenarioSpec, StabilitySpec, Verdict};
 use crate::stats;
 
-use super::super::run_scenario;
 use super::truth::{Off, Request, compare, compare_samples, join, metric};
-use super::{Lateness, client_of, context, engine, with_lateness};
+use super::{Lateness, PUNCTUAL_MS, observed};
 
 /// A figure of a request.
 type Figure = fn(&Request) -> f64;
@@ -40,11 +39,8 @@ fn compare_point(result: &ScenarioResult, path: &str, of: &[&Request], late: Lat
 }
 
 async fn run(flags: &str, spec: ScenarioSpec) -> (ScenarioResult, Vec<super::TruthEntry>, Lateness) {
-    let engine = engine(flags).await;
-    let client = client_of(&engine).await;
-    let (result, late) = with_lateness(async { run_scenario(&client, &spec, &context()).await.unwrap() }).await;
+    let (result, truth, late) = observed(flags, &spec, PUNCTUAL_MS).await;
     assert_ne!(result.validity.verdict, Verdict::Invalid, "{:?}", result.validity);
-    let truth = engine.truth();
     (result, truth, late)
 }
 
@@ -119,23 +115,23 @@ async fn the_cached_share_of_a_conversation_is_what_the_engine_found() {
 
 #[tokio::test]
 async fn cycles_and_their_drift_are_those_of_the_engine() {
-    let spec = StabilitySpec { cycles: 4, minutes: None, prompt_tokens: 100, output_tokens: vec![6, 20] };
+    let spec = StabilitySpec { cycles: 5, minutes: None, prompt_tokens: 100, output_tokens: vec![6, 20] };
     let (result, truth, late) = run("", ScenarioSpec::Stability(spec)).await;
     let mut requests = join(&result, &truth);
     requests.retain(|r| r.record.measured);
     for point in ["r1", "r2"] {
         let of: Vec<&Request> = requests.iter().filter(|r| r.record.point.as_deref() == Some(point)).collect();
-        assert_eq!(of.len(), 4);
+        assert_eq!(of.len(), 5);
         compare_point(&result, &format!("stability.{point}."), &of, late);
     }
     for (name, figure, time) in DRIFTING {
         let series: Vec<Vec<(f64, f64)>> =
             ["r1", "r2"].map(|point| (1..).map(f64::from).zip(at(&requests, point, figure)).collect()).to_vec();
         let drift = stats::drift_across(&series).unwrap().value;
-        let off = relative(&requests, time, late) * 2.0 * 3.0 * (1.0 + drift.abs());
+        let off = relative(&requests, time, late) * 2.0 * 4.0 * (1.0 + drift.abs());
         compare(name, metric(&result, &format!("stability.{name}_drift_ratio")).value, drift, Off::either(off));
         let sum = |cycle: usize| requests[2 * cycle..2 * cycle + 2].iter().map(figure).sum::<f64>();
-        let change = sum(3) / sum(0) - 1.0;
+        let change = sum(4) / sum(0) - 1.0;
         let off = relative(&requests, time, late) * (2.0 + change.abs());
         compare(name, metric(&result, &format!("stability.{name}_change_ratio")).value, change, Off::either(off));
     }

@@ -12,7 +12,7 @@ use super::super::load::tokens_per_chunk;
 use super::super::window::token_gaps_ms;
 use super::super::{AnswerLength, ChatParts, ChatRequest, Client, Delivery, Keep, Reply, RunClock, Slot, Timeouts};
 use super::shaped::{Ending, Piece, Shape, ShapedServer, Truth, Usage};
-use super::{Lateness, with_lateness};
+use super::{Lateness, PUNCTUAL_MS, punctually, with_lateness};
 
 /// Pieces of these kinds and sizes; the pauses differ from piece to piece and from stream to stream.
 fn pieces(kinds: &[TokenKind], tokens: u32, random: &mut SplitMix64) -> Vec<Piece> {
@@ -200,7 +200,11 @@ fn compare_figures(shape: &Shape, reply: &Reply, truth: &Truth, late: Lateness) 
 }
 
 async fn compare(shapes: &[Shape], at_once: usize) {
-    let (replies, server, clock, late) = replies(shapes, at_once).await;
+    let measure = async || {
+        let (replies, server, clock, late) = replies(shapes, at_once).await;
+        ((replies, server, clock), late)
+    };
+    let ((replies, server, clock), late) = punctually(PUNCTUAL_MS, measure).await;
     let mut lags = Vec::new();
     for (number, (reply, shape)) in replies.iter().zip(shapes).enumerate() {
         let truth = server.truth(number).await;

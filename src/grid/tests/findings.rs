@@ -221,6 +221,8 @@ fn a_wrong_suite_says_what_there_is() {
         ("{ load: { concurency: [1] } }", "unknown-key", "did you mean `concurrency`?"),
         ("{ load: { concurrency: 1 } }", "wrong-type", "docs/grid.md"),
         ("{ load: { concurrency: [0] } }", "out-of-range", "above 0"),
+        ("{ load: { concurrency: [-1] } }", "out-of-range", "above 0"),
+        ("{ load: { rate_shares: [80] } }", "contradiction", "parts of one"),
         ("{ load: { scenario: load } }", "unknown-key", "remove it"),
         ("{ load: { prompt_tokens: [] } }", "out-of-range", "above 0"),
         ("{ load: { prompt_tokens: short } }", "wrong-type", "docs/grid.md"),
@@ -239,11 +241,21 @@ fn a_wrong_suite_says_what_there_is() {
 }
 
 #[test]
+fn a_number_that_is_too_large_for_a_parameter_says_the_range() {
+    let found = parse_suite(Path::new("s.yaml"), "load: { concurrency: [5000000000] }\n", 0).unwrap_err();
+    assert!(found.0[0].message.contains("from 1 to 4294967295") && !found.0[0].message.contains("u32"), "{found}");
+}
+
+#[test]
 fn a_suite_file_holds_what_stands_under_suite() {
-    let read = |text: &str| parse_suite(Path::new("suites/night.yaml"), text);
+    let read = |text: &str| parse_suite(Path::new("suites/night.yaml"), text, 5);
     assert_eq!(read("- load\n").unwrap().name, "night");
     assert_eq!(read("base: full\nname: mine\n").unwrap().name, "mine");
-    assert_eq!(read("quick\n").unwrap(), Suite::quick());
+    assert_eq!(read("quick\n").unwrap(), Suite { seed: 5, ..Suite::quick() });
+    assert_eq!(read("base: quick\nseed: 9\n").unwrap().seed, 9, "a suite may have a seed of its own");
+    assert_eq!(read("seed: -1\nload: {}\n").unwrap_err().0[0].code, "out-of-range");
+    let wrapped = read("suite:\n  load: { concurrency: [1] }\n").unwrap_err();
+    assert!(wrapped.0[0].help.as_deref().unwrap().contains("what stands under `suite:`"), "{wrapped}");
     assert_eq!(read("other.yaml\n").unwrap_err().0[0].code, "suite-of-suite");
     assert_eq!(read("").unwrap_err().0[0].code, "empty-file");
 }
