@@ -34,26 +34,32 @@ fn browser() -> Option<PathBuf> {
     found
 }
 
-/// A sweep of six configs, one of which fails, on the simulated engine.
+/// A sweep of six configs, one of which fails, on the simulated engine; each is started once.
 fn swept() -> Scene {
+    swept_with("off")
+}
+
+/// The leader is measured on a second start.
+const ONE_FINALIST: &str = "{ controls_every: off, finalists: 1, finalist_starts: 1 }";
+
+/// The same with these `repeats`.
+fn swept_with(repeats: &str) -> Scene {
     let scene = Scene::new();
-    scene.grid(
-        &["--sim-speed=30"],
-        "axes: { max-num-seqs: [2, 8], enable-prefix-caching: [on, off] }\n\
+    let body = "axes: { max-num-seqs: [2, 8], enable-prefix-caching: [on, off] }\n\
          configs:\n  - { name: plain, expected: { load.output_tokens_per_s: 1 } }\n  - { name: broken, flags: { kv-cache-dtype: fp9 } }\n\
          baseline: plain\n\
          suite:\n  kv_cache: { prefix_tokens: [256, 1024], repeats: 5, output_tokens: 4 }\n  load: { concurrency: [1, 8], requests_per_user: 5, prompt_tokens: 64, output_tokens: 16 }\n\
          gates: [load.c8.ttft_ms.p50 <= 60000]\n\
          objectives: { throughput: maximize load.output_tokens_per_s, many_users: minimize load.c8.ttft_ms.p50 }\n\
-         repeats: { controls_every: off, finalists: 1, finalist_starts: 1 }\n",
-    );
+         repeats: ";
+    scene.grid(&["--sim-speed=30"], &format!("{body}{repeats}\n"));
     scene.sweep(&[]).code(2);
     scene
 }
 
 /// The same with what a sweep in containers has: digests of images, and generated names of many axes.
 fn swept_in_containers() -> Scene {
-    let scene = swept();
+    let scene = swept_with(ONE_FINALIST);
     let database = rusqlite::Connection::open(scene.db()).unwrap();
     let digest = "sha256:5f0c6f4b9a3d2e1f".to_owned() + &"0123456789abcdef".repeat(3);
     let name = "'gmu0.85_' || name || '_chunked-on_kv-auto'";
@@ -270,7 +276,7 @@ fn documented_query(words: &str) -> String {
 
 #[test]
 fn the_documented_front_of_three_metrics_is_the_one_that_vgrid_prints() {
-    let scene = swept();
+    let scene = swept_with(ONE_FINALIST);
     let query = documented_query("The front of three metrics");
     let metrics = ["kv_cache.ttft_miss_ms.p50", "kv_cache.ttft_hit_ms.p50", "load.output_tokens_per_s"];
     let starts = "SELECT max(starts) FROM trial_figure WHERE path = 'load.output_tokens_per_s'";

@@ -6,6 +6,9 @@ use crate::domain::reading::number;
 /// Width of a digit where the page writes largest: on a phone, which shows a chart at two thirds of its size.
 const CHARACTER: f64 = 9.5;
 
+/// Room that every picture has beside both ends of an axis from left to right.
+const MARGIN: f64 = 12.0;
+
 /// An axis laid onto a stretch of the picture.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
@@ -63,7 +66,7 @@ impl Axis {
         (few && self.clear(&ticks).len() == ticks.len()).then_some(ticks)
     }
 
-    /// Like [`Self::ticks`], for an axis from left to right: a text that would touch the one before it is left out.
+    /// Like [`Self::ticks`], for an axis from left to right: a text that would touch the one before it or leave the picture is left out.
     pub(super) fn ticks_across(&self, most: usize) -> Vec<(f64, String)> {
         self.clear(&self.ticks(most))
     }
@@ -74,7 +77,8 @@ impl Axis {
         for (value, text) in ticks {
             let half = CHARACTER * text.chars().count() as f64 / 2.0;
             let middle = self.at(*value);
-            if middle - half >= end {
+            let inside = middle - half >= self.from - MARGIN && middle + half <= self.to + MARGIN;
+            if inside && middle - half >= end {
                 end = middle + half + CHARACTER;
                 kept.push((*value, text.clone()));
             }
@@ -157,6 +161,8 @@ mod tests {
         let ticks = axis.ticks_across(9);
         let apart = |pair: &[(f64, String)]| axis.at(pair[1].0) - axis.at(pair[0].0) >= CHARACTER * 3.0;
         assert!(ticks.len() > 1 && ticks.windows(2).all(apart), "{ticks:?}");
+        let end = Axis::over([0.0, 3_790.0].into_iter(), &Scale::linear("x"), 62.0, 468.0);
+        assert!(end.ticks_across(6).iter().all(|(_, text)| text != "4,000"), "cut off at the right end");
     }
 
     #[test]
