@@ -5,9 +5,7 @@ use std::path::Path;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{duration, number};
-use crate::domain::{
-    CaseOutcome, CaseResult, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict,
-};
+use crate::domain::{CaseOutcome, CaseResult, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict};
 use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 
 use super::args::TrialArgs;

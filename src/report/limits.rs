@@ -36,7 +36,9 @@ fn unfinished(source: &Source) -> Option<String> {
     let s = &source.sweep;
     match s.state {
         SweepState::Finished => None,
-        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped if s.kind == SweepKind::Bench => {
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped
+            if s.kind == SweepKind::Bench =>
+        {
             Some(format!("The run is {}: the scenarios of the suite that are not shown were not measured.", s.state))
         }
         SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped => Some(format!(

@@ -9,7 +9,8 @@ use super::models::{SweepRow, TrialId, TrialRow, TrialState};
 use super::rows::{all, count, from_json, parsed, parsed_opt};
 use super::{Store, StoreError};
 use crate::domain::{
-    ConfigKey, Direction, Metric, MetricPath, Objective, ScenarioKind, Settings, SweepId, ValidityReason, Verdict, did_you_mean,
+    ConfigKey, Direction, Metric, MetricPath, Objective, ScenarioKind, Settings, SweepId, ValidityReason, Verdict,
+    did_you_mean,
 };
 use crate::rank::{Candidate, Figure, GateOutcome, GateResult, Standing};
 
