@@ -43,7 +43,7 @@ pub struct Target {
 /// A server's address fit to be shown and stored: scheme, host, port and path, nothing that may be secret (user, password, query).
 #[must_use]
 pub fn shown_address(base_url: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(base_url) else { return String::new() };
+    let Ok(mut url) = url::Url::parse(base_url) else { return String::new() };
     url.set_query(None);
     url.set_fragment(None);
     let _ = url.set_username("").and_then(|()| url.set_password(None));

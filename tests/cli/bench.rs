@@ -161,7 +161,7 @@ fn a_run_is_stored_apart_from_the_sweeps_and_every_command_that_reads_takes_it()
     scene.run(["bench", &url, "--suite", "night.yaml", "--json"]).ok();
     sim.kill();
 
-    let show = scene.run(["show", "2"]).ok();
+    let show = scene.run(["show", "2", "--all"]).ok();
     show.says(&[
         "asked by `vgrid bench`",
         "engine_version",
@@ -215,7 +215,7 @@ fn a_run_is_stored_apart_from_the_sweeps_and_every_command_that_reads_takes_it()
 fn a_kill_loses_only_the_scenario_that_ran_and_ctrl_c_not_even_that() {
     let scene = Scene::new();
     let suite = "- smoke: { long_prompt_tokens: 100, output_tokens: 4 }\n\
-                 - load: { concurrency: [], rates: [20], duration_s: 600, prompt_tokens: 32, output_tokens: 4 }\n";
+                 - load: { concurrency: [], rates: [20], duration_s: 60, prompt_tokens: 32, output_tokens: 4 }\n";
     scene.write("long.yaml", suite);
     let (sim, url) = engine(&scene);
     let arguments = ["bench", &url, "--suite", "long.yaml"];
@@ -289,7 +289,7 @@ fn itl_and_throughput_come_out_of_the_stored_requests_alone() {
     sim.kill();
     scene.run(["export", "--to", "out", "--format", "jsonl"]).ok();
     let (requests, windows, metrics) =
-        (exported(&scene, "request"), exported(&scene, "point_window"), exported(&scene, "metric"));
+        (exported(&scene, "requests"), exported(&scene, "point_window"), exported(&scene, "metric"));
     let figure =
         |path: &str| number(metrics.iter().find(|m| m["path"] == path).unwrap_or_else(|| panic!("no {path}")), "value");
     let close = |what: &str, found: f64, told: f64| {
@@ -367,7 +367,7 @@ for file in sorted(pathlib.Path('jsonl').glob('*.jsonl')):
     let done = Command::new(python).current_dir(scene.folder()).args(["-c", script]).output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    for table in ["request", "metric", "telemetry_sample", "engine_counter", "point_window", "resolved_fact"] {
+    for table in ["requests", "metric", "telemetry_sample", "engine_counter", "point_window", "resolved_fact"] {
         let rows = said.lines().find_map(|line| line.strip_prefix(&format!("{table} "))).unwrap();
         assert_ne!(rows, "0", "{table}: {said}");
     }
