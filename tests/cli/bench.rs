@@ -179,7 +179,7 @@ fn a_run_is_stored_apart_from_the_sweeps_and_every_command_that_reads_takes_it()
         .says(&["there is nothing to rank", "vgrid did not start this server"]);
     scene.run(["report", "2"]).ok();
     scene.run(["export", "2", "--to", "out", "--format", "jsonl"]).ok();
-    let requests = std::fs::read_to_string(scene.folder().join("out/request.jsonl")).unwrap();
+    let requests = std::fs::read_to_string(scene.folder().join("out/requests.jsonl")).unwrap();
     assert_eq!(
         requests.lines().count() as i64,
         scene.count(

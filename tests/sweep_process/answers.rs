@@ -26,7 +26,7 @@ fn a_config_that_answers_worse_is_found_out_case_by_case_and_fails_its_gates() {
 
     let shown = scene.run(["show", "broken"]).ok();
     shown.says(&[
-        "answers   against sane: reasoning -",
+        "answers   against sane: reasoning −",
         "worse than the baseline",
         "lost, 0 gained",
         "expected",
@@ -35,7 +35,7 @@ fn a_config_that_answers_worse_is_found_out_case_by_case_and_fails_its_gates() {
     let champions = scene.run(["champions"]).ok();
     champions.says(&[
         "answers (against sane, case by case)",
-        "  broken: reasoning -",
+        "  broken: reasoning −",
         "over all 2 comparisons: worse than the baseline",
     ]);
     let answers = scene.run(["champions", "--json"]).json()["answers"].clone();
