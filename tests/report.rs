@@ -331,7 +331,10 @@ fn every_format_is_written_and_the_comparison_names_what_differs() {
     let effect =
         seqs["effects"][0]["effects"].as_array().unwrap().iter().find(|e| e["axis"] == "max-num-seqs").unwrap();
     assert!(effect["difference"].as_f64() < Some(0.0) && effect["pairs"].as_u64() >= Some(2), "{effect}");
-    scene.run(["effects", "--by", "stability.requests_per_s"]).code(1).says(&["has a figure of stability.requests_per_s", "the scenario stability was not measured"]);
+    scene
+        .run(["effects", "--by", "stability.requests_per_s"])
+        .code(1)
+        .says(&["has a figure of stability.requests_per_s", "the scenario stability was not measured"]);
     let (rate, latency) = ("load.output_tokens_per_s", "load.c8.ttft_ms.p50");
     scene.run(["pareto", rate, latency]).ok().says(&["on the Pareto front", "maximize load.output_tokens_per_s"]);
     let points = scene.run(["pareto", rate, latency, "kv_cache.ttft_hit_ms.p50", "--json"]).ok().json();

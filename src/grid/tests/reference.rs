@@ -105,8 +105,9 @@ fn the_defaults_in_the_reference_are_those_of_the_types() {
         checked += 1;
     }
     let written: Vec<Vec<&str>> = rows("limits").map(|row| row.split(" | ").collect()).collect();
-    let of_type =
-        |what: &str| written.iter().filter(|c| c[1] == what && c[2] != "none").map(|c| c[2].trim_matches('`')).collect::<Vec<_>>();
+    let of_type = |what: &str| {
+        written.iter().filter(|c| c[1] == what && c[2] != "none").map(|c| c[2].trim_matches('`')).collect::<Vec<_>>()
+    };
     let read: Vec<Duration> = of_type("duration").into_iter().map(|text| parse_duration(text).unwrap()).collect();
     assert_eq!(read, durations, "docs/grid.md: durations of limits");
     assert_eq!(
