@@ -139,7 +139,7 @@ pub struct Slot {
     pub point: Option<String>,
     /// Role within the scenario.
     pub role: Role,
-    /// Who sends it; see [`RequestRecord::user_number`].
+    /// Who sends it; see `RequestRecord::user_number`.
     pub user_number: Option<u32>,
     /// Whether it is measured.
     pub measured: bool,

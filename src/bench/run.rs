@@ -137,7 +137,7 @@ impl From<CallError> for Stop {
 pub(super) struct Purpose {
     pub(super) point: Option<String>,
     pub(super) role: Role,
-    /// Who sends it; see [`RequestRecord::user_number`].
+    /// Who sends it; see `RequestRecord::user_number`.
     pub(super) user_number: Option<u32>,
     pub(super) measured: bool,
     pub(super) intended_ms: Option<f64>,
