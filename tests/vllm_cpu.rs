@@ -250,7 +250,7 @@ fn every_field_is_explained(scene: &Scene) {
         "resolved_fact",
         "scenario_result",
         "metric",
-        "request",
+        "requests",
         "case_outcome",
         "engine_counter",
         "telemetry",
