@@ -5,18 +5,18 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
-/// Asks the kernel to note the time of what arrives at this socket.
-pub fn note(socket: &TcpStream) -> io::Result<()> {
+/// Asks the kernel to note the time of what arrives at the connections of this listener.
+pub fn note(listener: &TcpListener) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option's value is the integer `on`, of the size that is given.
     let result = unsafe {
         libc::setsockopt(
-            socket.as_raw_fd(),
+            listener.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_TIMESTAMPNS,
             (&raw const on).cast(),

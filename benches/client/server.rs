@@ -102,6 +102,7 @@ pub fn unix_us() -> f64 {
 #[tokio::main(flavor = "current_thread")]
 pub async fn serve() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    arrival::note(&listener).expect("a listening socket");
     println!("{}", listener.local_addr().expect("an address"));
     let notes = Shared::default();
     loop {
@@ -116,7 +117,6 @@ pub async fn serve() {
 /// Answers the requests of one connection: `GET /truth` tells and forgets, everything else is a chat completion.
 async fn connection(mut socket: TcpStream, notes: Shared) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
-    arrival::note(&socket)?;
     let mut random = 0x2545_F491_4F6C_DD1D;
     loop {
         let (path, body, arrived_us) = read_request(&socket).await?;
