@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("bollard", &["launch"]),
     ("hyper", &["bench"]),
+    ("nix", &["bench/stamped.rs"]),
     ("reqwest", &["launch/probe.rs", "notify"]),
     ("axum", &["sim"]),
     ("nvml_wrapper", &["telemetry/nvml.rs"]),

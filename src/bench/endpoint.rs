@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::stamped::Socket;
+use super::stamped::{Noting, Socket, Stamped};
 
 /// Where to connect.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub(super) struct Endpoint {
     /// Tried in this order, for every connection.
     addresses: Vec<SocketAddr>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Before the first connection is made, and until the last is gone.
+    _noting: Arc<Noting>,
 }
 
 impl Endpoint {
@@ -28,7 +30,9 @@ impl Endpoint {
     pub(super) async fn of(root: &Url) -> Result<Self, String> {
         let addresses = resolve(root).await?;
         let tls = if root.scheme() == "https" { Some(tls(root)?) } else { None };
-        Ok(Self { addresses, tls })
+        let noting =
+            Noting::begin().map_err(|e| format!("the kernel does not note when data arrive (SO_TIMESTAMPNS): {e}"))?;
+        Ok(Self { addresses, tls, _noting: Arc::new(noting) })
     }
 
     /// A new connection, TLS included.
@@ -38,9 +42,10 @@ impl Endpoint {
     pub(super) async fn connect(&self) -> std::io::Result<Socket> {
         let tcp = TcpStream::connect(self.addresses.as_slice()).await?;
         tcp.set_nodelay(true)?;
+        let stamped = Stamped::new(tcp)?;
         Ok(match &self.tls {
-            None => Socket::Plain(tcp),
-            Some((connector, name)) => Socket::Tls(Box::new(connector.connect(name.clone(), tcp).await?)),
+            None => Socket::Plain(stamped),
+            Some((connector, name)) => Socket::Tls(Box::new(connector.connect(name.clone(), stamped).await?)),
         })
     }
 

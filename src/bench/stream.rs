@@ -155,6 +155,11 @@ impl Body {
     async fn chunk(&mut self) -> Result<Option<Bytes>, WireError> {
         self.connection.chunk(&mut self.incoming).await
     }
+
+    /// When the bytes of the last chunk had arrived.
+    fn arrived(&self) -> Instant {
+        self.connection.arrived().unwrap_or_else(Instant::now)
+    }
 }
 
 /// One request under way.
@@ -190,14 +195,14 @@ impl Exchange<'_> {
             Ok(answer) => answer,
             Err(end) => return end,
         };
-        wire.headers = Some(Instant::now());
+        wire.headers = Some(connection.arrived().unwrap_or_else(Instant::now));
         wire.status = Some(answer.status().as_u16());
         let mut body = Body { connection, incoming: answer.into_body() };
         let end = match (wire.status, self.delivery) {
             (Some(200), Delivery::Streamed) => self.read_events(&mut body, wire, assembly, sleep).await,
             (Some(200), Delivery::Whole) => match self.read_body(&mut body, wire, assembly, sleep).await {
                 Ok(bytes) => {
-                    assembly.feed_whole(&bytes, Instant::now());
+                    assembly.feed_whole(&bytes, body.arrived());
                     (RequestEnd::StreamCut, None) // the assembly has decided
                 }
                 Err(end) => end,
@@ -223,7 +228,7 @@ impl Exchange<'_> {
             tokio::select! {
                 biased;
                 read = body.chunk() => {
-                    let at = Instant::now();
+                    let at = body.arrived();
                     match read {
                         Ok(Some(bytes)) => assembly.feed(&bytes, at),
                         Ok(None) => return (RequestEnd::StreamCut, Some(assembly.cut_text())),
@@ -239,7 +244,6 @@ impl Exchange<'_> {
                     if waits_for_token && assembly.has_token() {
                         waits_for_token = false; // from here on the patience is another, and may end sooner
                         sleep.as_mut().reset(self.limits.next(wire, assembly, self.delivery).0.into());
-                        tokio::task::yield_now().await; // in a flood, other streams wait for the stamp of their first token
                     }
                     reads = reads.wrapping_add(1);
                     if !reads.is_multiple_of(READS_PER_LOOK) {

@@ -70,7 +70,7 @@ async fn with_lateness<T>(work: impl Future<Output = T>) -> (T, Lateness) {
 const PUNCTUAL_MS: f64 = 40.0;
 
 /// A machine that others keep busy is waited out this many times.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 8;
 
 /// Measures, and measures again while stamps may have been later than `punctual_ms`; the most punctual attempt.
 async fn punctually<T>(punctual_ms: f64, mut measure: impl AsyncFnMut() -> (T, Lateness)) -> (T, Lateness) {

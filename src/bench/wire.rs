@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use super::endpoint::Endpoint;
-use super::stamped::Stamped;
+use super::stamped::{Socket, Stamps};
 
 /// Idle connections are dropped before uvicorn does it (its default is 5 s): a request must never meet a closing connection.
 const MAX_IDLE: Duration = Duration::from_secs(4);
@@ -44,12 +44,12 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Driver,
-    first_write: Arc<Mutex<Option<Instant>>>,
+    stamps: Arc<Stamps>,
 }
 
 /// hyper's half of a connection, which moves only when it is polled.
 struct Driver {
-    io: http1::Connection<TokioIo<Stamped>, Full<Bytes>>,
+    io: http1::Connection<TokioIo<Socket>, Full<Bytes>>,
     has_ended: bool,
 }
 
@@ -107,10 +107,9 @@ impl Connections {
 
 async fn open(endpoint: &Endpoint) -> Result<Connection, WireError> {
     let socket = endpoint.connect().await.map_err(|e| WireError::Connect(e.to_string()))?;
-    let first_write = Arc::default();
-    let stamped = Stamped::new(socket, Arc::clone(&first_write));
-    let (sender, io) = http1::handshake(TokioIo::new(stamped)).await.map_err(|e| broken(&e))?;
-    Ok(Connection { sender, driver: Driver { io, has_ended: false }, first_write })
+    let stamps = socket.stamps();
+    let (sender, io) = http1::handshake(TokioIo::new(socket)).await.map_err(|e| broken(&e))?;
+    Ok(Connection { sender, driver: Driver { io, has_ended: false }, stamps })
 }
 
 impl Connection {
@@ -125,16 +124,14 @@ impl Connection {
     /// # Errors
     /// Why there is none.
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, WireError> {
-        let Self { sender, driver, first_write } = self;
+        let Self { sender, driver, stamps } = self;
         std::future::poll_fn(|cx| {
             driver.drive(cx);
             sender.poll_ready(cx)
         })
         .await
         .map_err(|e| broken(&e))?;
-        if let Ok(mut first_write) = first_write.lock() {
-            *first_write = None;
-        }
+        stamps.begin();
         let mut answer = std::pin::pin!(sender.send_request(request));
         std::future::poll_fn(|cx| {
             driver.drive(cx);
@@ -146,7 +143,12 @@ impl Connection {
 
     /// When the last request's first byte was about to be written.
     pub(super) fn first_write(&self) -> Option<Instant> {
-        self.first_write.lock().ok().and_then(|at| *at)
+        self.stamps.first_write()
+    }
+
+    /// When the last bytes that were read had arrived.
+    pub(super) fn arrived(&self) -> Option<Instant> {
+        self.stamps.arrived()
     }
 
     /// The next bytes of an answer's body; `None` at its end.

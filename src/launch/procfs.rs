@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use rustix::process::{Pid, kill_process_group, test_kill_process_group};
+
 /// One process as `/proc/<pid>/stat` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProcessStat {
@@ -55,26 +57,24 @@ pub(super) enum Signal {
 
 /// Sends a signal to a whole group; a group that is gone is fine.
 pub(super) fn signal_group(group: u32, signal: Signal) {
-    let number = match signal {
-        Signal::Term => libc::SIGTERM,
-        Signal::Kill => libc::SIGKILL,
+    let signal = match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Kill => rustix::process::Signal::KILL,
     };
-    kill_group(group, number);
+    if let Some(group) = other_group(group) {
+        let _ = kill_process_group(group, signal);
+    }
 }
 
 /// Whether a group has a living process; zombies do not count where `/proc` tells them apart.
 pub(super) fn group_is_alive(group: u32) -> bool {
-    kill_group(group, 0) && (!Path::new("/proc/self/stat").exists() || !group_members(group).is_empty())
+    other_group(group).is_some_and(|group| test_kill_process_group(group).is_ok())
+        && (!Path::new("/proc/self/stat").exists() || !group_members(group).is_empty())
 }
 
-/// True when the signal reached a process. Never the group 0 or 1: those are ourselves and everybody.
-#[allow(unsafe_code)]
-fn kill_group(group: u32, number: libc::c_int) -> bool {
-    match libc::pid_t::try_from(group) {
-        // SAFETY: kill(2) takes two numbers and touches no memory of ours.
-        Ok(group) if group > 1 => unsafe { libc::kill(-group, number) == 0 },
-        Ok(_) | Err(_) => false,
-    }
+/// A group that a signal may be sent to. Never 0 or 1: those are ourselves and everybody.
+fn other_group(group: u32) -> Option<Pid> {
+    i32::try_from(group).ok().filter(|group| *group > 1).and_then(Pid::from_raw)
 }
 
 /// How many processes the kernel has killed for memory since boot; `None` where it does not say. Source: `/proc/vmstat`.

@@ -1,5 +1,7 @@
 //! The end that leaves no word: SIGKILL, by ourselves or by the kernel's OOM killer.
 
+use rustix::process::{Signal, getpid, kill_process};
+
 use super::fault::FaultKind;
 
 /// The exit code of a process that SIGKILL ended, as a shell and Docker report it.
@@ -12,16 +14,8 @@ pub(super) fn die(kind: Option<FaultKind>) -> i32 {
     {
         eat(limit);
     }
-    raise_sigkill();
+    let _ = kill_process(getpid(), Signal::KILL);
     KILLED
-}
-
-#[allow(unsafe_code)]
-fn raise_sigkill() {
-    // SAFETY: `raise` takes no pointer and keeps no state of ours; the signal ends the process or does nothing.
-    unsafe {
-        libc::raise(libc::SIGKILL);
-    }
 }
 
 /// The memory limit of our cgroup (v2, then v1), when there is one.

@@ -8,6 +8,8 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::StoreError;
 use super::lock::{Holder, Living, take};
 use super::rows::now;
@@ -65,7 +67,7 @@ impl MachineLock {
 fn open(path: &Path) -> std::io::Result<File> {
     let options = |write: bool| {
         let mut options = OpenOptions::new();
-        options.read(true).write(write).custom_flags(libc::O_NOFOLLOW);
+        options.read(true).write(write).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         options
     };
     // Without O_CREAT first: the kernel refuses it on another user's file in a shared folder (fs.protected_regular).
