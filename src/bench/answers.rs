@@ -12,7 +12,8 @@ use crate::stats;
 
 use super::chat::{Answer, AnswerLength, ChatParts, ChatRequest, Delivery, Keep};
 use super::figures::{Figures, Samples, Single};
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// Characters of `expected` and `got` that are kept.
 const KEPT: usize = 240;

@@ -10,7 +10,8 @@ use crate::domain::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult, Role};
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
 use super::figures::Single;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// The category of every canary.
 const CATEGORY: &str = "canary";

@@ -12,7 +12,8 @@ use super::chat::ChatRequest;
 use super::context::Activity;
 use super::figures::{Samples, Single};
 use super::prompt::{Counted, Draft, Prompt};
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 use super::validity;
 use super::visits::{self, Along, Figure, Visit};
 

@@ -7,7 +7,8 @@ use crate::domain::{Role, SmokeSpec, ValidityReason, Verdict};
 use super::chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep};
 use super::context::Activity;
 use super::figures::Single;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// Even where the engine allows more requests at once, so many fill its memory.
 const MOST_AT_ONCE: u64 = 512;

@@ -6,7 +6,8 @@ use super::chat::ChatRequest;
 use super::context::Activity;
 use super::figures::Single;
 use super::prompt::Counted;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 use super::validity;
 
 /// Tokens that the longest prompt leaves free beside its answer: a prompt may come out a few tokens off.

@@ -22,6 +22,7 @@ mod prompt;
 mod reasoning;
 mod run;
 mod selfcheck;
+mod sender;
 mod smoke;
 mod sse;
 mod stability;

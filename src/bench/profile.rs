@@ -13,7 +13,8 @@ use crate::domain::{ProfileSpec, Role, ValidityReason, Verdict};
 use super::chat::Reply;
 use super::context::Activity;
 use super::figures::Single;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 use super::validity;
 use super::window::Window;
 

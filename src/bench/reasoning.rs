@@ -8,7 +8,8 @@ use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, Reques
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
 use super::figures::Samples;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// Times and tokens of one complete answer.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use super::client::CallError;
 use super::context::Activity;
 use super::figures::Single;
 use super::prompt::Counted;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// Tokens of the short prompts.
 const SHORT_PROMPT_TOKENS: u32 = 48;

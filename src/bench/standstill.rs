@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Unusable;
 use super::client::{CallError, Client};
-use super::run::{HEALTH_PATIENCE, Sender};
+use super::sender::{HEALTH_PATIENCE, Sender};
 
 /// Looks at the engine's counters in one `patience`.
 const LOOKS: u32 = 4;

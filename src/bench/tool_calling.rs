@@ -8,7 +8,8 @@ use crate::domain::{CaseDelivery, CaseOutcome, CaseResult, Role, ToolCallingSpec
 use super::answers::{self, Answered, Asking};
 use super::context::Activity;
 use super::figures::Single;
-use super::run::{Purpose, Run, Stop};
+use super::run::Run;
+use super::sender::{Purpose, Stop};
 
 /// What vLLM says when it was started without `--enable-auto-tool-choice`.
 const NO_TOOLS: &str = "--enable-auto-tool-choice";

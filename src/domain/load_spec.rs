@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::trace::Trace;
+use super::{Held, Kind, Range, keyed};
 
 /// Requests per second beyond which no single client is an honest source.
 const MAX_RATE: f64 = 10_000.0;
@@ -10,67 +11,56 @@ const MAX_RATE: f64 = 10_000.0;
 /// Twice of what the closed loop reached is overload enough.
 const MAX_SHARE: f64 = 2.0;
 
-/// Parameters of the load scenario. Every kind of load that is asked for is measured, on one start of the server, each at
-/// points of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoadSpec {
-    /// Closed loop: users at once, one level after the other; empty for none.
-    pub concurrency: Vec<u32>,
-    /// Closed loop: requests that each user sends at each level, the ramp-up included.
-    pub requests_per_user: u32,
-    /// Tokens of each prompt, the nonce included: one length, or several that are measured one after the other.
-    pub prompt_tokens: Lengths,
-    /// Tokens of each answer; `ignore_eos` makes the engine use them up.
-    pub output_tokens: u32,
-    /// Conversations: turns of each, with growing history; `None` for no conversations.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub turns_per_user: Option<u32>,
-    /// Conversations: tokens of the user's message from the second turn on.
-    pub turn_tokens: u32,
-    /// Open loop: requests per second, one level after the other; empty for none.
-    pub rates: Vec<f64>,
-    /// Open loop: rates as shares of the most requests per second that the closed loop reached at the same prompt length, one level
-    /// after the other; empty for none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rate_shares: Vec<f64>,
-    /// Open loop: how long requests arrive at each rate, s.
-    pub duration_s: f64,
-    /// Open loop: shape of the gamma distribution of the time between two arrivals. 1: a Poisson process; below: bursts; above:
-    /// more even.
-    pub burstiness: f64,
-    /// Open loop: requests in flight at most; the others wait at the client. `None`: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_concurrency: Option<u32>,
-    /// The user's own requests in place of all others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace: Option<Trace>,
-    /// Goodput: the largest TTFT that still counts, ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slo_ttft_ms: Option<f64>,
-    /// Goodput: the largest TPOT that still counts, ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slo_tpot_ms: Option<f64>,
-}
-
-impl Default for LoadSpec {
-    fn default() -> Self {
-        Self {
-            concurrency: vec![1, 8],
-            requests_per_user: 8,
-            prompt_tokens: Lengths(vec![512]),
-            output_tokens: 128,
-            turns_per_user: None,
-            turn_tokens: 64,
-            rates: Vec::new(),
-            rate_shares: Vec::new(),
-            duration_s: 60.0,
-            burstiness: 1.0,
-            max_concurrency: None,
-            trace: None,
-            slo_ttft_ms: None,
-            slo_tpot_ms: None,
-        }
+keyed! {
+    /// Parameters of the load scenario. Every kind of load that is asked for is measured, on one start of the server, each at
+    /// points of its own.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct LoadSpec {
+        /// Closed loop: users at once, one level after the other (points `c1`, `c8`); `[]` for none.
+        #[key(unit = "users", may_be_empty = true)]
+        pub concurrency: Vec<u32> = vec![1, 8],
+        /// Closed loop: requests that each user sends at each level, the ramp-up included.
+        pub requests_per_user: u32 = 8,
+        /// Length of each prompt, the nonce included; of a list, every length at every level (points `c8_p256`, `c8_p1024`).
+        #[key(unit = "tokens")]
+        pub prompt_tokens: Lengths = Lengths(vec![512]),
+        /// Length of each answer; `ignore_eos` makes the engine use it up.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 128,
+        /// Conversations: the same users also hold conversations of so many turns, with growing history (points `u1`, `u8`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub turns_per_user: Option<u32> = None,
+        /// Conversations: length of the user's message from the second turn on.
+        #[key(unit = "tokens")]
+        pub turn_tokens: u32 = 64,
+        /// Open loop: requests arrive at each of these rates, one after the other (points `r0_5`, `r2`).
+        #[key(unit = "requests/s", most = MAX_RATE, may_be_empty = true)]
+        pub rates: Vec<f64> = Vec::new(),
+        /// Open loop at these shares of the most requests/s that the closed loop reached at the same prompt length (points `s50`, `s90`): for
+        /// rates that nobody knows before.
+        #[key(most = MAX_SHARE, may_be_empty = true)]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub rate_shares: Vec<f64> = Vec::new(),
+        /// Open loop: how long requests arrive at each rate; at least 10 requests.
+        #[key(unit = "seconds")]
+        pub duration_s: f64 = 60.0,
+        /// Open loop: shape of the gamma distribution of the gaps between arrivals: 1 is a Poisson process, below it bursts, above it more even.
+        pub burstiness: f64 = 1.0,
+        /// Open loop: requests in flight at most; the others wait at the client, and that is measured.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub max_concurrency: Option<u32> = None,
+        /// Your own requests in place of all others: [traces.md](traces.md); starts at the folder of the file that names it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub trace: Option<Trace> = None,
+        /// Goodput: the largest time to first token, from the intended moment, that counts.
+        #[key(unit = "ms")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub slo_ttft_ms: Option<f64> = None,
+        /// Goodput: the largest time per output token that counts.
+        #[key(unit = "ms")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub slo_tpot_ms: Option<f64> = None,
     }
 }
 
@@ -78,18 +68,6 @@ impl LoadSpec {
     /// What is wrong with the parameters taken together, and what to write instead.
     #[must_use]
     pub fn fault(&self) -> Option<(&'static str, &'static str)> {
-        let of_rates = self.rates.iter().chain(&self.rate_shares).copied();
-        let figures = [self.duration_s, self.burstiness].into_iter().chain(of_rates);
-        let limits = self.slo_ttft_ms.into_iter().chain(self.slo_tpot_ms);
-        if figures.chain(limits).any(|n| !n.is_finite() || n <= 0.0) {
-            return Some(("has a number that is not above 0", "write numbers above 0"));
-        }
-        if self.rates.iter().any(|rate| *rate > MAX_RATE) {
-            return Some(("has a rate above 10000 requests per second", "write smaller `rates`"));
-        }
-        if self.rate_shares.iter().any(|share| *share > MAX_SHARE) {
-            return Some(("has a share above 2", "write `rate_shares` as parts of one, e.g. rate_shares: [0.5, 0.9]"));
-        }
         if !self.rate_shares.is_empty() && self.concurrency.is_empty() {
             return Some((
                 "has `rate_shares` of nothing: they are shares of what the closed loop reaches",
@@ -123,6 +101,19 @@ pub struct Lengths(pub Vec<u32>);
 enum OneOrMany {
     One(u32),
     Many(Vec<u32>),
+}
+
+impl Held for Lengths {
+    const KIND: Kind = Kind::OneOrList(&Kind::Whole);
+    const RANGE: Range = u32::RANGE;
+
+    #[cfg(test)]
+    fn written(&self) -> Option<String> {
+        match self.0.as_slice() {
+            [one] => one.written(),
+            _ => self.0.written(),
+        }
+    }
 }
 
 impl From<OneOrMany> for Lengths {
@@ -166,12 +157,7 @@ mod tests {
         let trace: Trace = serde_json::from_str("\"t.jsonl\"").unwrap();
         let faulty = [
             LoadSpec { concurrency: vec![], ..spec() },
-            LoadSpec { rates: vec![f64::NAN], ..spec() },
-            LoadSpec { rates: vec![20_000.0], ..spec() },
-            LoadSpec { rate_shares: vec![80.0], ..spec() },
-            LoadSpec { rate_shares: vec![0.0], ..spec() },
             LoadSpec { concurrency: vec![], rate_shares: vec![0.5], rates: vec![1.0], ..spec() },
-            LoadSpec { burstiness: 0.0, ..spec() },
             LoadSpec { concurrency: vec![], rates: vec![1.0], turns_per_user: Some(3), ..spec() },
             LoadSpec { trace: Some(trace), rates: vec![1.0], ..spec() },
         ];

@@ -6,6 +6,7 @@ pub(crate) mod engine_log;
 mod event;
 mod flag;
 mod hash;
+mod key;
 mod load_spec;
 mod metric;
 mod objective;
@@ -28,6 +29,8 @@ pub use engine_log::{LogLevel, LogLine, count_lines, last_boot, log_lines};
 pub use event::{BootMilestone, Event, FailedIn, TrialProgress};
 pub use flag::{FlagKind, FlagName, FlagValue, KNOWN_FLAGS, known_flag};
 pub use hash::{sha256, short_sha256};
+pub(crate) use key::keyed;
+pub use key::{Held, Key, Kind, Range};
 #[cfg(test)]
 pub use load_spec::Lengths;
 pub use load_spec::LoadSpec;

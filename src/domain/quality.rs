@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::text_enum::text_enum;
+use super::{Kind, keyed, text_enum};
 
 text_enum! {
     /// Whether the model thinks before it answers, where its chat template leaves the choice (`enable_thinking`).
@@ -16,75 +16,72 @@ text_enum! {
     }
 }
 
-/// Parameters of the tool-calling scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ToolCallingSpec {
-    /// File with cases of one's own, relative to the file that names it; the shipped ones when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// At most so many cases of each category, languages in turn; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cases_per_category: Option<u32>,
-    /// How often each case is asked in each way of delivery.
-    pub repeats: u32,
-    /// Token limit of each answer, thinking included.
-    pub output_tokens: u32,
-    /// Whether the model thinks.
-    pub thinking: Thinking,
-}
-
-impl Default for ToolCallingSpec {
-    fn default() -> Self {
-        Self { data: None, cases_per_category: None, repeats: 1, output_tokens: 1_024, thinking: Thinking::Default }
+keyed! {
+    /// Parameters of the tool-calling scenario.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct ToolCallingSpec {
+        /// A file with cases of your own ([data.md](data.md)); starts at the folder of the file that names it.
+        #[key(kind = Kind::Shape("path"), absent = "the shipped ones")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub data: Option<String> = None,
+        /// At most so many cases of each category, languages in turn.
+        #[key(absent = "all")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub cases_per_category: Option<u32> = None,
+        /// How often each case is asked, streamed and whole each time.
+        pub repeats: u32 = 1,
+        /// Limit of each answer, thinking included.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 1_024,
+        /// Whether the model thinks: `chat_template_kwargs.enable_thinking`; `default` sends nothing.
+        pub thinking: Thinking = Thinking::Default,
     }
 }
 
-/// Parameters of the reasoning scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ReasoningSpec {
-    /// File with tasks of one's own, relative to the file that names it; the shipped ones when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// At most so many tasks, languages in turn; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// How often each task is asked.
-    pub repeats: u32,
-    /// Token limit of each answer, thinking included.
-    pub output_tokens: u32,
-    /// Whether the model thinks.
-    pub thinking: Thinking,
-}
-
-impl Default for ReasoningSpec {
-    fn default() -> Self {
-        Self { data: None, limit: None, repeats: 1, output_tokens: 4_096, thinking: Thinking::Default }
+keyed! {
+    /// Parameters of the reasoning scenario.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct ReasoningSpec {
+        /// A file with tasks of your own; starts at the folder of the file that names it.
+        #[key(kind = Kind::Shape("path"), absent = "the shipped ones")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub data: Option<String> = None,
+        /// At most so many tasks, languages in turn.
+        #[key(absent = "all")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub limit: Option<u32> = None,
+        /// How often each task is asked.
+        pub repeats: u32 = 1,
+        /// Limit of each answer, thinking included.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 4_096,
+        /// Whether the model thinks: `chat_template_kwargs.enable_thinking`; `default` sends nothing.
+        pub thinking: Thinking = Thinking::Default,
     }
 }
 
-/// Parameters of the canary scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CanarySpec {
-    /// File with canaries of one's own, relative to the file that names it; the shipped ones when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// At most so many canaries, languages in turn; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// How often each is asked; from 2 on it is also seen whether the same prompt gives the same answer.
-    pub repeats: u32,
-    /// Token limit of each answer.
-    pub output_tokens: u32,
-    /// Whether the model thinks.
-    pub thinking: Thinking,
-}
-
-impl Default for CanarySpec {
-    fn default() -> Self {
-        Self { data: None, limit: None, repeats: 2, output_tokens: 192, thinking: Thinking::Off }
+keyed! {
+    /// Parameters of the canary scenario.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct CanarySpec {
+        /// A file with canaries of your own; starts at the folder of the file that names it.
+        #[key(kind = Kind::Shape("path"), absent = "the shipped ones")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub data: Option<String> = None,
+        /// At most so many canaries, languages in turn.
+        #[key(absent = "all")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub limit: Option<u32> = None,
+        /// How often each is asked; from 2 on it is also seen whether the same prompt gives the same answer.
+        pub repeats: u32 = 2,
+        /// Limit of each answer.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 192,
+        /// Whether the model thinks: `chat_template_kwargs.enable_thinking`; `default` sends nothing.
+        pub thinking: Thinking = Thinking::Off,
     }
 }
 

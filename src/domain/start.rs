@@ -1,10 +1,11 @@
 //! A start of a config: why the engine is started once more, and which time it is.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::text_enum::text_enum;
+use super::{Kind, keyed, text_enum};
 
 text_enum! {
     /// Why a config is started.
@@ -50,26 +51,31 @@ impl fmt::Display for Start {
     }
 }
 
-/// How often configs are started: what a verdict needs beside one start of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repeats {
-    /// Starts of every config, at least 1.
-    pub starts: u32,
-    /// The baseline is measured again after this many starts of other configs, and last; 0 is never.
-    pub controls_every: u32,
-    /// At most this many configs are measured again before a champion is named; 0 is none.
-    pub finalists: u32,
-    /// Fresh starts of each finalist, at least 1.
-    pub finalist_starts: u32,
+keyed! {
+    /// How often configs are started: what a verdict needs beside one start of each. `off` is 0.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct Repeats {
+        /// Starts of every config: pass after pass over all of them, each begun by the baseline.
+        #[key(range = Repeats::RANGE)]
+        pub starts: u32 = 1,
+        /// The baseline is measured again after this many starts of other configs, and last. One that would come within half that many starts
+        /// of the last is left out.
+        #[key(range = Repeats::RANGE, kind = Kind::WholeOrOff)]
+        pub controls_every: u32 = 8,
+        /// When everything else is measured, the leader of each objective and those tied with it, at most this many configs, are measured again
+        /// before a champion is named.
+        #[key(range = Repeats::RANGE, kind = Kind::WholeOrOff)]
+        pub finalists: u32 = 2,
+        /// Fresh starts of each finalist.
+        #[key(range = Repeats::RANGE)]
+        pub finalist_starts: u32 = 2,
+    }
 }
 
 impl Repeats {
+    /// How many starts of anything may be asked for.
+    pub const RANGE: RangeInclusive<u64> = 1..=1_000;
+
     /// Every config once, nothing else.
     pub const OFF: Self = Self { starts: 1, controls_every: 0, finalists: 0, finalist_starts: 1 };
-}
-
-impl Default for Repeats {
-    fn default() -> Self {
-        Self { starts: 1, controls_every: 8, finalists: 2, finalist_starts: 2 }
-    }
 }

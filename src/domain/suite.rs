@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CanarySpec, LoadSpec, ReasoningSpec, ScenarioKind, ToolCallingSpec};
+use super::{CanarySpec, Key, LoadSpec, ReasoningSpec, ScenarioKind, ToolCallingSpec, keyed};
 
 mod over_time;
 
@@ -80,6 +80,41 @@ impl ScenarioSpec {
         }
     }
 
+    /// The parameters of a scenario.
+    #[must_use]
+    pub const fn keys(kind: ScenarioKind) -> &'static [Key] {
+        match kind {
+            ScenarioKind::Smoke => SmokeSpec::KEYS,
+            ScenarioKind::KvCache => KvCacheSpec::KEYS,
+            ScenarioKind::Load => LoadSpec::KEYS,
+            ScenarioKind::Conversation => ConversationSpec::KEYS,
+            ScenarioKind::Stability => StabilitySpec::KEYS,
+            ScenarioKind::LongContext => LongContextSpec::KEYS,
+            ScenarioKind::Profile => ProfileSpec::KEYS,
+            ScenarioKind::ToolCalling => ToolCallingSpec::KEYS,
+            ScenarioKind::Reasoning => ReasoningSpec::KEYS,
+            ScenarioKind::Canary => CanarySpec::KEYS,
+        }
+    }
+
+    /// What a user would write under each key; `None` is left out.
+    #[cfg(test)]
+    #[must_use]
+    pub fn written(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Smoke(spec) => spec.written(),
+            Self::KvCache(spec) => spec.written(),
+            Self::Load(spec) => spec.written(),
+            Self::Conversation(spec) => spec.written(),
+            Self::Stability(spec) => spec.written(),
+            Self::LongContext(spec) => spec.written(),
+            Self::Profile(spec) => spec.written(),
+            Self::ToolCalling(spec) => spec.written(),
+            Self::Reasoning(spec) => spec.written(),
+            Self::Canary(spec) => spec.written(),
+        }
+    }
+
     /// The data file that it names, as written; none where it uses the data that ship with vgrid, or none at all.
     #[must_use]
     pub fn data_file(&self) -> Option<&str> {
@@ -98,72 +133,63 @@ impl ScenarioSpec {
     }
 }
 
-/// Parameters of the smoke scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SmokeSpec {
-    /// Tokens of the long prompt that must also be answered: longer than one cache block.
-    pub long_prompt_tokens: u32,
-    /// Token limit of each answer.
-    pub output_tokens: u32,
-    /// Whether as many requests of nearly full length are sent at once as the KV cache holds. On in the suites quick and full; it
-    /// takes as long as filling the cache.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub fit: bool,
-}
-
-impl Default for SmokeSpec {
-    fn default() -> Self {
-        Self { long_prompt_tokens: 600, output_tokens: 16, fit: false }
+keyed! {
+    /// Parameters of the smoke scenario.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct SmokeSpec {
+        /// Length of the long prompt that must also be answered: longer than one cache block.
+        #[key(unit = "tokens")]
+        pub long_prompt_tokens: u32 = 600,
+        /// Limit of each answer.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 16,
+        /// Whether as many requests of nearly full length are sent at once as the KV cache holds, before anything is measured: a config that
+        /// starts and does not fit fails here. Takes as long as filling the cache.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub fit: bool = false,
     }
 }
 
-/// Parameters of the kv-cache scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KvCacheSpec {
-    /// Lengths of the prefix, tokens; the largest is the headline.
-    pub prefix_tokens: Vec<u32>,
-    /// Pairs of miss and hit at each length.
-    pub repeats: u32,
-    /// Token limit of each answer.
-    pub output_tokens: u32,
-}
-
-impl Default for KvCacheSpec {
-    fn default() -> Self {
-        Self { prefix_tokens: vec![1_024, 8_192], repeats: 5, output_tokens: 16 }
+keyed! {
+    /// Parameters of the kv-cache scenario.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct KvCacheSpec {
+        /// Lengths of the prefix; the largest is the headline.
+        #[key(unit = "tokens")]
+        pub prefix_tokens: Vec<u32> = vec![1_024, 8_192],
+        /// Pairs of miss and hit at each length; a p90 needs 10, a p95 20, a p99 100.
+        pub repeats: u32 = 5,
+        /// Limit of each answer.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 16,
     }
 }
 
-/// Parameters of the profile scenario: an idle window, then a busy one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProfileSpec {
-    /// Length of the window in which nobody asks, s.
-    pub idle_s: u32,
-    /// Length of the window in which the users ask without a pause, s.
-    pub busy_s: u32,
-    /// Users at once in the busy window.
-    pub concurrency: u32,
-    /// Tokens of each prompt, the nonce included.
-    pub prompt_tokens: u32,
-    /// Token limit of each answer; `ignore_eos` makes the engine use it up.
-    pub output_tokens: u32,
-    /// Below this mean share of use while busy a GPU is said to wait for something else, 0 to 1.
-    pub min_utilization_ratio: f64,
-}
-
-impl Default for ProfileSpec {
-    fn default() -> Self {
-        Self {
-            idle_s: 10,
-            busy_s: 30,
-            concurrency: 8,
-            prompt_tokens: 512,
-            output_tokens: 128,
-            min_utilization_ratio: 0.5,
-        }
+keyed! {
+    /// Parameters of the profile scenario: an idle window, then a busy one.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct ProfileSpec {
+        /// Length of the window in which nobody asks.
+        #[key(unit = "seconds")]
+        pub idle_s: u32 = 10,
+        /// Length of the window in which the users ask without a pause.
+        #[key(unit = "seconds")]
+        pub busy_s: u32 = 30,
+        /// Users at once in the busy window.
+        #[key(unit = "users")]
+        pub concurrency: u32 = 8,
+        /// Length of each prompt, the nonce included.
+        #[key(unit = "tokens")]
+        pub prompt_tokens: u32 = 512,
+        /// Length of each answer; `ignore_eos` makes the engine use it up.
+        #[key(unit = "tokens")]
+        pub output_tokens: u32 = 128,
+        /// Below this mean share of use while busy a GPU is said to wait for something else, and the result is suspect.
+        #[key(most = 1.0)]
+        pub min_utilization_ratio: f64 = 0.5,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One text spelling per enum variant: the macro that ties a variant to its spelling everywhere.
 
 /// Declares an enum whose variants have exactly one text spelling, used in the database, in JSON, on the
-/// command line and in reports. Generates `ALL`, `as_str`, `Display`, `FromStr`, `Serialize`, `Deserialize`.
+/// command line and in reports. Generates `ALL`, `WORDS`, `as_str`, `Display`, `FromStr`, `Serialize`, `Deserialize`.
 macro_rules! text_enum {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -11,6 +11,9 @@ macro_rules! text_enum {
         impl $name {
             /// Every variant, in declaration order.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Every spelling, in declaration order.
+            pub const WORDS: &'static [&'static str] = &[$($text),+];
 
             /// The one text spelling of this variant.
             #[must_use]
@@ -29,10 +32,17 @@ macro_rules! text_enum {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
-                    let allowed: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
-                    format!("`{text}` is not one of {}", allowed.join(", "))
-                })
+                let found = Self::ALL.iter().copied().find(|v| v.as_str() == text);
+                found.ok_or_else(|| format!("`{text}` is not one of {}", Self::WORDS.join(", ")))
+            }
+        }
+
+        impl $crate::domain::Held for $name {
+            const KIND: $crate::domain::Kind = $crate::domain::Kind::Word(Self::WORDS);
+
+            #[cfg(test)]
+            fn written(&self) -> Option<String> {
+                Some(self.as_str().to_owned())
             }
         }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Held, Kind};
+
 /// A trace. A suite names its path; the file's content is put in when the plan is made.
 ///
 /// Stored with a result are the path and the content's hash. Only the hash belongs to a result's identity through its data hash.
@@ -45,6 +47,15 @@ impl From<Trace> for TraceText {
         } else {
             Self::Read { path: trace.path, sha256: trace.sha256 }
         }
+    }
+}
+
+impl Held for Trace {
+    const KIND: Kind = Kind::Shape("path");
+
+    #[cfg(test)]
+    fn written(&self) -> Option<String> {
+        Some(self.path.display().to_string())
     }
 }
 

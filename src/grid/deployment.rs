@@ -1,10 +1,11 @@
 //! The deployment that a grid varies: Compose files and a service, or a local process; and what serves afterwards.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::keys;
+use super::keys::Section;
 use super::reader::{Reader, Spanned, present};
-use crate::domain::text_enum;
+use crate::domain::{Key, Kind, text_enum};
 use crate::yaml::{Node, Scalar};
 
 text_enum! {
@@ -65,13 +66,69 @@ pub struct ProcessDeployment {
     pub port: u16,
 }
 
+/// The keys of `deployment`.
+pub(super) const DEPLOYMENT: Section = Section::new(
+    "deployment",
+    "`deployment`",
+    &[
+        Key::new(
+            "compose",
+            Kind::Shape("path or list of paths"),
+            "required unless `process`",
+            "The Compose files, merged in this order as `docker compose -f a -f b`.",
+        ),
+        Key::new("service", Kind::Shape("text"), "required with `compose`", "The service that runs vLLM."),
+        Key::new(
+            "env_files",
+            Kind::Shape("path or list of paths"),
+            "none",
+            "Files of `NAME=value`; later ones win, the environment wins over all, as with `--env-file`.",
+        ),
+        Key::new("project_name", Kind::Shape("text"), "Compose's own rule", "The project's name, as `-p`."),
+        Key::new(
+            "project_directory",
+            Kind::Shape("path"),
+            "folder of the first file",
+            "Where the Compose files' relative paths start, as `--project-directory`.",
+        ),
+        Key::new("profiles", Kind::Shape("text or list of texts"), "none", "Profiles to enable, as `--profile`."),
+        Key::new("process", Kind::Shape("mapping"), "none", "A local process instead of Compose files."),
+        Key::new(
+            "after",
+            Kind::Word(After::WORDS),
+            "`restore`",
+            "What serves when the sweep is over: what served before; the champion of the first objective, verified ([promote.md](promote.md); what served before if none is named); nothing.",
+        ),
+    ],
+);
+
+/// The keys of `deployment` that only a Compose deployment has.
+const COMPOSE_ONLY: &[&str] = &["compose", "service", "project_name", "project_directory", "profiles"];
+
+/// The keys of `deployment.process`.
+pub(super) const PROCESS: Section = Section::new(
+    "deployment.process",
+    "`deployment.process`",
+    &[
+        Key::new(
+            "command",
+            Kind::Shape("list of words"),
+            "required",
+            "Program and arguments; a point's flags are laid over them as over a container's command.",
+        ),
+        Key::new("env", Kind::Shape("mapping of texts"), "none", "Variables beside those of vgrid itself."),
+        Key::new("port", Kind::Whole, "required", "The port that the server listens on.").range(PORTS),
+    ],
+);
+
+const PORTS: RangeInclusive<u64> = 1..=65_535;
+
 /// Reads `deployment`; relative paths start at `folder`.
 pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<Deployment> {
-    reader.check_keys(node, "`deployment`", keys::DEPLOYMENT, false);
+    reader.check_keys(node, &DEPLOYMENT);
     let path = |text: Spanned<String>| Spanned::new(folder.join(&text.value), text.span);
-    let words: Vec<(&str, After)> = After::ALL.iter().map(|after| (after.as_str(), *after)).collect();
     let after = match present(node, "after") {
-        Some(value) => reader.choice(value, "state after the sweep", &words)?,
+        Some(value) => reader.word(value, "state after the sweep", After::ALL)?,
         None => After::Restore,
     };
     let env_files = match present(node, "env_files") {
@@ -80,7 +137,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Option<De
     };
     let kind = match (present(node, "process"), present(node, "compose")) {
         (Some(process), None) => {
-            for key in keys::COMPOSE_ONLY {
+            for key in COMPOSE_ONLY {
                 if let Some(other) = present(node, key) {
                     let error = other.span.error("two-launchers", format!("`{key}` does not go with `process`"));
                     reader.error(error.help("a deployment is either Compose files or a process"));
@@ -122,8 +179,8 @@ fn read_compose(reader: &mut Reader, node: &Node, folder: &Path) -> Option<Compo
 }
 
 fn read_process(reader: &mut Reader, node: &Node) -> Option<ProcessDeployment> {
-    let what = "`deployment.process`";
-    reader.check_keys(node, what, keys::PROCESS, false);
+    let what = PROCESS.what;
+    reader.check_keys(node, &PROCESS);
     let help = "write its words as a list: command: [vllm, serve, /models/m, --port, \"8000\"]";
     let command = reader.required(node, "command", what, help);
     let port = reader.required(node, "port", what, "the port that the server listens on, e.g. port: 8000");
@@ -136,7 +193,7 @@ fn read_process(reader: &mut Reader, node: &Node) -> Option<ProcessDeployment> {
     {
         reader.error(value.span.error("empty-value", "`command` is empty").help(help));
     }
-    let port = port.and_then(|value| reader.whole(value, "`port`", 1, 65_535));
+    let port = port.and_then(|value| reader.whole(value, "`port`", PORTS));
     let mut env = Vec::new();
     if let Some(section) = present(node, "env") {
         for (key, value) in reader.entries(section, "`env` of the process", "e.g. env: { OMP_NUM_THREADS: 8 }") {

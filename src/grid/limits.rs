@@ -1,58 +1,61 @@
 //! Limits of a sweep: durations, the hour to stop, how many failures are enough.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::keys;
+use super::keys::Section;
 use super::reader::{Reader, present};
+use crate::domain::{Held, Kind, keyed};
 use crate::yaml::Node;
 
-/// When to stop waiting, trying, or starting anything new.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From the start of the container until it answers a real completion; default 20 min.
-    pub startup: Duration,
-    /// Without any progress in the start-up log; default 5 min.
-    pub stall: Duration,
-    /// Until the memory of a trial's GPUs is back to what it was before the first trial; default 2 min.
-    pub gpu_free: Duration,
-    /// One whole attempt, start-up included; default 90 min.
-    pub trial: Duration,
-    /// Local time of day by which the sweep is over and what served before serves again; default none.
-    pub until: Option<TimeOfDay>,
-    /// How long the sweep may take by the wall clock, what served before included; default none.
-    pub budget: Option<Duration>,
-    /// Trials in a row that fail with one cause in one phase and one line of evidence, digits aside, after which the sweep stops starting trials; default 3.
-    pub identical_failures: u32,
-    /// Further attempts at a trial whose failure may pass by itself; default 1.
-    pub retries: u32,
-    /// Deaths of vgrid itself in one trial, one after another in the same phase and with nothing finished, after which the trial counts
-    /// as failed; default 3.
-    pub deaths: u32,
-    /// How long a Docker daemon that does not answer is waited for; default 10 min.
-    pub daemon: Duration,
+keyed! {
+    /// When to stop waiting, trying, or starting anything new.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Limits {
+        /// From the start of the server until it answers a real completion.
+        pub startup: Duration = Duration::from_secs(20 * 60),
+        /// Start-up without progress in the log; while serving, requests under way of which none ends while no counter of the engine moves:
+        /// it hangs.
+        pub stall: Duration = Duration::from_secs(5 * 60),
+        /// Before each start: until the memory of the trial's GPUs is back to what it was before the first trial; then the trial fails
+        /// (`gpu_memory_busy`) and names the process and container that hold it. Checked with NVML, on the machine vgrid runs on.
+        pub gpu_free: Duration = Duration::from_secs(2 * 60),
+        /// One whole attempt, start-up included.
+        pub trial: Duration = Duration::from_secs(90 * 60),
+        /// Local time by which everything is over and what served before serves again: `"07:00"`; see below.
+        pub until: Option<TimeOfDay> = None,
+        /// The same as a time by the clock on the wall from the start of the sweep: `8h`. Of both the earlier one counts.
+        pub budget: Option<Duration> = None,
+        /// Trials in a row that fail with one cause, in one phase and with one line of evidence (words with digits aside) after which no
+        /// further trial starts. Tries of one trial count once.
+        #[key(range = IN_A_ROW)]
+        pub identical_failures: u32 = 3,
+        /// Further attempts at a trial whose failure may pass by itself, after a wait of 5 to 30 s by cause, doubled each time up to eightfold.
+        #[key(range = RETRIES)]
+        pub retries: u32 = 1,
+        /// Deaths of vgrid itself (a kill, the kernel's OOM killer, a power cut) in one trial, one after another in the same phase and with
+        /// nothing finished, after which the trial counts as failed (`engine_dead`) and the sweep goes on.
+        #[key(range = IN_A_ROW)]
+        pub deaths: u32 = 3,
+        /// How long a Docker daemon that does not answer is waited for: in a trial, which is then tried again, and when what served before is
+        /// put back.
+        pub daemon: Duration = Limits::DAEMON,
+    }
 }
+
+/// How many failures or deaths in a row may be enough.
+const IN_A_ROW: RangeInclusive<u64> = 1..=1_000;
+
+/// How many further attempts may be asked for.
+const RETRIES: RangeInclusive<u64> = 0..=1_000;
+
+/// The keys of `limits`.
+pub(super) const LIMITS: Section = Section::new("limits", "`limits`", Limits::KEYS);
 
 impl Limits {
     /// How long a Docker daemon is waited for where no grid says otherwise: a restart of the daemon, an update of its package.
     pub const DAEMON: Duration = Duration::from_secs(10 * 60);
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            startup: Duration::from_secs(20 * 60),
-            stall: Duration::from_secs(5 * 60),
-            gpu_free: Duration::from_secs(2 * 60),
-            trial: Duration::from_secs(90 * 60),
-            until: None,
-            budget: None,
-            identical_failures: 3,
-            retries: 1,
-            deaths: 3,
-            daemon: Self::DAEMON,
-        }
-    }
 }
 
 /// A local time of day.
@@ -67,6 +70,15 @@ pub struct TimeOfDay {
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02}:{:02}", self.hour, self.minute)
+    }
+}
+
+impl Held for TimeOfDay {
+    const KIND: Kind = Kind::Shape("time of day");
+
+    #[cfg(test)]
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
     }
 }
 
@@ -111,7 +123,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads `limits`.
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
-    reader.check_keys(node, "`limits`", keys::LIMITS, false);
+    reader.check_keys(node, &LIMITS);
     let mut limits = Limits::default();
     for (key, slot) in [
         ("startup", &mut limits.startup),
@@ -135,13 +147,13 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Limits {
             Err(why) => reader.error(value.span.error("bad-time", why).help("a local time of day, e.g. \"07:00\"")),
         }
     }
-    for (key, slot, least) in [
-        ("identical_failures", &mut limits.identical_failures, 1),
-        ("retries", &mut limits.retries, 0),
-        ("deaths", &mut limits.deaths, 1),
+    for (key, slot, range) in [
+        ("identical_failures", &mut limits.identical_failures, IN_A_ROW),
+        ("retries", &mut limits.retries, RETRIES),
+        ("deaths", &mut limits.deaths, IN_A_ROW),
     ] {
-        if let Some(number) = present(node, key).and_then(|v| reader.whole(v, &format!("`limits.{key}`"), least, 1_000))
-        {
+        let Some(value) = present(node, key) else { continue };
+        if let Some(number) = reader.whole(value, &format!("`limits.{key}`"), range) {
             *slot = number as u32;
         }
     }

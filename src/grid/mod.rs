@@ -48,8 +48,9 @@ pub use suite::{SuiteRef, parse_suite};
 pub use telemetry::Telemetry;
 pub use trace::read_traces;
 
-use crate::domain::{Diagnostics, MetricPath, Objective, Repeats, Settings};
+use crate::domain::{Diagnostics, Key, Kind, MetricPath, Objective, Repeats, Settings};
 use crate::yaml::Span;
+use keys::{SEEDS, Section};
 
 /// A grid as read from its file.
 #[derive(Debug)]
@@ -100,6 +101,67 @@ pub struct Grid {
     objective_spans: Vec<Span>,
 }
 
+/// The keys of the grid.
+const GRID: Section = Section {
+    // `x-...` holds YAML anchors.
+    extensions: true,
+    ..Section::new(
+        "grid",
+        "the grid",
+        &[
+            Key::new("name", Kind::Shape("name"), "required", "The grid's name; names the sweep."),
+            Key::new("description", Kind::Shape("text"), "none", "Your words on it."),
+            Key::new("deployment", Kind::Shape("mapping"), "required", "What serves; see below."),
+            Key::new("base", Kind::Shape("mapping"), "nothing", "What every point sets."),
+            Key::new("axes", Kind::Shape("mapping of lists"), "none", "What varies; every combination is a point."),
+            Key::new("exclude", Kind::Shape("list of rules"), "none", "Points to leave out, and why."),
+            Key::new("configs", Kind::Shape("list of mappings"), "none", "Named points beside the product."),
+            Key::new(
+                "baseline",
+                Kind::Shape("name of a point"),
+                "the first point",
+                "What the others are compared with; it runs first.",
+            ),
+            Key::new(
+                "order",
+                Kind::Shape("`as_written`, `shuffled`, or a mapping"),
+                "`as_written`",
+                "In which order the rest runs.",
+            ),
+            Key::new("suite", Kind::Shape("word, path, list or mapping"), "`quick`", "What is measured."),
+            Key::new("seed", Kind::Whole, "0", "Seed of everything random: prompts, arrivals, a shuffled order.")
+                .range(SEEDS),
+            Key::new(
+                "use_cases",
+                Kind::Shape("name or list of names"),
+                "none",
+                "Shipped gates and objectives; see below.",
+            ),
+            Key::new("gates", Kind::Shape("list of conditions"), "none", "What a config must meet before it may rank."),
+            Key::new(
+                "objectives",
+                Kind::Shape("mapping of texts"),
+                "none",
+                "What to rank by; without one no champion is named.",
+            ),
+            Key::new(
+                "repeats",
+                Kind::Shape("`off`, or a mapping"),
+                "see below; `off` without `objectives`",
+                "How often configs are started.",
+            ),
+            Key::new("telemetry", Kind::Shape("`off`, or a mapping"), "on", "What is sampled beside each trial."),
+            Key::new("limits", Kind::Shape("mapping"), "see below", "When to stop waiting and trying."),
+            Key::new(
+                "notify",
+                Kind::Shape("list of mappings"),
+                "nobody",
+                "Whom to tell when the sweep ends, stops early, or leaves something down.",
+            ),
+        ],
+    )
+};
+
 impl Grid {
     /// The secrets in what base, axes and configs give to flags and variables, the webhooks' addresses, and the secrets in the words of
     /// hooks.
@@ -132,6 +194,26 @@ pub struct NamedConfig {
     pub description: Option<String>,
 }
 
+/// The keys of an item of `configs`.
+const CONFIG: Section = Section::new(
+    "configs",
+    "a config",
+    &[
+        Key::new("name", Kind::Shape("name"), "required", "Unique in the grid."),
+        Key::new("description", Kind::Shape("text"), "none", "Your words on it."),
+        Key::new("flags", Kind::Shape("mapping"), "none", "As in `base`."),
+        Key::new("env", Kind::Shape("mapping"), "none", "As in `base`."),
+        Key::new("image", Kind::Shape("text"), "that of `base`", "As in `base`."),
+        Key::new("model", Kind::Shape("text"), "that of `base`", "As in `base`."),
+        Key::new(
+            "expected",
+            Kind::Shape("mapping of numbers"),
+            "none",
+            "Figures that you predict, by metric: `{ kv_cache.ttft_hit_ms.p50: 900 }`. Hypotheses, shown beside what is measured; never ranked.",
+        ),
+    ],
+);
+
 /// In which order the points run. The baseline always runs first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -143,3 +225,16 @@ pub enum Order {
         seed: u64,
     },
 }
+
+/// The keys of `order`.
+const ORDER: Section = Section::new(
+    "order",
+    "`order`",
+    &[Key::new(
+        "shuffled",
+        Kind::Whole,
+        "the grid's `seed`",
+        "A seed of its own for the order: `order: { shuffled: 7 }`.",
+    )
+    .range(SEEDS)],
+);

@@ -1,11 +1,12 @@
 //! Whom a sweep tells, and of what: webhooks and hook commands.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::keys;
+use super::keys::Section;
 use super::limits;
 use super::reader::{Reader, Spanned, present};
-use crate::domain::{Diagnostic, Redactor, text_enum};
+use crate::domain::{Diagnostic, Key, Kind, Redactor, text_enum};
 use crate::yaml::Node;
 
 text_enum! {
@@ -76,6 +77,24 @@ impl Notification {
     }
 }
 
+/// The keys of an item of `notify`.
+pub(super) const NOTIFY: Section = Section::new(
+    "notify",
+    "an item of `notify`",
+    &[
+        Key::new("url", Kind::Shape("text"), "-", "Where an HTTP POST goes. A secret: it is hidden in every output, and best kept in a variable."),
+        Key::new("format", Kind::Word(WebhookFormat::WORDS), "`json`", "The whole message as a JSON object; the text, with `Title`, `Priority` (`urgent` when what served before is not back, `high` for the breaker and for a run that failed) and `Tags` in headers; `{\"text\": ...}`, for Slack and what is compatible with it."),
+        Key::new("hook", Kind::Shape("list of words"), "-", "Program and arguments. It gets the JSON message on standard input and its fields in variables."),
+        Key::new("pass_env", Kind::Shape("list of names"), "none", "Variables of vgrid's own environment that the hook gets beside the usual ones, below."),
+        Key::new("on", Kind::List(&Kind::Word(Happening::WORDS)), "all", "`end`: a run of the sweep ended, however; `breaker`: it stopped because trials failed alike; `restore_failed`: what served before is not back."),
+        Key::new("timeout", Kind::Duration, "`10s`, for a hook `60s`", "Of one try; a hook that takes longer is killed with its process group."),
+        Key::new("retries", Kind::Whole, "2", "Further tries of a webhook that cannot be reached or answers with 408, 425, 429 or 5xx, after 1 s, 2 s, 4 s, ...").range(RETRIES),
+    ],
+);
+
+/// How many further tries of a webhook may be asked for.
+const RETRIES: RangeInclusive<u64> = 0..=10;
+
 const HELP: &str = "e.g. notify: [{ url: \"${WEBHOOK_URL}\", format: slack }, { hook: [./tell.sh], on: [end] }]";
 
 /// Reads `notify`.
@@ -85,8 +104,8 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<Notification> {
 }
 
 fn read_one(reader: &mut Reader, node: &Node) -> Option<Notification> {
-    let what = "an item of `notify`";
-    reader.check_keys(node, what, keys::NOTIFY, false);
+    let what = NOTIFY.what;
+    reader.check_keys(node, &NOTIFY);
     let channel = match (present(node, "url"), present(node, "hook")) {
         (Some(url), None) => read_webhook(reader, node, url),
         (None, Some(hook)) => read_hook(reader, node, hook),
@@ -117,13 +136,12 @@ fn read_one(reader: &mut Reader, node: &Node) -> Option<Notification> {
 }
 
 fn read_webhook(reader: &mut Reader, node: &Node, url: &Node) -> Option<Channel> {
-    let words: Vec<(&str, WebhookFormat)> = WebhookFormat::ALL.iter().map(|f| (f.as_str(), *f)).collect();
     let format = match present(node, "format") {
-        Some(value) => reader.choice(value, "webhook format", &words),
+        Some(value) => reader.word(value, "webhook format", WebhookFormat::ALL),
         None => Some(WebhookFormat::Json),
     };
     let retries = match present(node, "retries") {
-        Some(value) => reader.whole(value, "`notify.retries`", 0, 10),
+        Some(value) => reader.whole(value, "`notify.retries`", RETRIES),
         None => Some(2),
     };
     if let Some(other) = present(node, "pass_env") {
@@ -162,13 +180,12 @@ fn read_hook(reader: &mut Reader, node: &Node, hook: &Node) -> Option<Channel> {
 }
 
 fn happenings(reader: &mut Reader, node: &Node) -> Vec<Happening> {
-    let words: Vec<(&str, Happening)> = Happening::ALL.iter().map(|h| (h.as_str(), *h)).collect();
-    let help = format!("e.g. on: [{}]", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "));
+    let help = format!("e.g. on: [{}]", Happening::WORDS.join(", "));
     let items = reader.items(node, "`on`", &help);
     if node.seq().is_some_and(<[Node]>::is_empty) {
         reader.error(node.span.error("empty-value", "`on` names nothing, so nothing would ever be sent").help(help));
     }
-    items.iter().filter_map(|item| reader.choice(item, "happening", &words)).collect()
+    items.iter().filter_map(|item| reader.word(item, "happening", Happening::ALL)).collect()
 }
 
 /// What is wrong with a webhook's address once its variables are in. The address itself is not in the message.

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::axes::Axis;
+use super::keys::SEEDS;
 use super::points::{self, settings_of};
 use super::reader::{Reader, present};
 use super::settings::{Assignment, Target};
 use super::suite::SuiteRef;
 use super::{
-    Grid, Limits, NamedConfig, Order, axes, deployment, gate, keys, limits, notify, repeats, rule, settings, suite,
-    telemetry, use_case,
+    CONFIG, GRID, Grid, Limits, NamedConfig, ORDER, Order, axes, deployment, gate, limits, notify, repeats, rule,
+    settings, suite, telemetry, use_case,
 };
 use crate::domain::{Diagnostics, Suite, did_you_mean};
 use crate::yaml::{self, Node};
@@ -36,7 +37,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Grid, Diagnostics> {
 }
 
 fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<Grid> {
-    reader.check_keys(root, "the grid", keys::GRID, true);
+    reader.check_keys(root, &GRID);
     root.map()?;
     let name = reader.required(root, "name", "the grid", "give it a name: name: my-model");
     let name = name.and_then(|node| name_of(reader, node, "the grid's name"));
@@ -49,7 +50,7 @@ fn read(reader: &mut Reader, root: &Node, file: &Path, folder: &Path) -> Option<
     let configs = present(root, "configs").map(|node| configs(reader, node)).unwrap_or_default();
     let targets = targets(&base, &axes, &configs);
     let exclude = present(root, "exclude").map(|node| rule::read(reader, node, &targets)).unwrap_or_default();
-    let seed = present(root, "seed").and_then(|node| reader.whole(node, "`seed`", 0, i64::MAX as u64)).unwrap_or(0);
+    let seed = present(root, "seed").and_then(|node| reader.whole(node, "`seed`", SEEDS)).unwrap_or(0);
     let order = present(root, "order").map_or(Some(Order::AsWritten), |node| order(reader, node, seed));
     let suite = match present(root, "suite") {
         Some(node) => suite::read(reader, node, folder, seed),
@@ -111,10 +112,10 @@ fn name_of(reader: &mut Reader, node: &Node, what: &str) -> Option<String> {
 
 fn configs(reader: &mut Reader, node: &Node) -> Vec<NamedConfig> {
     let help = "e.g. configs: [{ name: safe, flags: { max-num-seqs: 32 } }]";
-    let what = "a config";
+    let what = CONFIG.what;
     let mut configs = Vec::new();
     for item in reader.items(node, "`configs`", help) {
-        reader.check_keys(item, what, keys::CONFIG, false);
+        reader.check_keys(item, &CONFIG);
         let settings = settings::assignments(reader, item, what);
         let expected = present(item, "expected").map(|node| gate::read_expected(reader, node)).unwrap_or_default();
         let description = present(item, "description").and_then(|node| reader.text(node, "`description`"));
@@ -139,9 +140,9 @@ fn targets(base: &[Assignment], axes: &[Axis], configs: &[NamedConfig]) -> Vec<T
 
 fn order(reader: &mut Reader, node: &Node, seed: u64) -> Option<Order> {
     if node.map().is_some() {
-        reader.check_keys(node, "`order`", keys::ORDER, false);
+        reader.check_keys(node, &ORDER);
         let own = reader.required(node, "shuffled", "`order`", "write order: { shuffled: 7 }")?;
-        return reader.whole(own, "the order's seed", 0, i64::MAX as u64).map(|seed| Order::Shuffled { seed });
+        return reader.whole(own, "the order's seed", SEEDS).map(|seed| Order::Shuffled { seed });
     }
     reader.choice(node, "order", &[("as_written", Order::AsWritten), ("shuffled", Order::Shuffled { seed })])
 }

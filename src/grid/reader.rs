@@ -1,5 +1,9 @@
 //! Reading nodes into values while collecting every finding instead of stopping at the first.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::keys::Section;
 use crate::domain::{Diagnostic, Diagnostics, did_you_mean};
 use crate::yaml::{Node, Scalar, Span};
 
@@ -67,15 +71,16 @@ impl Reader {
         }
     }
 
-    /// Checks that `node` is a mapping with no keys but `allowed` (and `x-...` when `extensions`).
-    pub fn check_keys(&mut self, node: &Node, what: &str, allowed: &[&str], extensions: bool) {
+    /// Checks that `node` is a mapping with no keys but those of `section`.
+    pub fn check_keys(&mut self, node: &Node, section: &Section) {
+        let allowed = section.names();
         let help = format!("keys allowed here: {}", allowed.join(", "));
-        for (key, _) in self.entries(node, what, &help) {
+        for (key, _) in self.entries(node, section.what, &help) {
             let name = key.text().unwrap_or_default();
-            if allowed.contains(&name) || (extensions && name.starts_with("x-")) {
+            if allowed.contains(&name) || (section.extensions && name.starts_with("x-")) {
                 continue;
             }
-            self.unknown_key(key, what, allowed);
+            self.unknown_key(key, section.what, &allowed);
         }
     }
 
@@ -126,8 +131,9 @@ impl Reader {
         }
     }
 
-    /// A whole number from `least` to `most`.
-    pub fn whole(&mut self, node: &Node, what: &str, least: u64, most: u64) -> Option<u64> {
+    /// A whole number in `range`.
+    pub fn whole(&mut self, node: &Node, what: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let (least, most) = range.into_inner();
         let Some(Scalar::Int(number)) = node.scalar() else {
             self.wrong_type(node, what, "a whole number", &format!("write a number from {least} to {most}"));
             return None;
@@ -140,6 +146,13 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// One of the values of an enum, by its word.
+    pub fn word<T: Copy + Display>(&mut self, node: &Node, what: &str, all: &[T]) -> Option<T> {
+        let words: Vec<String> = all.iter().map(T::to_string).collect();
+        let allowed: Vec<(&str, T)> = words.iter().map(String::as_str).zip(all.iter().copied()).collect();
+        self.choice(node, what, &allowed)
     }
 
     /// One word out of `allowed`.

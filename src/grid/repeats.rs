@@ -1,12 +1,12 @@
 //! How often configs are started: repeats, controls, finalists.
 
-use super::keys;
+use super::keys::Section;
 use super::reader::{Reader, present};
 use crate::domain::Repeats;
 use crate::yaml::Node;
 
-/// Most starts of anything that a grid may ask for.
-const MOST: u64 = 1_000;
+/// The keys of `repeats`.
+pub(super) const REPEATS: Section = Section::new("repeats", "`repeats`", Repeats::KEYS);
 
 /// What a grid without `repeats` has: enough for a verdict where it asks for one.
 pub(super) fn default(has_objectives: bool) -> Repeats {
@@ -18,12 +18,11 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Repeats {
     if node.map().is_none() {
         return reader.choice(node, "repeats", &[("off", Repeats::OFF)]).unwrap_or(Repeats::OFF);
     }
-    reader.check_keys(node, "`repeats`", keys::REPEATS, false);
+    reader.check_keys(node, &REPEATS);
     let mut repeats = Repeats::default();
-    for (key, slot, least) in [("starts", &mut repeats.starts, 1), ("finalist_starts", &mut repeats.finalist_starts, 1)]
-    {
-        if let Some(number) = present(node, key).and_then(|v| reader.whole(v, &format!("`repeats.{key}`"), least, MOST))
-        {
+    for (key, slot) in [("starts", &mut repeats.starts), ("finalist_starts", &mut repeats.finalist_starts)] {
+        let Some(value) = present(node, key) else { continue };
+        if let Some(number) = reader.whole(value, &format!("`repeats.{key}`"), Repeats::RANGE) {
             *slot = number as u32;
         }
     }
@@ -31,7 +30,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Repeats {
         let Some(value) = present(node, key) else { continue };
         if value.str() == Some("off") {
             *slot = 0;
-        } else if let Some(number) = reader.whole(value, &format!("`repeats.{key}`"), 1, MOST) {
+        } else if let Some(number) = reader.whole(value, &format!("`repeats.{key}`"), Repeats::RANGE) {
             *slot = number as u32;
         }
     }

@@ -3,10 +3,10 @@
 use minijinja::Value;
 
 use super::expr::{self, Chain, Evaluated, Program, Refusal};
-use super::keys;
+use super::keys::Section;
 use super::reader::Reader;
 use super::settings::Target;
-use crate::domain::{Diagnostics, FlagName, KNOWN_FLAGS, did_you_mean, known_flag};
+use crate::domain::{Diagnostics, FlagName, KNOWN_FLAGS, Key, Kind, did_you_mean, known_flag};
 use crate::yaml::Node;
 
 /// What a name in a rule stands for.
@@ -80,13 +80,23 @@ fn exposed(text: &str) -> Value {
     }
 }
 
+/// The keys of a rule of `exclude`.
+pub(super) const EXCLUDE: Section = Section::new(
+    "exclude",
+    "a rule of `exclude`",
+    &[
+        Key::new("when", Kind::Shape("condition"), "required", "A point for which it holds is not run."),
+        Key::new("because", Kind::Shape("text"), "the condition", "The reason, shown in the plan."),
+    ],
+);
+
 /// Reads `exclude`; `set` are the targets that the grid sets anywhere.
 pub(super) fn read(reader: &mut Reader, node: &Node, set: &[Target]) -> Vec<Rule> {
     let help = "e.g. exclude: [{ when: 'flags[\"max-num-seqs\"] > 64', because: too many }]";
     let mut rules = Vec::new();
     for item in reader.items(node, "`exclude`", help) {
-        reader.check_keys(item, "a rule of `exclude`", keys::EXCLUDE, false);
-        let when = reader.required(item, "when", "a rule of `exclude`", help).cloned();
+        reader.check_keys(item, &EXCLUDE);
+        let when = reader.required(item, "when", EXCLUDE.what, help).cloned();
         let Some(when) = when.and_then(|node| reader.text(&node, "`when`")) else { continue };
         let because = super::reader::present(item, "because").and_then(|node| reader.text(node, "`because`"));
         match expr::compile(&when.value, &when.span, |chain| subject(chain, set)) {

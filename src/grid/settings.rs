@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::keys;
+use super::keys::Section;
 use super::reader::{Reader, present};
-use crate::domain::{FlagKind, FlagName, FlagValue, Redactor, Settings, did_you_mean, known_flag};
+use crate::domain::{FlagKind, FlagName, FlagValue, Key, Kind, Redactor, Settings, did_you_mean, known_flag};
 use crate::yaml::{Node, Scalar, Span, Value};
 
 /// What a setting changes; also what an axis varies.
@@ -101,6 +101,33 @@ impl Setting {
         }
     }
 }
+
+/// The keys of `base`.
+pub(super) const BASE: Section = Section::new(
+    "base",
+    "`base`",
+    &[
+        Key::new(
+            "flags",
+            Kind::Shape("mapping"),
+            "none",
+            "vLLM flags: states and values as above, e.g. `{ max-num-seqs: 32 }`.",
+        ),
+        Key::new(
+            "env",
+            Kind::Shape("mapping"),
+            "none",
+            "Variables of the container: text as written; `default` takes the variable away. `on`, `off`, `true`, `false` need quotes.",
+        ),
+        Key::new("image", Kind::Shape("text"), "the deployment's", "The image; `default` is the deployment's own."),
+        Key::new(
+            "model",
+            Kind::Shape("text"),
+            "the deployment's",
+            "The model (first argument or `--model`); `default` is the deployment's own.",
+        ),
+    ],
+);
 
 /// A setting and where it stands.
 #[derive(Clone, Debug)]
@@ -434,6 +461,6 @@ fn canonical_number(scalar: &Scalar<'_>, text: &str) -> String {
 
 /// Reads `base`.
 pub(super) fn base(reader: &mut Reader, node: &Node) -> Vec<Assignment> {
-    reader.check_keys(node, "`base`", keys::SETTINGS, false);
-    assignments(reader, node, "`base`")
+    reader.check_keys(node, &BASE);
+    assignments(reader, node, BASE.what)
 }

@@ -2,10 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use super::keys;
+use super::keys::{SEEDS, Section};
 use super::reader::{Reader, Spanned};
-use crate::domain::{Diagnostics, ScenarioKind, ScenarioSpec, Suite, did_you_mean};
+use crate::domain::{Diagnostics, Key, Kind, ScenarioKind, ScenarioSpec, Suite, did_you_mean};
 use crate::yaml::{self, Node, Scalar, Value};
+
+/// The keys of `suite` when it is a mapping; the scenarios' own names may stand beside these.
+pub(super) const SUITE: Section = Section::new(
+    "suite",
+    "`suite`",
+    &[
+        Key::new(
+            "base",
+            Kind::Shape("`quick` or `full`"),
+            "nothing",
+            "Scenarios to start from; a scenario beside it changes single parameters, `off` takes it out.",
+        ),
+        Key::new("name", Kind::Shape("text"), "`custom`", "The suite's name."),
+        Key::new(
+            "seed",
+            Kind::Whole,
+            "the grid's `seed`; 0 for `vgrid bench`",
+            "Seed of the suite's prompts and arrivals.",
+        )
+        .range(SEEDS),
+    ],
+);
 
 /// Where the suite stands.
 #[derive(Clone, Debug)]
@@ -65,13 +87,13 @@ pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path, seed: u64) -
                 suite.name = format!("{} (adjusted)", suite.name);
             }
             if let Some(own) = node.get("seed") {
-                suite.seed = reader.whole(own, "the suite's `seed`", 0, i64::MAX as u64).unwrap_or(seed);
+                suite.seed = reader.whole(own, "the suite's `seed`", SEEDS).unwrap_or(seed);
             }
             if let Some(name) = node.get("name").and_then(|name| reader.text(name, "the suite's name")) {
                 suite.name = name.value;
             }
             for (key, value) in entries {
-                if !key.text().is_some_and(|text| keys::SUITE.contains(&text)) {
+                if !key.text().is_some_and(|text| SUITE.names().contains(&text)) {
                     add(reader, &mut suite.scenarios, key, Some(value));
                 }
             }
@@ -153,7 +175,7 @@ fn kind_of(reader: &mut Reader, key: &Node) -> Option<ScenarioKind> {
     match text.replace('-', "_").parse::<ScenarioKind>() {
         Ok(kind) => Some(kind),
         Err(_) => {
-            let allowed: Vec<&str> = known().chain(keys::SUITE.iter().copied()).collect();
+            let allowed: Vec<&str> = known().chain(SUITE.names()).collect();
             let help = match did_you_mean(text, allowed.iter().copied()) {
                 _ if text == "suite" => {
                     "take this line out and what is under it one step to the left: the file holds what stands under `suite:` in a \
@@ -174,70 +196,40 @@ fn known() -> impl Iterator<Item = &'static str> {
     ScenarioKind::ALL.iter().map(|kind| kind.as_str())
 }
 
-/// `spec` with one parameter changed. The type that reads it knows its names and types, so nothing is listed twice.
+/// `spec` with one parameter changed. The type that reads it knows its keys, so nothing is listed twice.
 fn with_parameter(reader: &mut Reader, spec: &ScenarioSpec, key: &Node, value: &Node) -> Option<ScenarioSpec> {
     let name = key.text().unwrap_or_default();
+    let keys = ScenarioSpec::keys(spec.kind());
+    let Some(known) = keys.iter().find(|known| known.name == name) else {
+        let names: Vec<&str> = keys.iter().map(|known| known.name).collect();
+        reader.unknown_key(key, &format!("`{}`", spec.kind()), &names);
+        return None;
+    };
     let what = format!("`{name}` of `{}`", spec.kind());
-    let json = value.json();
+    let help = format!("`{name}` is: {}; see the suite's parameters in docs/grid.md", known.takes());
+    if let Some(why) = refused(known, value) {
+        reader.error(value.span.error("out-of-range", format!("{what} {why}")).help(help));
+        return None;
+    }
     let mut object = serde_json::to_value(spec).ok()?;
-    object.as_object_mut()?.insert(name.to_owned(), json);
-    match serde_json::from_value::<ScenarioSpec>(object) {
-        Ok(changed) if name != "scenario" => match implausible(value).filter(|_| !is_none_of_it(name, value)) {
-            None => Some(changed),
-            Some(why) => {
-                reader.error(value.span.error("out-of-range", format!("{what} {why}")).help("write a number above 0"));
-                None
-            }
-        },
-        Ok(_) => {
-            reader.error(key.span.error("unknown-key", format!("unknown key {what}")).help("remove it"));
-            None
-        }
-        Err(error) if error.to_string().starts_with("unknown field") => {
-            let names = parameter_names(spec.kind());
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            reader.unknown_key(key, &format!("`{}`", spec.kind()), &names);
-            None
-        }
-        // A number that no parameter can have says more than the type that could not hold it.
-        Err(_) if implausible(value).is_some() && !is_none_of_it(name, value) => {
-            let why = implausible(value).unwrap_or_default();
-            reader.error(value.span.error("out-of-range", format!("{what} {why}")).help("write a number above 0"));
-            None
-        }
+    object.as_object_mut()?.insert(name.to_owned(), value.json());
+    match serde_json::from_value(object) {
+        Ok(changed) => Some(changed),
         Err(error) => {
             let why = error.to_string().replace("u32", &format!("a whole number from 1 to {}", u32::MAX));
-            let help = "see the suite's parameters in docs/grid.md";
             reader.error(value.span.error("wrong-type", format!("{what} cannot be read: {why}")).help(help));
             None
         }
     }
 }
 
-/// Lists that may be empty: the kind of load is not wanted.
-fn is_none_of_it(name: &str, value: &Node) -> bool {
-    ["concurrency", "rates", "rate_shares"].contains(&name) && value.seq().is_some_and(<[Node]>::is_empty)
-}
-
-/// Why no parameter can have this value: an empty list, or a zero. All parameters are counts, lengths, or limits.
-fn implausible(node: &Node) -> Option<&'static str> {
+/// Why a parameter cannot have a number, or an empty list, that `node` holds.
+fn refused(key: &Key, node: &Node) -> Option<String> {
     match (&node.value, node.scalar()) {
-        (Value::Seq(items), _) if items.is_empty() => Some("is an empty list"),
-        (Value::Seq(items), _) => items.iter().find_map(implausible),
-        (_, Some(Scalar::Int(number))) if number <= 0 => Some("must be above 0"),
-        (_, Some(Scalar::Float(number))) if number <= 0.0 => Some("must be above 0"),
+        (Value::Seq(items), _) if items.is_empty() => (!key.may_be_empty).then(|| "is an empty list".to_owned()),
+        (Value::Seq(items), _) => items.iter().find_map(|item| refused(key, item)),
+        (_, Some(Scalar::Int(number))) => key.refuses(number as f64),
+        (_, Some(Scalar::Float(number))) => key.refuses(number),
         (_, _) => None,
     }
-}
-
-/// The parameters of a scenario, out of its type's own message about an unknown one.
-pub(super) fn parameter_names(kind: ScenarioKind) -> Vec<String> {
-    let probe = serde_json::json!({ "scenario": kind.as_str(), "?": 0 });
-    let message = match serde_json::from_value::<ScenarioSpec>(probe) {
-        Ok(_) => String::new(),
-        Err(error) => error.to_string(),
-    };
-    let expected = message.strip_prefix("unknown field").and_then(|rest| rest.split_once("expected"));
-    let expected = expected.map(|(_, rest)| rest).unwrap_or_default();
-    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

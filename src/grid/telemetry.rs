@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys;
+use super::keys::Section;
 use super::limits;
 use super::reader::{Reader, Spanned, present};
+use crate::domain::{Key, Kind};
 use crate::yaml::Node;
 
 /// The shortest interval: below it the looking would be part of what is seen.
@@ -30,6 +31,22 @@ impl Default for Telemetry {
     }
 }
 
+/// The keys of `telemetry`.
+pub(super) const TELEMETRY: Section = Section::new(
+    "telemetry",
+    "`telemetry`",
+    &[
+        Key::new("interval", Kind::Duration, "`1s`", "Between two samples.").least_ms(SHORTEST.as_millis() as u64),
+        Key::new(
+            "dcgm",
+            Kind::Shape("URL"),
+            "none",
+            "A DCGM exporter, e.g. `http://127.0.0.1:9400`: the GPUs' figures come from it alone. It tells no processes, so nobody else on a GPU is noticed.",
+        ),
+        Key::new("nvml_library", Kind::Shape("path or file name"), "the driver's own", "The file of NVML's library."),
+    ],
+);
+
 /// Reads `telemetry`: a mapping, or `off`.
 pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Telemetry {
     let mut telemetry = Telemetry::default();
@@ -41,7 +58,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Telemetry
         reader.wrong_type(node, "`telemetry`", "a mapping or off", "e.g. telemetry: { interval: 2s }");
         return telemetry;
     }
-    reader.check_keys(node, "`telemetry`", keys::TELEMETRY, false);
+    reader.check_keys(node, &TELEMETRY);
     if let Some(value) = present(node, "interval") {
         limits::duration(reader, value, "`telemetry.interval`", &mut telemetry.interval);
         if telemetry.interval < SHORTEST {

@@ -1,12 +1,12 @@
 //! The Docker launcher against the real engine.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::error::LaunchStep;
-use super::fake_server::ARGUMENTS;
+use super::fake_server::{ARGUMENTS, now_ms, stamp};
 use super::image::ImageInfo;
 use super::pack::pack_program;
 use super::serving::FoundBy;
@@ -105,19 +105,6 @@ impl Scene {
 
 fn quick() -> ReadyPolicy {
     ReadyPolicy { startup: Duration::from_secs(60), stall: Duration::from_secs(30), ..ReadyPolicy::default() }
-}
-
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
-}
-
-fn stamp(log: &str, name: &str) -> u128 {
-    log.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap_or_else(|| panic!("no {name} in {log}"))
-        .trim()
-        .parse()
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

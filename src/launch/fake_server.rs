@@ -16,8 +16,19 @@ fn millis(name: &str) -> Option<Duration> {
     setting(name).map(|text| Duration::from_millis(text.parse().unwrap()))
 }
 
-fn now_ms() -> u128 {
+/// The time, as it stamps its log.
+pub(super) fn now_ms() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
+}
+
+/// The time that its log states after `name`, as [`now_ms`].
+pub(super) fn stamp(log: &str, name: &str) -> u128 {
+    log.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_else(|| panic!("no {name} in {log}"))
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 /// Not a test: the program of the other tests. Settings: `FAKE_PORT`, `FAKE_MODEL`, `FAKE_BOOT_MS`, `FAKE_EXIT_MS` and

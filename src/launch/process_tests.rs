@@ -1,10 +1,10 @@
 //! The process launcher against real processes: the test binary itself as the server.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::fake_server::ARGUMENTS;
+use super::fake_server::{ARGUMENTS, now_ms, stamp};
 use super::*;
 use crate::domain::{ConfigKey, SweepId};
 
@@ -56,19 +56,6 @@ impl Scene {
 
 fn quick() -> ReadyPolicy {
     ReadyPolicy { startup: Duration::from_secs(30), stall: Duration::from_secs(20), ..ReadyPolicy::default() }
-}
-
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
-}
-
-fn stamp(log: &str, name: &str) -> u128 {
-    log.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap_or_else(|| panic!("no {name} in {log}"))
-        .trim()
-        .parse()
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::chat::{ChatRequest, Reply};
-use super::super::run::Stop;
+use super::super::sender::Stop;
 use super::crew::{Crew, Desk, role};
 
 /// Requests in order; several users may take from one feed.

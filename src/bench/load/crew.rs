@@ -11,7 +11,8 @@ use crate::domain::Role;
 
 use super::super::BenchError;
 use super::super::chat::{ChatRequest, Reply};
-use super::super::run::{Purpose, Run, Sender, Stop};
+use super::super::run::Run;
+use super::super::sender::{Purpose, Sender, Stop};
 
 /// What one sender brings back.
 type Work = (Vec<Reply>, Option<Stop>);

@@ -9,7 +9,8 @@ use crate::domain::{LoadSpec, TracePrompt, TraceRequest};
 
 use super::super::BenchError;
 use super::super::chat::{ChatRequest, Keep};
-use super::super::run::{Run, Stop};
+use super::super::run::Run;
+use super::super::sender::Stop;
 use super::arrivals::arrivals;
 use super::closed::Feed;
 use super::stage::{Shape, Stage, conversations, turns};

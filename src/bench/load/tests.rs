@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::testserver::{Engine, Script, TestServer};
+use super::super::testserver::{Engine, Script, TestServer, starve};
 use super::super::{Context, run_scenario};
 use crate::domain::{
     Lengths, LoadSpec, RequestRecord, ScenarioResult, ScenarioSpec, Trace, TracePrompt, TraceRequest, ValidityReason,
@@ -206,16 +206,6 @@ async fn a_trace_with_arrivals_is_sent_when_they_come() {
     assert!(gaps.iter().all(|gap| (gap - 50.0).abs() < 1e-3), "{gaps:?}");
     assert!(value(&result, "load.trace.ttft_from_intended_ms.p50").is_some());
     assert_eq!(value(&result, "load.ttft_ms.p50"), value(&result, "load.trace.ttft_ms.p50"));
-}
-
-/// Keeps the only thread of a test's runtime busy for `busy_ms` at a time.
-fn starve(busy_ms: u64) -> tokio_util::task::AbortOnDropHandle<()> {
-    tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
-        loop {
-            std::thread::sleep(std::time::Duration::from_millis(busy_ms));
-            tokio::task::yield_now().await;
-        }
-    }))
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::domain::Role;
 
 use super::super::chat::{Keep, Reply};
-use super::super::run::{Stop, Timed};
+use super::super::run::Timed;
+use super::super::sender::Stop;
 use super::closed::free_since_ms;
 use super::crew::{Crew, Desk, RAMP, role};
 

@@ -1,121 +1,216 @@
-//! The reference explains every key; the grids that the project ships mean what they say.
-
-use std::time::Duration;
+//! The reference explains every key, in tables written from those that the reader uses; the grids that the project ships mean what they say.
 
 use super::*;
-use crate::domain::{ScenarioKind, Settings};
-use crate::grid::limits::parse_duration;
-use crate::grid::{Limits, keys, suite};
+use crate::domain::{Key, Kind, Range, ScenarioKind, ScenarioSpec, Settings, Suite};
+use crate::grid::keys::Section;
+use crate::grid::{CONFIG, GRID, ORDER, deployment, limits, notify, repeats, rule, settings, suite, telemetry};
 
 const REFERENCE: &str = include_str!("../../../docs/grid.md");
 const QWEN: &str = include_str!("../../../grids/qwen3-32b-awq.yaml");
 
-/// The text of one section of the reference.
-fn section(name: &str) -> &'static str {
-    let heading = format!("\n## `{name}`\n");
-    let at = REFERENCE.find(&heading).unwrap_or_else(|| panic!("docs/grid.md has no section {name}"));
-    let rest = &REFERENCE[at + heading.len()..];
-    rest.find("\n## ").map_or(rest, |end| &rest[..end])
-}
+/// Every section of a grid file.
+const SECTIONS: &[&Section] = &[
+    &GRID,
+    &deployment::DEPLOYMENT,
+    &deployment::PROCESS,
+    &settings::BASE,
+    &CONFIG,
+    &rule::EXCLUDE,
+    &ORDER,
+    &suite::SUITE,
+    &repeats::REPEATS,
+    &limits::LIMITS,
+    &notify::NOTIFY,
+    &telemetry::TELEMETRY,
+];
 
-#[test]
-fn the_reference_has_a_row_for_every_key() {
-    for (name, keys) in keys::SECTIONS {
-        for key in *keys {
-            assert!(section(name).contains(&format!("\n| `{key}` |")), "docs/grid.md: {name} lacks {key}");
-        }
-    }
-}
-
-#[test]
-fn the_reference_has_no_row_for_a_key_that_a_grid_may_not_have() {
-    let mut checked = 0;
-    for (name, keys) in keys::SECTIONS {
-        for row in section(name).lines().filter_map(|line| line.strip_prefix("| `")) {
-            let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_matches('`')).collect();
-            let scenario = cells[0].parse::<ScenarioKind>().ok().filter(|_| *name == "suite");
-            let known = match scenario {
-                Some(kind) => suite::parameter_names(kind).iter().any(|p| *p == cells[1]),
-                None => keys.contains(&cells[0]),
-            };
-            assert!(known, "docs/grid.md: {name} explains {} {}, which no grid may have", cells[0], cells[1]);
-            checked += 1;
-        }
-    }
-    assert!(checked > 80, "only {checked} rows were found");
-}
-
-#[test]
-fn the_reference_has_a_row_for_every_parameter_of_every_scenario() {
-    let mut found = 0;
-    for kind in ScenarioKind::ALL {
-        for parameter in suite::parameter_names(*kind) {
-            found += 1;
-            let row = format!("\n| `{kind}` | `{parameter}` |");
-            assert!(section("suite").contains(&row), "docs/grid.md: the suite lacks {kind}.{parameter}");
-        }
-    }
-    assert!(found >= 11, "only {found} parameters were found");
-}
-
-/// How the reference writes a default that a type has; None where words must say what absence means.
-fn default_text(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::Null => None,
-        serde_json::Value::Array(items) if items.is_empty() => None,
-        serde_json::Value::Number(number) => Some(number.as_f64()?.to_string()),
-        serde_json::Value::String(text) => Some(format!("`{text}`")),
-        serde_json::Value::Bool(_) | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
-            Some(format!("`{}`", value.to_string().replace('"', "").replace(',', ", ")))
-        }
+/// What `key` is when it is left out; `default` is what its type then holds.
+fn left_out(key: &Key, default: Option<&String>) -> String {
+    match default {
+        Some(text) if text.parse::<f64>().is_ok() => text.clone(),
+        Some(text) => format!("`{text}`"),
+        None => key.absent.to_owned(),
     }
 }
 
-/// Whether the default's cell of a row begins with what the type says; what follows `;` or `(` is a word on it.
-fn states(cell: &str, value: Option<&serde_json::Value>) -> bool {
-    let written = cell.split([';', '(']).next().unwrap_or_default().trim();
-    match value.and_then(default_text) {
-        Some(text) => written == text,
-        // A type leaves out what is none, and a switch that is off.
-        None => ["none", "all", "shipped", "`false`"].contains(&written),
-    }
+fn row(first: &str, key: &Key, default: &str) -> String {
+    format!("| {first}`{}` | {} | {default} | {} |\n", key.name, key.takes(), key.meaning.trim())
 }
 
-#[test]
-fn the_defaults_in_the_reference_are_those_of_the_types() {
-    let mut checked = 0;
-    for kind in ScenarioKind::ALL {
-        let bare = serde_json::json!({ "scenario": kind.as_str() });
-        let spec: crate::domain::ScenarioSpec = serde_json::from_value(bare).unwrap();
-        let defaults = serde_json::to_value(&spec).unwrap();
-        for row in section("suite").lines().filter_map(|line| line.strip_prefix(&format!("| `{kind}` | `"))) {
-            let cells: Vec<&str> = row.split(" | ").collect();
-            let value = defaults.get(cells[0].trim_end_matches('`'));
-            assert!(states(cells[2], value), "docs/grid.md: {kind} {row}: the type has {value:?}");
-            checked += 1;
-        }
-    }
-    let repeats = serde_json::to_value(crate::domain::Repeats::default()).unwrap();
-    let limits = Limits::default();
-    let durations = [limits.startup, limits.stall, limits.gpu_free, limits.trial, limits.daemon];
-    let rows = |name: &'static str| section(name).lines().filter_map(|line| line.strip_prefix("| `"));
-    for row in rows("repeats") {
-        let cells: Vec<&str> = row.split(" | ").collect();
-        assert!(states(cells[2], repeats.get(cells[0].trim_end_matches('`'))), "docs/grid.md: repeats {row}");
-        checked += 1;
-    }
-    let written: Vec<Vec<&str>> = rows("limits").map(|row| row.split(" | ").collect()).collect();
-    let of_type = |what: &str| {
-        written.iter().filter(|c| c[1] == what && c[2] != "none").map(|c| c[2].trim_matches('`')).collect::<Vec<_>>()
+fn table(section: &Section) -> String {
+    let defaults = match section.name {
+        "limits" => Limits::default().written(),
+        "repeats" => Repeats::default().written(),
+        _ => vec![None; section.keys.len()],
     };
-    let read: Vec<Duration> = of_type("duration").into_iter().map(|text| parse_duration(text).unwrap()).collect();
-    assert_eq!(read, durations, "docs/grid.md: durations of limits");
-    assert_eq!(
-        [of_type("1 to 1000"), of_type("0 to 1000")].concat(),
-        [limits.identical_failures, limits.deaths, limits.retries].map(|n| n.to_string()),
-        "docs/grid.md: counts of limits"
-    );
-    assert!(checked > 50, "only {checked} defaults were found");
+    let rows = section.keys.iter().zip(&defaults).map(|(key, default)| row("", key, &left_out(key, default.as_ref())));
+    format!("| key | value | default | meaning |\n| --- | --- | --- | --- |\n{}", rows.collect::<String>())
+}
+
+/// Every parameter of every scenario, with what the suites that ship make of it.
+fn table_of_scenarios() -> String {
+    let mut text = "| scenario | parameter | value | default | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let suites = [Suite::quick(), Suite::full()];
+    for kind in ScenarioKind::ALL {
+        let own = ScenarioSpec::of(*kind).written();
+        for (at, key) in ScenarioSpec::keys(*kind).iter().enumerate() {
+            let mut default = left_out(key, own[at].as_ref());
+            let mut differs: Vec<(String, Vec<&str>)> = Vec::new();
+            for suite in &suites {
+                let Some(spec) = suite.scenarios.iter().find(|spec| spec.kind() == *kind) else { continue };
+                let written = spec.written();
+                if written[at] != own[at] {
+                    let value = left_out(key, written[at].as_ref());
+                    match differs.iter_mut().find(|(other, _)| *other == value) {
+                        Some((_, names)) => names.push(&suite.name),
+                        None => differs.push((value, vec![&suite.name])),
+                    }
+                }
+            }
+            for (value, names) in differs {
+                default += &format!("; {value} in `{}`", names.join("` and `"));
+            }
+            text += &row(&format!("`{kind}` | "), key, &default);
+        }
+    }
+    text
+}
+
+/// `document` with `table` between the marks of `name`.
+fn with_table(document: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- keys of {name} -->\n"), "<!-- end of keys -->\n");
+    let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("docs/grid.md lacks the mark {begin}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("docs/grid.md: {begin} has no {end}"));
+    format!("{before}{begin}\n{table}\n{end}{after}")
+}
+
+#[test]
+fn the_tables_of_the_reference_are_those_that_the_reader_uses() {
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grid.md");
+    let reference = std::fs::read_to_string(FILE).unwrap();
+    let mut document = reference.clone();
+    for section in SECTIONS {
+        document = with_table(&document, section.name, &table(section));
+    }
+    document = with_table(&document, "scenarios", &table_of_scenarios());
+    let marks = document.matches("<!-- keys of ").count();
+    assert_eq!(marks, SECTIONS.len() + 1, "docs/grid.md has marks of sections that no grid has");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(FILE, &document).unwrap();
+        return;
+    }
+    for (written, generated) in reference.lines().zip(document.lines()) {
+        assert_eq!(
+            written, generated,
+            "docs/grid.md differs from the tables of the reader: UPDATE_DOCS=1 cargo test --lib the_tables_of_the_reference"
+        );
+    }
+    assert_eq!(reference.len(), document.len());
+}
+
+#[test]
+fn every_section_that_the_reader_checks_is_in_the_reference() {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/grid")).unwrap();
+    let sources = folder.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok());
+    let declared: usize = sources.map(|text| text.matches(": Section = ").count()).sum();
+    assert_eq!(declared, SECTIONS.len());
+}
+
+/// Values that `key` takes and values that it refuses, by what the reference says of it.
+fn samples(key: &Key, kind: Kind) -> (Vec<String>, Vec<String>) {
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let number = match key.range {
+        Range::Whole(least, most) => {
+            let below = i128::from(least) - 1;
+            (vec![least.to_string(), most.to_string()], vec![below.to_string(), (u128::from(most) + 1).to_string()])
+        }
+        Range::AboveZero(most) if most.is_finite() => {
+            (vec!["0.001".to_owned(), most.to_string()], vec!["0".to_owned(), (most * 1.01).to_string()])
+        }
+        Range::AboveZero(_) => (texts(&["0.001", "1e6"]), texts(&["0", "-0.5", ".inf", ".nan"])),
+        Range::AtLeastMs(least) => (vec![format!("{least}ms")], vec![format!("{}ms", least - 1)]),
+        Range::Any => (Vec::new(), Vec::new()),
+    };
+    let with = |(good, bad): (Vec<String>, Vec<String>), more: &[&str], worse: &[&str]| {
+        ([good, texts(more)].concat(), [bad, texts(worse)].concat())
+    };
+    match kind {
+        Kind::Whole => with(number, &[], &["1.5", "x"]),
+        Kind::WholeOrOff => with(number, &["off"], &["1.5", "on"]),
+        Kind::Number => with(number, &[], &["x"]),
+        Kind::Word(words) => (texts(words), texts(&["nonsense"])),
+        Kind::Duration => with(number, &["1h30m"], &["20", "x"]),
+        Kind::List(of) => {
+            let (good, bad) = samples(key, *of);
+            let list = |items: Vec<String>| items.into_iter().map(|item| format!("[{item}]")).collect::<Vec<_>>();
+            with((list(good), list(bad)), &[], if key.may_be_empty { &[] } else { &["[]"] })
+        }
+        Kind::OneOrList(of) => {
+            let (one, list) = (samples(key, *of), samples(key, Kind::List(of)));
+            ([one.0, list.0].concat(), [one.1, list.1].concat())
+        }
+        Kind::Shape(_) => (Vec::new(), Vec::new()),
+    }
+}
+
+#[test]
+fn a_grid_takes_what_the_reference_allows_and_refuses_the_rest() {
+    let here = |section: &str, pair: &str| match section {
+        "grid" => text(&format!("{pair}\n")),
+        "deployment" => format!("name: g\ndeployment: {{ compose: [c.yml], service: vllm, {pair} }}\n"),
+        "deployment.process" => format!("name: g\ndeployment: {{ process: {{ command: [x], {pair} }} }}\n"),
+        "notify" if pair.starts_with("pass_env") => text(&format!("notify: [{{ hook: [x], {pair} }}]\n")),
+        "notify" => text(&format!("notify: [{{ url: 'http://x', {pair} }}]\n")),
+        "suite" => text(&format!("suite: {{ base: quick, {pair} }}\n")),
+        section => text(&format!("{section}: {{ {pair} }}\n")),
+    };
+    let mut places: Vec<(&Key, String, String)> = Vec::new();
+    for (section, key) in SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| (section.name, key))) {
+        places.push((key, here(section, &format!("{}: %", key.name)), format!("{section}.{}", key.name)));
+    }
+    for kind in ScenarioKind::ALL {
+        for key in ScenarioSpec::keys(*kind) {
+            let line = format!("suite: [{{ {kind}: {{ {}: % }} }}]\n", key.name);
+            places.push((key, text(&line), format!("{kind}.{}", key.name)));
+        }
+    }
+    let mut tried = 0;
+    for (key, template, place) in places {
+        let (good, bad) = samples(key, key.kind);
+        tried += good.len() + bad.len();
+        for value in good {
+            let read = parse(Path::new("g.yaml"), &template.replace('%', &value));
+            assert!(read.is_ok(), "{place}: {value} is refused: {}", read.unwrap_err());
+        }
+        for value in bad {
+            assert!(parse(Path::new("g.yaml"), &template.replace('%', &value)).is_err(), "{place}: {value} is taken");
+        }
+    }
+    assert!(tried > 250, "only {tried} values were tried");
+}
+
+#[test]
+fn a_default_that_the_reference_names_is_the_same_as_nothing() {
+    let of = |rest: &str| {
+        let g = grid(rest);
+        format!("{:?} {:?} {:?} {:?}", g.deployment.after, g.order, g.seed, g.telemetry.interval)
+    };
+    let absent = of("");
+    for line in ["order: as_written", "seed: 0", "telemetry: { interval: 1s }"] {
+        assert_eq!(of(&format!("{line}\n")), absent, "{line}");
+    }
+    let receiver = |item: &str| {
+        let notify = grid(&format!("notify: [{{ {item} }}]\n")).notify.remove(0);
+        let words = match notify.channel {
+            Channel::Webhook { format, retries, .. } => format!("{format} {retries}"),
+            Channel::Hook { pass_env, .. } => format!("{pass_env:?}"),
+        };
+        (words, notify.on, notify.timeout)
+    };
+    let url = "url: 'http://x'";
+    assert_eq!(receiver(url), receiver(&format!("{url}, format: json, retries: 2, timeout: 10s")));
+    assert_eq!(receiver("hook: [x]"), receiver("hook: [x], timeout: 60s"));
+    assert_eq!(grid("").deployment.after, After::Restore);
 }
 
 #[test]
