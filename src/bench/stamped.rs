@@ -75,8 +75,11 @@ impl Stamps {
         self.moments().first_write.get_or_insert_with(Instant::now);
     }
 
-    fn note_read(&self, arrived: Instant) {
+    /// An answer cannot have arrived before its request was written: then the two clocks have nothing to do with each other, and `now`
+    /// counts.
+    fn note_read(&self, arrived: Instant, now: Instant) {
         let mut moments = self.moments();
+        let arrived = if moments.first_write.is_some_and(|written| arrived < written) { now } else { arrived };
         moments.arrived = moments.arrived.max(Some(arrived));
     }
 }
@@ -148,7 +151,8 @@ impl AsyncRead for Stamped {
             ready!(this.socket.poll_read_ready(cx))?;
             match this.receive(most) {
                 Ok((length, arrived)) => {
-                    this.stamps.note_read(this.clocks.monotonic(arrived));
+                    let arrived = this.clocks.monotonic(arrived);
+                    this.stamps.note_read(arrived, this.clocks.monotonic);
                     this.is_behind = length == most;
                     buf.put_slice(&this.buffer[..length]);
                     return Poll::Ready(Ok(()));
@@ -362,6 +366,18 @@ mod tests {
         let mut all = Vec::new();
         ours.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"last");
+    }
+
+    #[test]
+    fn what_would_have_arrived_before_it_was_asked_for_arrives_now() {
+        let stamps = Stamps::default();
+        stamps.note_write();
+        let written = stamps.first_write().unwrap();
+        let now = written + Duration::from_millis(9);
+        stamps.note_read(written - Duration::from_millis(1), now);
+        assert_eq!(stamps.arrived(), Some(now));
+        stamps.note_read(written, now);
+        assert_eq!(stamps.arrived(), Some(now), "never before what was read before it");
     }
 
     #[test]

@@ -12,8 +12,8 @@ const ENGINE: &[&str] = &[
     "--enable-prompt-tokens-details",
     "--sim-model-weights-gib=19",
     "--sim-kv-kib-per-token=256",
-    "--sim-first-request-ms=12000",
-    "--sim-speed=10",
+    "--sim-first-request-ms=4800",
+    "--sim-speed=4",
 ];
 
 /// A shipped grid, over the simulated engine as a process, one start of each config.
