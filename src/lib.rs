@@ -40,3 +40,25 @@ pub mod bench_support {
     };
     pub use crate::domain::Role;
 }
+
+/// What `fuzz/` feeds with anything; no public interface.
+#[doc(hidden)]
+pub mod fuzz_support {
+    use std::path::Path;
+
+    pub use crate::bench::said_by_stream;
+
+    /// Expands the grid that the text may be: its points, up to a hundred, come or are told why not.
+    pub fn expand_grid(text: &str) {
+        if let Ok(grid) = crate::grid::parse(Path::new("grid.yaml"), text) {
+            let told = grid.points_in_run_order().take(100).count();
+            assert_eq!(told, grid.count().min(100));
+        }
+    }
+
+    /// The lines of a log that its diagnosis names as evidence, from 1.
+    #[must_use]
+    pub fn diagnosed_lines(log: &str) -> Vec<usize> {
+        crate::classify::diagnose(log, None, None).evidence.iter().filter_map(|line| line.line_number).collect()
+    }
+}

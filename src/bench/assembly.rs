@@ -105,6 +105,24 @@ impl Assembly {
     }
 }
 
+/// Everything that an answer's event stream says when its bytes come in these pieces, but for the times, for comparison with the same bytes in other
+/// pieces. As where it is read, nothing after its end is looked at.
+pub fn said_by_stream<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> String {
+    let mut assembly = Assembly::new(Keep::Answer);
+    let at = Instant::now();
+    for piece in pieces {
+        if !assembly.has_ended() {
+            assembly.feed(piece, at);
+        }
+    }
+    let text = assembly.cut_text();
+    let Facts { chunks, first_content, finish_reason, usage, cumulative_tokens, refused, answer, end } =
+        assembly.finish(RequestEnd::StreamCut, Some(text), at);
+    let kinds: Vec<TokenKind> = chunks.into_iter().map(|(_, kind)| kind).collect();
+    let end = end.map(|(end, text, _)| (end, text));
+    format!("{:?}", (kinds, first_content.is_some(), finish_reason, usage, cumulative_tokens, refused, answer, end))
+}
+
 fn lossy(body: &[u8]) -> String {
     String::from_utf8_lossy(body).into_owned()
 }

@@ -56,6 +56,7 @@ mod testserver;
 #[cfg(test)]
 mod truth_tests;
 
+pub use assembly::said_by_stream;
 pub use chat::{AnswerLength, ChatParts, ChatRequest, Delivery, Keep, Reply, Slot, Timeouts};
 pub use client::{CallError, Client};
 pub use clock::RunClock;
