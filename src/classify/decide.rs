@@ -108,7 +108,7 @@ pub fn remedy(cause: Cause, stage: Option<Stage>, numbers: &BTreeMap<String, f64
         Cause::Docker => &["correct what Docker's message names"],
         Cause::EngineDead => &[
             "a process of the engine was killed (exit code {engine_core_exit_code}): look at dmesg for the kernel's OOM killer",
-            "a worker was killed (exit code {worker_exit_code}): look at dmesg for the kernel's OOM killer",
+            "a worker died (exit code {worker_exit_code}): look at what it wrote last, and at dmesg for the kernel's OOM killer",
             "the engine died and the log does not say why: look at dmesg and at the GPU, then try again",
         ],
         Cause::Stopped => &["it was stopped from outside: find out by whom, then start again"],

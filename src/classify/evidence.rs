@@ -47,6 +47,7 @@ const ECHOES: &[&str] = &[
     "RayActorError",
     "^ray.exceptions.RayTaskError",
     "EngineDeadError",
+    "ChildProcessError: worker died",
 ];
 
 /// A line as evidence.
@@ -74,7 +75,7 @@ pub fn of_rule(view: &LogView<'_>, rule: &Rule, at: usize) -> Vec<Evidence> {
     // Where the place decides, the patterns alone fit anything.
     let patterns = if rule.raised_in.is_empty() { rule.patterns } else { &[] };
     for pattern in patterns {
-        let found = (at..view.lines.len()).find(|i| view.is_telling(*i) && fits(view.lines[*i].body(), pattern));
+        let found = (at..view.lines.len()).find(|i| view.is_telling(*i) && fits(view.message(*i), pattern));
         if let Some(i) = found
             && !chosen.contains(&i)
         {
@@ -117,7 +118,11 @@ pub fn is_echo(body: &str) -> bool {
 pub fn first_exception(view: &LogView<'_>, from: usize, end: usize, engine_only: bool) -> Option<usize> {
     (from..end.min(view.lines.len())).find(|i| {
         let body = view.lines[*i].body().trim_start();
-        view.is_telling(*i) && is_exception(body) && !is_echo(body) && (!engine_only || view.is_of_engine(*i))
+        view.is_telling(*i)
+            && is_exception(body)
+            && !is_echo(body)
+            && !view.is_in_passing(*i)
+            && (!engine_only || view.is_of_engine(*i))
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rule::Rule;
 use super::view::LogView;
-use crate::domain::{Cause, LogLevel, scan_numbers};
+use crate::domain::{Cause, ExitFacts, LogLevel, leading_number, scan_numbers};
 
 /// Start-up figures of vLLM 0.6 to 0.32; the first match of a key counts.
 const FIGURES: &[&str] = &[
@@ -62,6 +62,26 @@ pub fn collect(view: &LogView<'_>, decided: Option<(&Rule, usize)>) -> BTreeMap<
         }
     }
     numbers
+}
+
+/// The port, from Docker's message or the command line.
+pub fn port_of(exit: &ExitFacts, argv: &[String], log: &str, numbers: &mut BTreeMap<String, f64>) {
+    if numbers.contains_key("port") {
+        return;
+    }
+    let in_message = exit.error.as_deref().and_then(|e| {
+        e.match_indices(':').filter_map(|(i, _)| leading_number(&e[i + 1..])).map(|(n, _)| n).find(|n| *n > 1.0)
+    });
+    let in_argv =
+        argv.iter().zip(argv.iter().skip(1)).find(|(flag, _)| *flag == "--port").and_then(|(_, v)| v.parse().ok());
+    let in_log = || {
+        ["--port {port}", "--port={port}", "'port': {port}"]
+            .iter()
+            .find_map(|t| scan_numbers(log, t)?.first().map(|n| n.1))
+    };
+    if let Some(port) = in_message.or(in_argv).or_else(in_log) {
+        numbers.insert("port".to_owned(), port);
+    }
 }
 
 /// The numbers of the message at line `at`: its own line first, then its neighbours.

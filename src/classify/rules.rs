@@ -33,9 +33,12 @@ pub const RULES: &[Rule] = &[
         .advise("the image needs a newer NVIDIA driver than the host has: update the driver or take an image for an older CUDA"),
     rule("missing_gpu_runtime", NoGpu)
         .fits(&["could not select device driver", "error gathering device information while adding custom device*/dev/nvidia",
-            "nvidia-container-cli", "nvidia-container-runtime", "error running prestart hook", "error running createContainer hook", "unresolvable CDI devices nvidia.com/gpu", "unknown or invalid runtime name: nvidia",
-            "OCI runtime create failed*nvidia"])
+            "nvidia-container-cli", "nvidia-container-runtime", "error running hook", "error running prestart hook", "error running createContainer hook", "unresolvable CDI devices nvidia.com/gpu",
+            "unknown or invalid runtime name: nvidia", "Unknown runtime specified nvidia"])
         .advise("install the NVIDIA container toolkit on the host, or configure it for Docker (nvidia-ctk runtime configure)"),
+    rule("missing_device", NoGpu)
+        .fits(&["error gathering device information while adding custom device", "unresolvable CDI devices"])
+        .advise("the host has no such device: check its driver, and the devices that the service asks for"),
     rule("port_in_use_docker", PortInUse)
         .fits(&["bind: address already in use", "port is already allocated", "Ports are not available"])
         .clues(&["driver failed programming external connectivity"])
@@ -85,14 +88,14 @@ pub const RULES: &[Rule] = &[
         .fits(&["Out of memory: Killed process", "Memory cgroup out of memory", "oom-kill:", "invoked oom-killer", "oom_reaper:",
             "killed due to the node running low on memory", "DefaultCPUAllocator: can't allocate memory",
             "DefaultCPUAllocator: not enough memory", "[Errno 12] Cannot allocate memory", "Cannot allocate memory (os error 12)", "unable to mmap*Cannot allocate memory", "^MemoryError", "std::bad_alloc",
-            "OutOfMemoryError: Task was killed due to the node", "Unable to allocate * for an array with shape", "ray.exceptions.OutOfMemoryError", "memory monitor killed",
+            "OutOfMemoryError: Task was killed due to the node", "Unable to allocate * for an array with shape", "ray.exceptions.OutOfMemoryError", "memory monitor killed", "ray-oom-prevention",
             "cudaHostAlloc*out of memory", "exit code: 137) *OOM"])
         .advise("give the container more host memory, or lower swap-space, cpu-offload-gb, max-num-seqs or the number of workers"),
     // ---- memory of the GPU -----------------------------------------------------------------------------------------
     rule("free_memory_less_than_utilization", GpuMemoryBusy)
         .fits(&["on startup is less than desired GPU memory utilization", "on startup is less than the engine's budget",
-            "exceed the desired GPU memory utilization", "on startup is less than desired CPU memory utilization"])
-        .reads(&["Free memory on device {}({free_gib}/{total_gib} GiB)", "utilization ({gpu_memory_utilization}, {wanted_gib} GiB)",
+            "exceed the desired GPU memory utilization", "on startup is less than desired CPU memory utilization", "on kv cache allocation is less than requested memory for kv"])
+        .reads(&["Free memory on device {}({free_gib}/{total_gib} GiB)", "Available memory on node {}({free_gib}/{total_gib} GiB) on kv cache", "requested memory for kv ({wanted_gib} GiB)", "utilization ({gpu_memory_utilization}, {wanted_gib} GiB)",
             "weights ({gpu_memory_utilization}, {wanted_gib} GiB)"])
         .retry(true)
         .advise("{free_gib} of {total_gib} GiB were free and {wanted_gib} GiB wanted: free the GPU, or lower gpu-memory-utilization below {gpu_memory_utilization}"),
@@ -118,7 +121,8 @@ pub const RULES: &[Rule] = &[
             "Triton Error [CUDA]: out of memory", "Triton Error [HIP]: out of memory", "Cuda failure*out of memory", "cudaMalloc failed: out of memory",
             "CUDA_ERROR_OUT_OF_MEMORY", "CUDA Error: out of memory", "cudaErrorMemoryAllocation", "hipErrorOutOfMemory", "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
             "RESOURCE_EXHAUSTED: Ran out of memory", "OutOfMemoryError: Allocation on device", "CUBLAS_STATUS_ALLOC_FAILED", "cublasCreate(handle)*CUBLAS_STATUS_NOT_INITIALIZED",
-            "not enough GPU memory", "torch.cuda.OutOfMemoryError", "NPU out of memory"])
+            "not enough GPU memory", "torch.cuda.OutOfMemoryError", "NPU out of memory", "HIP failure*out of memory",
+            "Ran out of memory in memory space", "nrt_tensor_allocate status=4"])
         .reads(TORCH_OOM)
         .fatal(),
     // ---- the GPU itself ----------------------------------------------------------------------------------------------
@@ -171,6 +175,13 @@ pub const RULES: &[Rule] = &[
         .reads(&["status={status_code} "])
         .fatal()
         .advise("a GPU kernel refused to run for this shape or card: try another attention backend, quantisation or vLLM version"),
+    // ---- disks: what compiles wraps their errors in its own -----------------------------------------------------------------
+    rule("disk_full", Environment)
+        .fits(&["No space left on device", "Disk quota exceeded", "Not enough free disk space"])
+        .advise("a disk is full: free space where caches and models lie"),
+    rule("not_writable", Environment)
+        .fits(&["Read-only file system", "PermissionError at", "Permission denied (os error 13)", "InductorError:*[Errno 13] Permission denied"])
+        .advise("a folder of the cache or the model may not be written: mount it writable for the container's user"),
     // ---- compiling ---------------------------------------------------------------------------------------------------
     rule("env_missing_tool", Environment)
         .fits(&["Failed to find C compiler", "Could not find nvcc", "No such file or directory: 'nvcc'", "No such file or directory: 'ninja'",
@@ -185,7 +196,7 @@ pub const RULES: &[Rule] = &[
         .reads(&["Required: {required_bytes}, Hardware limit: {limit_bytes}"])
         .advise("a kernel needs what this GPU does not have: try another attention backend, kv-cache-dtype or quantisation"),
     rule("compile_failure", CompileFailed)
-        .fits(&["InductorError:", "torch._inductor.exc.", "expected size *, stride * at dim=", "PassManager::run failed", "CompilationError:", "BackendCompilerFailed", "torch._dynamo.exc.",
+        .fits(&["failed to compile TPU kernel", "riton*: Assertion `", "InductorError:", "torch._inductor.exc.", "expected size *, stride * at dim=", "PassManager::run failed", "CompilationError:", "BackendCompilerFailed", "torch._dynamo.exc.",
             "LoweringException", "TritonMissing", "CppCompileError", "nvcc fatal", "ptxas fatal", "ptxas exited with", "Internal Triton PTX codegen error", "NoTritonConfigsError",
             "ninja: build stopped", "Error building extension", "NVRTC compilation failed", "NVRTC_ERROR", "neuronx-cc*failed", "Compilation failed for module", "Command '' died with",
             "MLIRError", "failed to legalize operation", "LLVM ERROR", "hipcc*failed", "Failed to compile the graph", "RuntimeError: Ninja build failed", "JIT compilation failed", "ernel compilation failed",
@@ -212,7 +223,7 @@ pub const RULES: &[Rule] = &[
         .advise("a collective did not end within {timeout_ms} ms: one worker hangs or is gone; look at each worker's last line, and set NCCL_DEBUG=INFO"),
     rule("nccl_error", Communication)
         .fits(&["ncclSystemError:", "ncclUnhandledCudaError:", "ncclInternalError:", "ncclRemoteError:", "ncclInvalidUsage:",
-            "ncclInvalidArgument", "NCCL error", "retrieving ncclUniqueId from", "Bootstrap : no socket interface found", "CCL_ERROR|", "oneCCL: ", "DistBackendError", "NCCL WARN Duplicate GPU detected", "RCCL error", "HCCL*rror",
+            "ncclInvalidArgument", "NCCL error", "retrieving ncclUniqueId from", "Bootstrap : no socket interface found", "CCL_ERROR|", "oneCCL: ", "DistBackendError", "NCCL WARN Duplicate GPU detected", "NCCL WARN Cuda failure", "RCCL error", "HCCL*rror",
             "NCCL communicator was aborted", "DistNetworkError", "DistStoreError", "client socket has timed out", "heartbeat monitor timed out",
             "gloo*Connection closed by peer", "gloo*connect*timeout", "Gloo connectFullMesh failed", "gloo*Unable to find address for"])
         .retry(true)
@@ -222,14 +233,14 @@ pub const RULES: &[Rule] = &[
         .retry(false)
         .advise("the GPUs cannot reach each other's memory: add disable-custom-all-reduce, or use ipc: host"),
     rule("rpc_timeout", Communication)
-        .fits(&["RPC call to * timed out", "Timed out waiting for engine", "DP Coordinator process failed", "did not become ready within", "Did not receive response from front-end process",
-            "Did not receive READY", "timed out waiting for *worker", "Timeout waiting for RPC", "Timed out initializing process group", "MQLLMEngine didn't reply within", "RPCServer didn't reply within"])
+        .fits(&["RPC call to * timed out", "Timed out waiting for engine", "Timed out waiting for new engine core", "DP Coordinator process failed", "did not become ready within", "Did not receive response from front-end process",
+            "Did not receive READY", "timed out waiting for *worker", "Timeout waiting for RPC", "Timed out initializing process group", "MQLLMEngine didn't reply within", "No heartbeat received from MQLLMEngine", "RPCServer didn't reply within"])
         .retry(true)
         .advise("a worker did not answer in time: look for a hung worker or a slow first compile; raise VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS or the start deadline"),
     rule("distributed_resource_timeout", Communication)
-        .fits(&["Cannot provide a placement group", "exceeds the total number of available GPUs in the", "placement group creation timed out", "is not included in a placement group",
-            "Current node has no GPU available", "Ray does not allocate any GPUs", "Failed to connect to Ray cluster", "Failed to connect to GCS", "No GPU found in Ray cluster", "ray.exceptions.RaySystemError",
-            "Could not find any running Ray instance", "ray.exceptions.ActorUnavailableError", "ray.exceptions.GetTimeoutError", "ray.exceptions.RayChannelTimeoutError", "Every node should have a unique IP address"])
+        .fits(&["Cannot provide a placement group", "The number of required * exceeds the total number of available", "placement group creation timed out", "is not included in a placement group",
+            "Current node has no * available", "Ray does not allocate any GPUs", "Failed to connect to Ray cluster", "Failed to connect to GCS", "No GPU found in Ray cluster", "ray.exceptions.RaySystemError",
+            "Could not find any running Ray instance", "ray.exceptions.ActorUnavailableError", "ray.exceptions.GetTimeoutError", "ray.exceptions.RayChannelTimeoutError", "Every node should have a unique IP address", "Not enough resources to allocate", "Not enough total available nodes"])
         .reads(&["within {timeout_s} seconds"])
         .retry(true)
         .advise("Ray cannot give the GPUs that the config asks for: check ray status, or lower tensor- or pipeline-parallel-size"),
@@ -265,21 +276,21 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("the model brings its own code: add --trust-remote-code if you trust it"),
     rule("too_few_gpus", BadArgument)
-        .fits(&["is larger than the number of available GPUs", "please ensure that world_size", "please set tensor_parallel_size", "local_world_size (*) must be less than", "Error setting *: local range"])
+        .fits(&["is larger than the number of available GPUs", "please ensure that world_size", "please set tensor_parallel_size", "local_world_size (*) must be less than", "exceeds the number of visible * devices", "local_world_size (*) exceeds", "is out of bounds for assigned_physical_gpu_ids", "local rank * is out of bounds for", "Error setting *: local range"])
         .reads(&["World size ({world_size}) is larger", "world_size ({world_size})", "please set tensor_parallel_size ({world_size}) to", "available GPUs ({available_gpus})", "gpu count ({available_gpus})", "visible devices ({available_gpus})"])
         .at_start()
         .advise("{world_size} GPUs are wanted and {available_gpus} are there: lower tensor-parallel-size or pipeline-parallel-size, or give the container more GPUs"),
     rule("max_model_len_too_long", BadArgument)
         .fits(&["is greater than the derived max_model_len", "User-specified max_model_len"])
-        .reads(&["max_model_len ({max_model_len}) is greater", "max_position_embeddings={derived_max_model_len} ", "model_max_length={derived_max_model_len} "])
+        .reads(&["max_model_len ({max_model_len}) is greater", "max_position_embeddings={derived_max_model_len} ", "derived max_model_len ({}={derived_max_model_len} ", "model_max_length={derived_max_model_len} "])
         .at_start()
         .advise("the model allows {derived_max_model_len} tokens: lower max-model-len, or set rope scaling if the model supports it"),
     rule("value_out_of_range", BadArgument)
         .fits(&["Input should be", "Extra inputs are not permitted", "Unexpected keyword argument", "GPU memory utilization must be", "must be greater than or equal to max_num_seqs", "is smaller than max_model_len",
             "must be a positive integer", "port must be 0-65535", "decrease DP/TP/PP", "nough allowed NUMA nodes", "must be divisible by tensor parallel size", "must be divisible by the tensor parallel size", "must be equal to the tensor_parallel_size", "please ensure that max_parallel_loading",  "Unknown quantization method",
             "Invalid quantization method", "Unknown dtype", "Invalid attention backend", "Unrecognized distributed executor backend", "Unknown speculative", "is greater than max_lora_rank", "Unknown KV cache",
-            "Load format `*` is not supported", "^ValueError: Invalid value '*' for", "^TypeError: *Config.__init__() got an unexpected keyword argument", "^TypeError: *EngineArgs.__init__() got an unexpected keyword argument", "Unsupported attention backend", "CUDA error: invalid device ordinal", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
-            "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Unknown attention backend",
+            "Load format `*` is not supported", "^ValueError: Invalid value '*' for", "^TypeError: *Config.__init__() got an unexpected keyword argument", "EngineArgs.__init__() got an unexpected keyword argument", "Unsupported attention backend", "CUDA error: invalid device ordinal", "HIP error: invalid device ordinal", "device < num_gpus INTERNAL ASSERT", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
+            "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Inconsistent GPU visibility env vars", "Configuration mismatch detected for engine", "use --headless", "must be a subclass of Executor", "LoRA resolver '*' not found", "VLLM_RAY_BUNDLE_INDICES", "Unknown attention backend",
             "No tokenizer registered for tokenizer_mode", "Cannot use the fast tokenizer in slow tokenizer mode", "Unexpected extra config keys", "yaml.scanner.ScannerError", "yaml.parser.ParserError", "expected target modules in * but received"])
         .clues(&["input_value="])
         .reads(&["input_value={rejected_value},", "less than or equal to {value_max} ", "attention heads ({num_attention_heads})", "parallel size ({tensor_parallel_size})",
@@ -287,14 +298,8 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("vLLM's configuration rejects a value or combination: correct {flag}"),
     // ---- what the container gives it -----------------------------------------------------------------------------------------------
-    rule("disk_full", Environment)
-        .fits(&["No space left on device", "Disk quota exceeded", "Not enough free disk space"])
-        .advise("a disk is full: free space where caches and models lie"),
-    rule("not_writable", Environment)
-        .fits(&["Read-only file system", "PermissionError at", "Permission denied (os error 13)"])
-        .advise("a folder of the cache or the model may not be written: mount it writable for the container's user"),
     rule("limits_of_the_container", Environment)
-        .fits(&["can't start new thread", "Too many open files", "getpwuid(): uid not found"])
+        .fits(&["can't start new thread", "Too many open files", "getpwuid(): uid not found", "^RuntimeError: Resource temporarily unavailable", "message: \"Resource temporarily unavailable\"", "Thread creation failed", "pthread_create failed"])
         .advise("the container lacks threads, open files or a name for its user: raise pids-limit and ulimits.nofile, or take a user that the image knows"),
     // ---- the model ---------------------------------------------------------------------------------------------------------
     rule("hub_rate_limit_or_network", ModelUnavailable)
@@ -317,7 +322,7 @@ pub const RULES: &[Rule] = &[
     rule("model_not_found", ModelUnavailable)
         .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
             "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "Unrecognised GGUF reference", "The request model: * does not exist", "No adapter found for", "NoSuchBucket", "botocore.exceptions.", "An error occurred (AccessDenied)", "from libstreamer due to", "modelscope.hub.errors.NotExistError", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
-            "Loading lora * failed: No adapter"])
+            "Loading lora * failed: No adapter", "^RuntimeError: Loading lora * failed$"])
         .reads(&["Client error '{http_status} ", "Error: {http_status} Client Error"])
         .at_start()
         .advise("no such model: check the name, the path inside the container, and the token for private ones"),
@@ -333,7 +338,7 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("the tokenizer's files are missing or broken: download the model again, or point tokenizer at a good one"),
     rule("config_missing", ModelBroken)
-        .fits(&["Invalid repository ID or local directory specified", "does not appear to have a file named", "Should have a `model_type` key", "It looks like the config file at * is not a valid JSON file",
+        .fits(&["Invalid repository ID or local directory specified", "does not appear to have a file named", "Should have a `model_type` key", "Could not detect config format", "Failed to load mistral '", "The text_config extracted from the model config does not have", "It looks like the config file at * is not a valid JSON file",
             "JSONDecodeError", "No model architectures are specified", "config.json*No such file", "Unrecognized model in"])
         .at_start()
         .advise("the model's config is missing or broken: check the path inside the container and download the model again"),
@@ -361,12 +366,12 @@ pub const RULES: &[Rule] = &[
         .fits(&["UVA is not available", "No valid attention backend", "is not valid for this configuration", "is only supported on GPUs with compute capability", "Bfloat16 is only supported", "only supported on CUDA devices with compute capability", "requires compute capability",
             "does not support LoRA", "LoRA is not supported", "Pipeline parallelism is not supported", "Speculative decoding is not supported", "Head size * is not supported", "head_size * is not supported", "not supported on this platform",
             "is not supported on current platform", "is not supported by the V1 Engine", "VLLM_USE_V1=1 is not supported", "fp8 KV cache is not supported", "KV cache is not supported", "only supported on Hopper", "FlashAttention only supports",
-            "FlashInfer*requires", "kv_cache_dtype not supported", "kv-cache-dtype*not supported", "sleep mode is not supported", "No common block size for", "\" not implemented for '", "Sleep mode allocator is not available"])
+            "FlashInfer*requires", "kv_cache_dtype not supported", "kv-cache-dtype*not supported", "sleep mode is not supported", "No common block size for", "\" not implemented for '", "Sleep mode allocator is not available", "KV cache specs to one unified type", "page size is not divisible by the maximum page size"])
         .advise("this combination does not work in this vLLM or on this GPU: drop the option that the message names"),
     // ---- the image ---------------------------------------------------------------------------------------------------------
     rule("import_abi_error", Environment)
         .fits(&["Tried to instantiate class '_core_C", "undefined symbol", "version `GLIBC", "version `GLIBCXX", "cannot open shared object file", "object has no attribute*_C'", "_OpNamespace' '_C*has no attribute",
-            "numpy.dtype size changed", "packages that were not found in your environment", "Failed to import Ray", "Ray is not installed", "Please install * `pip install", "backend is not available*lease install", "is already used by a Transformers", "has no attribute all_special_tokens_extended", "compiled with different CUDA major versions",
+            "numpy.dtype size changed", "packages that were not found in your environment", "Failed to import Ray", "Ray is not installed", "Ray version * is required, but found", "Please install * `pip install", "backend is not available*lease install", "is already used by a Transformers", "has no attribute all_special_tokens_extended", "compiled with different CUDA major versions",
             "flashinfer-* version (*) does not match", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist"])
         .clues(&["Failed to import from vllm._core_C", "Failed to import from vllm._C", "Failed to import from vllm"])
         .advise("the image's libraries do not fit together: take an image built as a whole, without packages installed over it"),
@@ -379,7 +384,7 @@ pub const RULES: &[Rule] = &[
         .advise("a call to the GPU failed: look at dmesg and nvidia-smi, then try enforce-eager or another attention backend"),
     // ---- weaker signs: only where nothing above fits -----------------------------------------------------------------------------
     rule("import_error", Environment)
-        .fits(&["^ModuleNotFoundError:", "^ImportError:", "No module named", "A module that was compiled using NumPy 1", "Failed to load LogitsProcessor plugin", "^ValueError:*ot installed", "^AssertionError:*lease install", "^ValueError:*lease install", "^ValueError:*pip install", "^AssertionError:*kernels not found", "^PermissionError:"])
+        .fits(&["^ModuleNotFoundError:", "^ImportError:", "No module named", "ImportError: cannot import name", "AttributeError: partially initialized module", "A module that was compiled using NumPy 1", "Failed to load LogitsProcessor plugin", "^ValueError:*ot installed", "^AssertionError:*lease install", "^ValueError:*lease install", "^ValueError:*pip install", "^AssertionError:*kernels not found", "^PermissionError:"])
         .likely()
         .advise("a Python package or file is missing or unreadable in the image: take an image that has it, or check the user and mounts"),
     rule("not_supported", Unsupported)
@@ -394,10 +399,20 @@ pub const RULES: &[Rule] = &[
         .likely()
         .at_start()
         .advise("vLLM's configuration rejects the settings: correct {flag}"),
+    rule("compile_cache_lost", CompileFailed)
+        .fits(&["^FileNotFoundError:*/.triton/cache/", "^FileNotFoundError:*torchinductor_", "^FileNotFoundError:*torch_compile_cache", "^FileNotFoundError:*/cached_ops/"])
+        .likely()
+        .retry(true)
+        .advise("a compile cache changed under the compiler: start again, and give each server a cache of its own"),
     rule("model_file_missing", ModelBroken)
         .fits(&["^FileNotFoundError:*.safetensors", "^FileNotFoundError:*.json", "^OSError: Error no file named", "^KeyError: '*weight", "^RuntimeError: Error(s) in loading state_dict", "^AssertionError*loaded_weight", "jinja2.exceptions.TemplateSyntaxError"])
         .likely(),
     // ---- exceptions that no wording above knows: the place where they were raised tells what rejected the start ------------------------
+    rule("signature_mismatch", Environment)
+        .fits(&["^TypeError: *got an unexpected keyword argument"])
+        .likely()
+        .at_start()
+        .advise("two parts of the image do not fit together: take an image built as a whole, without packages installed over it"),
     rule("rejected_by_configuration", BadArgument)
         .fits(&["^ValueError:", "^AssertionError", "^TypeError:", "^KeyError:", "^argparse.Argument", "^RuntimeError:", "JSONDecodeError:", "^FileNotFoundError:"])
         .raised_in(&["/vllm/config/", "/vllm/config.py", "/vllm/engine/arg_utils.py", "/vllm/envs.py", "/vllm/entrypoints/cli/", "/vllm/entrypoints/launchers/cli_args.py", "/vllm/entrypoints/openai/cli_args.py",
@@ -440,23 +455,18 @@ pub const RULES: &[Rule] = &[
         .likely()
         .at_start()
         .advise("this image's Transformers does not know the model's type: take a newer image or another model"),
-    rule("signature_mismatch", Environment)
-        .fits(&["^TypeError: *got an unexpected keyword argument"])
-        .likely()
-        .at_start()
-        .advise("two parts of the image do not fit together: take an image built as a whole, without packages installed over it"),
     // ---- died, and nothing says why ------------------------------------------------------------------------------------------
-    rule("engine_killed", EngineDead)
-        .fits(&["Failed core proc(s): {'", "^Killed$", "*: line *: * Killed ", "died unexpectedly (exit code: -", "^Worker *died, exit code: "])
-        .reads(&["Failed core proc(s): {}EngineCore{}: {engine_core_exit_code}", "Worker proc {} died unexpectedly (exit code: {worker_exit_code})", " died, exit code: {worker_exit_code}"])
-        .dead(),
     rule("engine_crashed", EngineDead)
         .fits(&["Fatal Python error:", "Segmentation fault", "Segfault encountered", "core dumped", "terminate called after throwing", "SIGSEGV", "*** Aborted at", "SIGABRT"])
         .dead()
         .advise("the engine crashed in native code: try another attention backend or vLLM version; a core dump would tell more"),
+    rule("engine_killed", EngineDead)
+        .fits(&["Failed core proc(s): {'", "^Killed$", "*: line *: * Killed ", "died unexpectedly (exit code: -", "^Worker *died, exit code: "])
+        .reads(&["Failed core proc(s): {}EngineCore{}: {engine_core_exit_code}", "Worker proc {} died unexpectedly (exit code: {worker_exit_code})", " died, exit code: {worker_exit_code}"])
+        .dead(),
     rule("engine_dead", EngineDead)
         .fits(&["engine core exited unexpectedly", "Engine process (pid ", "died unexpectedly, shutting down", "Engine core proc * died unexpectedly", "Engine process failed to start", "Worker proc * died unexpectedly", "WorkerProc was terminated",
-            "EngineCore encountered a fatal error", "EngineDeadError", "Engine core initialization failed", "EngineCore failed to start", "WorkerProc failed to start",
+            "EngineCore encountered a fatal error", "EngineCore hit an exception", "Got fatal signal from worker processes", "is already dead, terminating server process", "EngineDeadError", "Engine core initialization failed", "EngineCore failed to start", "WorkerProc failed to start",
             "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "RayActorError", "child signal 9", "Exception in worker*while processing method init", "Exception in worker*while processing method load_model", "Exception in worker*while processing method determine_num",
             "Error executing method*init", "Error executing method*load_model", "Error executing method*determine_num", "WorkerProc initialization failed"])
         .reads(&["Engine process (pid {engine_pid}) died", "child signal {signal}"])

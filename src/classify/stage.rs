@@ -46,12 +46,17 @@ pub fn of_gpu_oom(view: &LogView<'_>, at: usize, phase: Phase) -> Stage {
     by_milestones(view, at)
 }
 
+/// Whether the GPU's memory ran out before the engine had put anything there: while it opened the device.
+pub fn before_any_work(view: &LogView<'_>, at: usize) -> bool {
+    let seen = frames(view, (0..at).rev(), at, true);
+    seen.iter().any(|frame| frame.contains("in init_device"))
+        && !seen.iter().any(|frame| frame.contains("in load_model"))
+}
+
 /// Looks at the frames of the traceback that ends at `at`, else of the same one printed again when the process ends.
 fn by_frames(view: &LogView<'_>, at: usize) -> Option<Stage> {
-    let process = view.lines.get(at)?.head();
-    let process = process.split_once(')').map_or("", |(p, _)| p);
-    let before = frames(view.lines[..at].iter().rev(), process, true);
-    let behind = frames(view.lines[at + 1..].iter(), process, false);
+    let before = frames(view, (0..at).rev(), at, true);
+    let behind = frames(view, at + 1..view.lines.len(), at, false);
     let compiling = before.iter().any(|f| f.contains("_inductor"));
     let known = |frames: &[&str]| {
         let found = FRAMES.iter().find(|(name, _)| frames.iter().any(|frame| frame.contains(name)));
@@ -61,15 +66,17 @@ fn by_frames(view: &LogView<'_>, at: usize) -> Option<Stage> {
     known(&before).or_else(|| known(&behind)).or(compiling.then_some(Stage::Profile))
 }
 
-/// The frames of one traceback of `process`.
+/// The frames of one traceback of the process that wrote line `at`; of any where that line does not say.
 fn frames<'v>(
-    lines: impl Iterator<Item = &'v crate::domain::LogLine<'v>>,
-    process: &str,
+    view: &'v LogView<'_>,
+    lines: impl Iterator<Item = usize>,
+    at: usize,
     to_its_start: bool,
 ) -> Vec<&'v str> {
+    let process = view.process(at);
     let mut seen = Vec::new();
-    for line in lines.take(TRACEBACK_LINES).filter(|l| l.text.starts_with(process)) {
-        let body = line.body();
+    for i in lines.take(TRACEBACK_LINES).filter(|i| process.is_empty() || view.process(*i) == process) {
+        let body = view.lines[i].body();
         if to_its_start && body.starts_with("Traceback (most recent call last)") {
             break;
         }

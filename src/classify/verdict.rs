@@ -1,16 +1,13 @@
 //! From evidence to a failure: the order in which the kinds of evidence are believed.
 
-use std::collections::BTreeMap;
-
 use super::decide::{fill, is_transient, remedy, remedy_of_given_kv_bytes};
-use super::evidence::{first_exception, of_healthy, of_line, of_rule, of_state};
-use super::milestone::milestone;
-use super::occupancy::others_hold_memory;
+use super::evidence::{first_exception, is_echo, of_healthy, of_line, of_rule, of_state};
+use super::occupancy::other_holder;
 use super::rule::{Rule, Tier, Weight};
 use super::rules::RULES;
 use super::view::LogView;
 use super::{complaint, hang, numbers, stage};
-use crate::domain::{Cause, Evidence, ExitFacts, Failure, LogLevel, Phase, Stage, leading_number, scan_numbers};
+use crate::domain::{Cause, Evidence, ExitFacts, Failure, LogLevel, Phase, Stage};
 
 /// What our own race over the server's start or answers decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +70,14 @@ pub fn classify(input: &EvidenceInput<'_>) -> Failure {
     let case = Case::new(input, &view);
     let finding = case.decide();
     let mut numbers = numbers::collect(&view, finding.decided);
+    if finding.cause == Cause::GpuMemoryBusy
+        && let Some(holder) = finding.decided.and_then(|(_, at)| other_holder(&view, at))
+    {
+        numbers.insert("other_process_pid".to_owned(), holder.pid);
+        numbers.insert("other_process_in_use_gib".to_owned(), holder.gib);
+    }
     if finding.cause == Cause::PortInUse {
-        port_of(&input.exit, input.argv, input.log, &mut numbers);
+        numbers::port_of(&input.exit, input.argv, input.log, &mut numbers);
     }
     let transient = finding.transient.unwrap_or_else(|| {
         finding
@@ -117,26 +120,6 @@ fn kv_bytes_were_given(argv: &[String], view: &LogView<'_>) -> bool {
     argv.iter().any(is_flag) || view.lines.iter().any(|line| said(line.body()))
 }
 
-/// The port, from Docker's message or the command line.
-fn port_of(exit: &ExitFacts, argv: &[String], log: &str, numbers: &mut BTreeMap<String, f64>) {
-    if numbers.contains_key("port") {
-        return;
-    }
-    let in_message = exit.error.as_deref().and_then(|e| {
-        e.match_indices(':').filter_map(|(i, _)| leading_number(&e[i + 1..])).map(|(n, _)| n).find(|n| *n > 1.0)
-    });
-    let in_argv =
-        argv.iter().zip(argv.iter().skip(1)).find(|(flag, _)| *flag == "--port").and_then(|(_, v)| v.parse().ok());
-    let in_log = || {
-        ["--port {port}", "--port={port}", "'port': {port}"]
-            .iter()
-            .find_map(|t| scan_numbers(log, t)?.first().map(|n| n.1))
-    };
-    if let Some(port) = in_message.or(in_argv).or_else(in_log) {
-        numbers.insert("port".to_owned(), port);
-    }
-}
-
 /// One case: the evidence, what is read of it, and the questions asked of it.
 struct Case<'c> {
     input: &'c EvidenceInput<'c>,
@@ -152,7 +135,7 @@ impl<'c> Case<'c> {
     fn new(input: &'c EvidenceInput<'c>, view: &'c LogView<'c>) -> Self {
         let end = view.stop_at.unwrap_or(view.lines.len());
         let dead_at = (0..end).find(|i| RULES.iter().any(|r| says_dead(r, view, *i)));
-        let inferred = if view.ready_at.is_some() { Phase::Serving } else { Phase::Startup };
+        let inferred = if view.ready_at.is_some() || view.died_at_work { Phase::Serving } else { Phase::Startup };
         Self { input, view, phase: input.phase.unwrap_or(inferred), dead_at, end }
     }
 
@@ -236,9 +219,13 @@ impl<'c> Case<'c> {
 
     /// The first rule of `tier` that fits line `i`. What is said in passing proves less: there a root rule is a likely one.
     fn rule_at(&self, i: usize, tier: Tier) -> Option<&'static Rule> {
-        let body = self.view.lines[i].body();
-        let fitting =
-            |tier: Tier| RULES.iter().find(|r| r.tier == tier && r.fits_raised(body, || self.view.frame_of(i)));
+        let body = self.view.message(i);
+        // Where an echo was raised tells nothing of what it echoes.
+        let by_place = !is_echo(body);
+        let fitting = |tier: Tier| {
+            let mut rules = RULES.iter().filter(|r| r.tier == tier && (by_place || r.raised_in.is_empty()));
+            rules.find(|r| r.fits_raised(body, || self.view.frame_of(i)))
+        };
         match tier {
             Tier::Root => fitting(tier).filter(|_| !self.view.is_in_passing(i)),
             Tier::Likely if self.view.is_in_passing(i) => fitting(Tier::Root).or_else(|| fitting(tier)),
@@ -266,6 +253,12 @@ impl<'c> Case<'c> {
                 };
         }
         let survived = self.process_progressed_after(i);
+        if tier == Tier::Likely
+            && self.view.is_in_passing(i)
+            && first_exception(self.view, i + 1, self.end, false).is_some()
+        {
+            return false;
+        }
         match tier {
             Tier::Root => !survived,
             Tier::Likely | Tier::Dead => !survived && (died || !self.progressed_after(i)),
@@ -277,21 +270,21 @@ impl<'c> Case<'c> {
     fn process_progressed_after(&self, i: usize) -> bool {
         let process = self.view.process(i);
         let end = self.dead_at.filter(|dead| *dead > i).unwrap_or(self.view.lines.len());
-        let on = |j: usize| self.view.process(j) == process && milestone(&self.view.lines[j].text).is_some();
+        let on = |j: usize| self.view.process(j) == process && self.view.went_on(i, j);
         self.view.engine_began_after(i, end) || (i + 1..end).any(on)
     }
 
     /// Whether the start went on behind line `i`: then what stands there was survived.
     fn progressed_after(&self, i: usize) -> bool {
-        self.view.lines[i + 1..].iter().any(|l| milestone(&l.text).is_some())
+        (i + 1..self.view.lines.len()).any(|j| self.view.went_on(i, j))
     }
 
     fn found(&self, rule: &'static Rule, at: usize) -> Finding {
-        let (rule, at) = self.behind_communication(rule, at);
+        let (rule, at) = self.behind_hook(self.behind_communication(rule, at));
         let mut finding = Finding::new(rule.cause, of_rule(self.view, rule, at));
         finding.decided = Some((rule, at));
         if rule.cause == Cause::GpuOom {
-            if others_hold_memory(self.view, at) {
+            if other_holder(self.view, at).is_some() || stage::before_any_work(self.view, at) {
                 finding.cause = Cause::GpuMemoryBusy;
             } else {
                 finding.stage = Some(stage::of_gpu_oom(self.view, at, self.phase));
@@ -312,6 +305,15 @@ impl<'c> Case<'c> {
             matches!(found.cause, Cause::GpuOom | Cause::ShmTooSmall).then_some((found, i))
         });
         memory.next().unwrap_or((rule, at))
+    }
+
+    /// Docker says that a hook failed, and what the hook wrote stands on the next lines.
+    fn behind_hook(&self, (rule, at): (&'static Rule, usize)) -> (&'static Rule, usize) {
+        if rule.cause != Cause::NoGpu || !self.view.lines[at].body().contains(" hook") {
+            return (rule, at);
+        }
+        let written = (at + 1..self.end).take(3).find_map(|i| self.rule_at(i, Tier::Root).map(|found| (found, i)));
+        written.filter(|(found, _)| matches!(found.cause, Cause::GpuFault | Cause::NoGpu)).unwrap_or((rule, at))
     }
 
     /// Our own race gave up and no text names a cause.
@@ -377,7 +379,12 @@ impl<'c> Case<'c> {
             return None;
         }
         let mut finding = Finding::new(Cause::Unknown, vec![of_line(&self.view.lines[at])]);
+        // What was raised because of it may say it better.
+        let same_process = |i: &usize| self.view.process(*i) == self.view.process(at);
+        let raised_from_it = first_exception(self.view, at + 1, self.end, serving).filter(same_process);
+        finding.evidence.extend(raised_from_it.map(|i| of_line(&self.view.lines[i])));
         finding.evidence.extend(self.dead_at.filter(|d| *d != at).map(|d| of_line(&self.view.lines[d])));
+        finding.evidence.dedup();
         Some(finding)
     }
 

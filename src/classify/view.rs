@@ -15,6 +15,10 @@ const REPORT_LINES: usize = 400;
 /// Bytes of a boot's end that are read: the death and what led to it.
 const TAIL_BYTES: usize = 4 << 20;
 
+/// What the parts of a server say of an engine that dies behind its start.
+const DEATHS_AT_WORK: &[&str] =
+    &["EngineCore encountered a fatal error", "AsyncLLM output_handler failed", "Engine background task failed"];
+
 /// How the log says that somebody stopped the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSign {
@@ -39,6 +43,8 @@ pub struct LogView<'l> {
     pub stop_at: Option<usize>,
     /// First line that says that only the engine core was told to stop.
     pub engine_stop_at: Option<usize>,
+    /// Whether the log says that the engine died while it handled requests: one whose head is missing may not show that it served.
+    pub died_at_work: bool,
     /// Whether Ray was asked for more GPUs than there are: waiting again does not help.
     pub lacks_gpus: bool,
     /// For each line the one whose prefix names its process: pieces that `\r` rewrote carry none of their own.
@@ -68,6 +74,7 @@ impl<'l> LogView<'l> {
             ready_at: None,
             stop_at: None,
             engine_stop_at: None,
+            died_at_work: false,
             lacks_gpus: false,
             writers: Vec::new(),
             side_effects: Vec::new(),
@@ -101,6 +108,7 @@ impl<'l> LogView<'l> {
                 }
                 Some(StopSign::Clear | StopSign::EngineOnly) | None => {}
             }
+            self.died_at_work |= DEATHS_AT_WORK.iter().any(|said| body.contains(said));
             self.lacks_gpus |= body.contains("required GPUs exceeds the total number of available GPUs");
             if body.starts_with("--- Logging error ---") {
                 logging_error_from.get_or_insert(i);
@@ -132,6 +140,22 @@ impl<'l> LogView<'l> {
     /// Whether the line shows code or a place of a traceback.
     pub fn is_code(&self, index: usize) -> bool {
         self.lines.get(index).is_some_and(|l| is_source_code(l.body()))
+    }
+
+    /// The message of the line; that of a quoted traceback's exception without its indent.
+    pub fn message(&self, index: usize) -> &str {
+        let body = self.lines[index].body();
+        if is_nested_exception(body) { body.trim_start() } else { body }
+    }
+
+    /// Whether line `later` shows that the start went on behind line `at`. A bar that is drawn once more when its program ends
+    /// shows no progress.
+    pub fn went_on(&self, at: usize, later: usize) -> bool {
+        let Some((reached, percent)) = milestone(&self.lines[later].text) else { return false };
+        let Some(percent) = percent else { return true };
+        let bars = self.lines[..at].iter().rev().filter_map(|l| milestone(&l.text));
+        let before = bars.filter(|(kind, _)| *kind == reached).find_map(|(_, percent)| percent);
+        percent > before.unwrap_or(0.0)
     }
 
     /// Who wrote the line; empty where it does not say.
@@ -176,7 +200,24 @@ impl<'l> LogView<'l> {
     /// Whether the line is said in passing: an attempt that will be repeated or done without, a warning of Python's.
     pub fn is_in_passing(&self, index: usize) -> bool {
         let body = self.lines[index].body();
-        body.starts_with("Error retrieving ") || body.contains("etrying ") || self.is_of_warning(index)
+        body.starts_with("Error retrieving ")
+            || body.contains("etrying ")
+            || body.starts_with("Failed to import ")
+            // NCCL's own monitor wants a port, and NCCL does without it.
+            || body.contains("ras/client_support")
+            || self.is_of_warning(index)
+            || self.is_of_statistics(index)
+    }
+
+    /// Whether the line ends a traceback of the thread that reports usage statistics: the server goes on without it.
+    fn is_of_statistics(&self, index: usize) -> bool {
+        if !is_exception(self.lines[index].body()) {
+            return false;
+        }
+        let process = self.process(index);
+        let before = (index.saturating_sub(FRAME_LINES)..index).rev().filter(|i| self.process(*i) == process);
+        let mut bodies = before.map(|i| self.lines[i].body()).take_while(|b| !b.starts_with("Traceback (most recent"));
+        bodies.any(|b| b.contains("/usage/usage_lib.py"))
     }
 
     /// Whether the line is a warning of Python's (`path.py:12: UserWarning: text`), belongs to its text, or is the code under it.
@@ -218,7 +259,15 @@ impl<'l> LogView<'l> {
 
 /// Whether a message is a line of a traceback that shows code or a place, not the exception.
 fn is_source_code(body: &str) -> bool {
-    body.starts_with("    ") || body.starts_with("  File \"") || body.starts_with("\t")
+    let indented = body.starts_with("    ") || body.starts_with("  File \"") || body.starts_with("\t");
+    indented && !is_nested_exception(body)
+}
+
+/// Whether a message is the exception of a traceback that another one quotes: `        RuntimeError: text`.
+fn is_nested_exception(body: &str) -> bool {
+    let text = body.trim_start();
+    let named = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    is_exception(text) && text.split_once(": ").is_some_and(|(name, _)| named(name))
 }
 
 /// Whether a process prefix names an API server, not the engine.

@@ -1,8 +1,12 @@
 //! A line of an engine's log without what surrounds it: colours, process prefixes, time stamps and file tags.
 
+mod prefix;
+
 use std::borrow::Cow;
 
 use itertools::Either;
+
+use prefix::{LEVELS, is_tag, prefix};
 
 /// How loud a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,11 +53,12 @@ impl<'t> LogLine<'t> {
         body.find(" [repeated ").filter(|at| body[*at..].contains("x across cluster]")).map_or(body, |at| &body[..at])
     }
 
-    /// Who wrote it: `(EngineCore_DP0 pid=12)`, `[rank0]`; empty where the line does not say.
+    /// Who wrote it: `(EngineCore_DP0 pid=12)`, `[rank0]`; empty where the line does not say. Where a parent passes on what its
+    /// child wrote and puts its own name in front, the child.
     #[must_use]
     pub fn process(&self) -> &str {
         let head = self.head();
-        let named = head.match_indices('(').find_map(|(at, _)| {
+        let named = head.rmatch_indices('(').find_map(|(at, _)| {
             let end = at + head[at..].find(')')? + 1;
             head[at..end].contains("pid=").then(|| &head[at..end])
         });
@@ -149,9 +154,41 @@ pub fn count_lines(text: &str) -> usize {
     text.matches('\n').count()
 }
 
+/// Colours whose escape byte a terminal, a pager or a copy has written out.
+const WRITTEN_ESCAPES: [&str; 4] = ["ESC[", "^[[", "\\u001b[", "\\x1b["];
+
 /// `raw` without ANSI escape sequences, NUL and other control bytes except tab.
 #[must_use]
 pub fn clean(raw: &str) -> Cow<'_, str> {
+    without_written_escapes(without_control(raw))
+}
+
+/// `text` without colours that stand there as text.
+fn without_written_escapes(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !WRITTEN_ESCAPES.iter().any(|mark| text.contains(mark)) {
+        return text;
+    }
+    let mut out = text.into_owned();
+    let mut from = 0;
+    let next = |out: &str, from: usize| {
+        WRITTEN_ESCAPES.iter().filter_map(|mark| out[from..].find(mark).map(|i| (from + i, mark.len()))).min()
+    };
+    while let Some((at, mark)) = next(&out, from) {
+        let rest = &out.as_bytes()[at + mark..];
+        let parameters = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b';').count();
+        from = at + mark;
+        if rest.get(parameters) == Some(&b'm') {
+            out.replace_range(at..at + mark + parameters + 1, "");
+            // What now stands together may be one more.
+            from = (0..=at.saturating_sub(8)).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
+        }
+    }
+    out.truncate(out.trim_end().len());
+    Cow::Owned(out)
+}
+
+/// `raw` without control bytes and what they begin.
+fn without_control(raw: &str) -> Cow<'_, str> {
     if !raw.bytes().any(|b| b < 0x20 && b != b'\t') && !raw.contains('\u{7f}') {
         return Cow::Borrowed(raw.trim_end());
     }
@@ -200,186 +237,6 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Where the message begins, and the level that its prefix names.
-fn prefix(text: &str) -> (usize, LogLevel) {
-    let mut at = 0;
-    let mut level = LogLevel::Plain;
-    // A line has a handful of prefixes at most: container, time, process, rank, logger.
-    for _ in 0..6 {
-        let rest = &text[at..];
-        if let Some((len, found)) = logger_prefix(rest).or_else(|| native_prefix(rest)) {
-            return (at + len, found);
-        }
-        let step = process_prefix(rest)
-            .or_else(|| container_prefix(rest))
-            .or_else(|| time_prefix(rest))
-            .or_else(|| syslog_prefix(rest))
-            .or_else(|| collector_prefix(rest));
-        match step {
-            Some(len) => at += len,
-            None => break,
-        }
-    }
-    if let Some((len, found)) = bare_level(&text[at..]) {
-        at += len;
-        level = found;
-    }
-    (at, level)
-}
-
-/// `(EngineCore_DP0 pid=12) `, `(RayWorkerWrapper pid=3, ip=10.0.0.1) `, `[rank0]: `, and what a launcher adds (`[1,0]<stderr>:`).
-fn process_prefix(text: &str) -> Option<usize> {
-    if text.starts_with('(') {
-        let end = text.find(')')?;
-        return text[..end].contains("pid=").then(|| skip_one_space(text, end + 1));
-    }
-    let inner = text.strip_prefix("[rank")?;
-    let end = inner.find("]:")?;
-    inner[..end].bytes().all(|b| b.is_ascii_digit()).then(|| skip_one_space(text, "[rank".len() + end + 2))
-}
-
-fn skip_one_space(text: &str, at: usize) -> usize {
-    if text[at..].starts_with(' ') { at + 1 } else { at }
-}
-
-/// Compose's `vllm-1  | `.
-fn container_prefix(text: &str) -> Option<usize> {
-    let bar = text.find('|')?;
-    let name = text[..bar].strip_suffix(' ')?.trim_end();
-    let plausible = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    plausible.then(|| skip_one_space(text, bar + 1))
-}
-
-/// Kubernetes' `[pod/vllm-0/vllm] ` and `stdout F `, and what is left of a colour whose escape byte was lost on the way (`[1;36m`).
-fn collector_prefix(text: &str) -> Option<usize> {
-    for stream in ["stdout F ", "stderr F "] {
-        if text.starts_with(stream) {
-            return Some(stream.len());
-        }
-    }
-    if text.starts_with("[pod/") {
-        return text.find("] ").map(|end| end + 2);
-    }
-    let inner = text.strip_prefix('[')?;
-    let end = inner.find('m')?;
-    let shaped = end <= 8 && inner[..end].bytes().all(|b| b.is_ascii_digit() || b == b';');
-    shaped.then(|| skip_one_space(text, end + 2))
-}
-
-/// `Aug 17 18:42:18 host vllm[8052]: `, as the system's journal writes it.
-fn syslog_prefix(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let dated = bytes.len() > 16
-        && bytes[..3].iter().all(u8::is_ascii_alphabetic)
-        && bytes[3] == b' '
-        && bytes[9] == b':'
-        && bytes[12] == b':'
-        && bytes[15] == b' ';
-    if !dated {
-        return None;
-    }
-    let rest = text.get(16..)?;
-    let end = rest.find("]: ")?;
-    let name = &rest[..end];
-    (name.len() <= 120 && name.split_whitespace().count() == 2 && name.contains('[')).then_some(16 + end + 3)
-}
-
-/// `2026-11-24T02:38:13.605835428Z `, as `docker logs --timestamps` writes it.
-fn time_prefix(text: &str) -> Option<usize> {
-    let end = text.find(' ')?;
-    let stamp = &text.as_bytes()[..end];
-    let shaped = stamp.len() >= 19
-        && stamp[4] == b'-'
-        && stamp[7] == b'-'
-        && stamp[10] == b'T'
-        && stamp[13] == b':'
-        && stamp[..4].iter().all(u8::is_ascii_digit);
-    shaped.then_some(end + 1)
-}
-
-const LEVELS: [(&str, LogLevel); 7] = [
-    ("INFO", LogLevel::Info),
-    ("WARNING", LogLevel::Warning),
-    ("WARN", LogLevel::Warning),
-    ("ERROR", LogLevel::Error),
-    ("CRITICAL", LogLevel::Error),
-    ("FATAL", LogLevel::Error),
-    ("DEBUG", LogLevel::Debug),
-];
-
-/// vLLM's own `ERROR 11-24 02:43:03 [core.py:1510] ` and `ERROR 04-18 14:47:42 engine.py:389] `.
-fn logger_prefix(text: &str) -> Option<(usize, LogLevel)> {
-    let (name, level) = LEVELS.iter().find(|(n, _)| text.starts_with(n) && text[n.len()..].starts_with(' '))?;
-    let date = text[name.len()..].trim_start();
-    let bytes = date.as_bytes();
-    // `MM-DD HH:MM:SS`, or with a year in front.
-    let dated = bytes.len() > 6 && bytes[0].is_ascii_digit() && date[..bytes.len().min(11)].contains('-');
-    if !dated {
-        return None;
-    }
-    let date_at = text.len() - date.len();
-    // The file tag ends with `:NN] `; it stands within the first words.
-    let window_end = text.len().min(date_at + 160);
-    let window = text.get(date_at..window_end).or_else(|| text.get(date_at..))?;
-    let close = window.find(']')?;
-    let tagged =
-        window[..close].bytes().next_back().is_some_and(|b| b.is_ascii_digit()) && window[..close].contains(':');
-    tagged.then(|| (skip_one_space(text, date_at + close + 1), *level))
-}
-
-/// What PyTorch's native code writes: `[W701 12:00:10.123 socket.cpp:697] `, older `[W socket.cpp:464] `, and glog's
-/// `W0701 12:00:25.000000 99 torch/_inductor/utils.py:1250] `.
-fn native_prefix(text: &str) -> Option<(usize, LogLevel)> {
-    let inner = text.strip_prefix('[').unwrap_or(text);
-    let level = match inner.bytes().next()? {
-        b'I' => LogLevel::Info,
-        b'W' => LogLevel::Warning,
-        b'E' | b'F' => LogLevel::Error,
-        _ => return None,
-    };
-    let (stamp, rest) = inner[1..].split_once(' ')?;
-    let dated = matches!(stamp.len(), 3 | 4) && rest.starts_with(|c: char| c.is_ascii_digit());
-    let undated = stamp.is_empty() && inner.len() < text.len();
-    if !stamp.bytes().all(|b| b.is_ascii_digit()) || !(dated || undated) {
-        return None;
-    }
-    let close = rest.find(']').filter(|at| *at < 160)?;
-    is_tag(&rest[..close]).then(|| (skip_one_space(text, text.len() - rest.len() + close + 1), level))
-}
-
-/// Whether `text` ends as a file tag does: `core.py:1510`.
-fn is_tag(text: &str) -> bool {
-    let parts = text.rsplit_once(':');
-    parts.is_some_and(|(file, line)| file.contains('.') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// `INFO:     ` of uvicorn, `ERROR:root:` of Python's logging, `2025-12-22 14:23:27,556 - INFO - `.
-fn bare_level(text: &str) -> Option<(usize, LogLevel)> {
-    for (name, level) in LEVELS {
-        if let Some(rest) = text.strip_prefix(name)
-            && rest.starts_with(':')
-        {
-            let body = rest[1..].trim_start();
-            return Some((text.len() - body.len(), level));
-        }
-    }
-    let bytes = text.as_bytes();
-    if bytes.len() > 24 && bytes[0].is_ascii_digit() && bytes[4] == b'-' {
-        let head = text.get(..text.len().min(120)).unwrap_or(text);
-        for (name, level) in LEVELS {
-            for (open, close) in [(" - ", " - "), ("[", "]"), (" ", " ")] {
-                let mark = format!("{open}{name}{close}");
-                if let Some(at) = head.find(&mark) {
-                    return Some((at + mark.len(), level));
-                }
-            }
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -412,11 +269,32 @@ mod tests {
                 LogLevel::Warning,
             ),
             ("I0701 12:00:25.000000 99 tcp_transport.cpp:12] boom", LogLevel::Info),
+            ("(APIServer pid=1) (EngineCore_DP1 pid=8) ERROR 11-24 02:53:06 [v1/a.py:9] boom", LogLevel::Error),
+            (
+                "INFO 2025-11-24T02:38:13.6Z [resource.labels.containerName: vllm-0] ERROR 11-24 02:38:13 [a.py:9] boom",
+                LogLevel::Error,
+            ),
+            ("INFO 2025-11-24T02:38:13.6Z boom", LogLevel::Plain),
+            (
+                "2025-11-24 02:38:13.605 [Error] (Process) (Worker pid=8) WARNING 11-24 02:38:13 [a.py:9] boom",
+                LogLevel::Warning,
+            ),
+            ("[2025-11-24T02:38:13Z] ERROR 11-24 02:38:13 [a.py:9] boom", LogLevel::Error),
+            ("[2025-11-24 02:38:13,605] [WARNING] [MainThread] [vllm.worker] >>> boom", LogLevel::Warning),
+            ("node7:12:34 [0] NCCL INFO boom", LogLevel::Info),
+            ("ESC[1;36m(VllmWorker pid=8)ESC[0;0m ERROR 11-24 02:38:13 [a.py:9] boom", LogLevel::Error),
+            ("^[[36m(LLMRayActor pid=8)^[[0m boom", LogLevel::Plain),
             ("boom", LogLevel::Plain),
         ];
         for (raw, level) in cases {
             assert_eq!(body(raw), ("boom".to_owned(), level), "{raw}");
         }
+    }
+
+    #[test]
+    fn of_a_parent_and_the_child_whose_line_it_passes_on_the_child_wrote_it() {
+        let line = LogLine::new(1, "(APIServer pid=1) (EngineCore_DP1 pid=8) (Worker_DP1_EP1 pid=9) boom");
+        assert_eq!(line.process(), "(Worker_DP1_EP1 pid=9)");
     }
 
     #[test]
@@ -430,6 +308,9 @@ mod tests {
             "W 3",
             "E101 what",
             "[E] a.py:1] x",
+            "2025-11-24 02:38:13.605 of no level",
+            "[2025] [x] y",
+            "ESC[ and ^[[ x",
         ] {
             assert_eq!(body(raw), (raw.to_owned(), LogLevel::Plain));
         }
