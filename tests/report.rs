@@ -13,7 +13,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::Scene;
+use common::{Scene, run};
 use serde_json::Value;
 
 /// Debian's names of the browser.
@@ -353,4 +353,30 @@ fn every_format_is_written_and_the_comparison_names_what_differs() {
     scene.run(["compare", "plain"]).code(1).says(&["2"]);
     scene.run(["compare", "plain", "plain"]).code(1).says(&["named twice"]);
     scene.run(["compare", "plain", "9:plain"]).code(1).says(&["there is no sweep 9"]);
+}
+
+#[test]
+fn no_line_of_a_command_is_wider_than_80_columns_however_long_the_names() {
+    let scene = swept_in_containers();
+    let (rate, latency, hit) = ("load.output_tokens_per_s", "load.c8.ttft_ms.p50", "kv_cache.ttft_hit_ms.p50");
+    let (long, other) = ("gmu0.85_seqs2_prefix-on_chunked-on_kv-auto", "gmu0.85_seqs8_prefix-on_chunked-on_kv-auto");
+    let commands: [&[&str]; 8] = [
+        &["champions"],
+        &["champions", "--criteria"],
+        &["status"],
+        &["effects"],
+        &["pareto", rate, latency, "--all"],
+        &["pareto", rate, latency, hit, "--all"],
+        &["compare", long, other],
+        &["plan", "grid.yaml"],
+    ];
+    for args in commands {
+        let mut command = scene.vgrid(args);
+        command.env("COLUMNS", "80");
+        let shown = run(command).ok().stdout;
+        let wide: Vec<&str> = shown.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{args:?}: {wide:#?}");
+        let named = args[0] == "effects" || args[0] == "plan" || shown.contains(long);
+        assert!(named, "a name that is called by must stand in one piece in {args:?}: {shown}");
+    }
 }

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Makes the pictures of the README anew: a small sweep on the simulated engine, its screen while it runs, `champions`, and the report.
 #   bash docs/pictures/make.sh [path of vgrid]
-# It needs tmux (the screen), python3 (from its colours to SVG) and chromium (the page).
+# It needs tmux (the screen), python3 (from its colours to SVG) and chromium or chromium-headless-shell (the page), and an idle machine: else
+# figures are suspect.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 vgrid=$(realpath "${1:-$here/../../target/release/vgrid}")
-for tool in tmux python3 chromium; do
+for tool in tmux python3; do
     command -v "$tool" >/dev/null || { echo "$tool is missing" >&2; exit 1; }
 done
+browser=$(command -v chromium || command -v chromium-headless-shell) || { echo "chromium is missing" >&2; exit 1; }
 folder=$(mktemp -d)
 session=vgrid-pictures-$$
 trap 'tmux kill-session -t "$session" 2>/dev/null || true; rm -rf "$folder"' EXIT
@@ -48,6 +50,6 @@ for picture in run champions; do
     python3 "$here/terminal.py" "vgrid $picture" <"$picture.ansi" >"$here/$picture.svg"
 done
 "$vgrid" report -o report.html
-chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/browser" --virtual-time-budget=3000 \
+"$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$folder/browser" --virtual-time-budget=3000 \
     --force-device-scale-factor=1 --window-size=1180,900 --screenshot="$here/report.png" "file://$folder/report.html" 2>/dev/null
 ls -l "$here"

@@ -356,7 +356,7 @@ pub(crate) struct PromoteArgs {
     /// Look in this sweep [default: the newest of a grid]
     #[arg(long, value_name = "N")]
     pub(crate) sweep: Option<i64>,
-    /// Write the override here [default: champion.yml beside the first compose file]
+    /// Write the override here [default: champion.yml beside compose.yml, NAME.champion.yml beside NAME.yml]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Also set the variables that the compose files interpolate in this env file

@@ -104,10 +104,16 @@ pub(crate) fn print_after_run(db: &Path, id: SweepId) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What configs miss of what is usually asked for, a line each; they rank all the same, because no gate of the grid says otherwise.
+/// Configs that are named with their figures; of more, how many there are.
+const MISSED: usize = 6;
+
+/// What configs miss of what is usually asked for; they rank all the same, because no gate of the grid says otherwise.
 fn render_missed(missed: &[MissedThreshold]) -> Option<String> {
     let mut lines = vec![format!("{} (no gate: they rank all the same)", "below what is usual".bold())];
-    lines.extend(missed.iter().map(|m| format!("  {}: {}", m.config, m.sentence)));
+    lines.extend(missed.iter().take(MISSED).map(|m| print::sentence(&format!("{}: {}", m.config, m.sentence), 2)));
+    if missed.len() > MISSED {
+        lines.push(format!("  and {} more (--json)", missed.len() - MISSED));
+    }
     (!missed.is_empty()).then(|| lines.join("\n"))
 }
 
@@ -197,47 +203,92 @@ const ROWS: usize = 50;
 
 fn render(ranking: &Ranking, simplest: &BTreeMap<String, Simplest>, rows: usize) -> String {
     let Objective { name, direction, metric } = &ranking.objective;
-    let mut text = format!("{} ({direction} {metric})\n", name.bold());
+    let mut lines = vec![format!("{} ({direction} {metric})", name.bold())];
     let sentence = &ranking.sentence;
-    text.push_str(&match &ranking.answer {
-        Answer::Champion { suspect: false, confirmed: true, .. } => format!("  {}\n", sentence.green()),
-        Answer::Champion { .. } | Answer::Tied { .. } => format!("  {}\n", sentence.yellow()),
+    match &ranking.answer {
+        Answer::Champion { suspect: false, confirmed: true, .. } => lines.push(told(sentence.green())),
+        Answer::Champion { .. } | Answer::Tied { .. } => lines.push(told(sentence.yellow())),
         Answer::NoneMeetsGates { .. } => {
-            let effort = "no config qualifies: a best effort follows, by value";
-            format!("  {}\n  {effort}\n", sentence.red())
+            lines.extend([told(sentence.red()), told("no config qualifies: a best effort follows, by value")]);
         }
-        Answer::AllZero { .. } | Answer::NotMeasured => format!("  {}\n", sentence.red()),
-    });
+        Answer::AllZero { .. } | Answer::NotMeasured => lines.push(told(sentence.red())),
+    }
     if let Some(simplest) = simplest.get(name) {
         let named = rank::some_of(&simplest.configs);
-        text.push_str(&format!("  of those the simplest, by settings of its own ({}): {named}\n", simplest.settings));
+        lines.push(told(format!("of those the simplest, by settings of its own ({}): {named}", simplest.settings)));
     }
-    text.push_str(&confidence(ranking));
-    // Samples and starts are the first to go where there is no room; --json has them.
-    let header = ["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"];
-    let shown: Vec<usize> = (0..header.len()).filter(|i| !print::is_narrow() || !matches!(i, 4 | 5)).collect();
-    let mut table = print::table(&shown.iter().map(|i| header[*i]).collect::<Vec<_>>());
-    for row in ranking.rows.iter().take(rows) {
-        let cells = cells(ranking, row);
-        table.add_row(shown.iter().filter_map(|i| cells.get(*i)));
-    }
-    print::keep_whole(&mut table, 1);
-    text.push_str(&print::text_of(&table));
-    let more = ranking.rows.len().saturating_sub(rows);
+    lines.extend(confidence(ranking));
+    let shown = &ranking.rows[..ranking.rows.len().min(rows)];
+    lines.push(table(ranking, shown));
+    let more = ranking.rows.len() - shown.len();
     if more > 0 {
-        text.push_str(&format!("\n  and {more} more (--all)"));
+        lines.push(format!("  and {more} more (--all)"));
     }
-    text
+    lines.join("\n")
 }
 
-/// What the starts of the night say, a sentence a line.
-fn confidence(ranking: &Ranking) -> String {
+/// A sentence under the objective's name.
+fn told(sentence: impl std::fmt::Display) -> String {
+    print::sentence(&sentence.to_string(), 2)
+}
+
+/// What the starts of the night say, a sentence each.
+fn confidence(ranking: &Ranking) -> impl Iterator<Item = String> {
     let moved = |line: &String| ranking.noise.moved && ranking.drift.as_ref() == Some(line);
-    let told = |line: String| if moved(&line) { line.yellow().to_string() } else { line };
-    ranking.confidence().into_iter().map(|line| format!("  {}\n", told(line))).collect()
+    ranking.confidence().into_iter().map(move |line| if moved(&line) { told(line.yellow()) } else { told(line) })
 }
 
-fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
+/// The columns of a ranking.
+const HEADER: [&str; 8] = ["", "config", "value", "95 % interval", "n", "starts", "gain", "standing"];
+
+/// The same where there is less and less room: without the samples, without the starts. --json has them.
+const COLUMNS: [&[usize]; 3] = [&[0, 1, 2, 3, 4, 5, 6, 7], &[0, 1, 2, 3, 5, 6, 7], &[0, 1, 2, 3, 6, 7]];
+
+/// The ranking in as many columns as there is room for; in the narrowest form a config's figures stand under its name.
+fn table(ranking: &Ranking, rows: &[Row]) -> String {
+    let cells: Vec<[String; 8]> = rows.iter().map(|row| cells(ranking, row)).collect();
+    let reasons: Vec<String> = rows.iter().map(reasons).collect();
+    let pick = |row: &[String; 8], columns: &[usize]| columns.iter().map(|i| row[*i].clone()).collect::<Vec<String>>();
+    let header = HEADER.map(str::to_owned);
+    // The reasons for a standing stand behind it, or where that is too long below it.
+    let forms = std::iter::once((COLUMNS[0], true)).chain(COLUMNS.map(|columns| (columns, false)));
+    for (columns, behind) in forms {
+        let mut rows: Vec<Vec<String>> = cells.iter().map(|row| pick(row, columns)).collect();
+        let mut around = vec![[const { String::new() }; 2]; rows.len()];
+        for ((row, around), reasons) in rows.iter_mut().zip(&mut around).zip(&reasons).filter(|(_, r)| !r.is_empty()) {
+            match row.last_mut().filter(|_| behind) {
+                Some(standing) => standing.push_str(&format!(": {reasons}")),
+                None => around[1] = print::wrapped(reasons, 4),
+            }
+        }
+        if print::width_of_rows(rows.iter().chain([&pick(&header, columns)])) <= print::width() {
+            return print::rows_within(&columns.iter().map(|i| HEADER[*i]).collect::<Vec<_>>(), rows, &around);
+        }
+    }
+    let around =
+        |(row, reasons): (&[String; 8], &String)| [format!(" {:<2} {}", row[0], row[1]), print::wrapped(reasons, 4)];
+    let around: Vec<[String; 2]> = cells.iter().zip(&reasons).map(around).collect();
+    let rows = cells.iter().map(|row| pick(row, &[0, 2, 3, 6, 7]));
+    let rows = rows.map(|mut row| {
+        row[0] = "  ".to_owned();
+        row
+    });
+    print::rows_within(&["", "value", "95 % interval", "gain", "standing"], rows.collect(), &around)
+}
+
+/// The gates that a config misses.
+fn reasons(row: &Row) -> String {
+    match row.standing {
+        Standing::GateFailed | Standing::GateNotMeasured => {
+            row.gates_missed.iter().map(|g| g.gate.as_str()).collect::<Vec<_>>().join("; ")
+        }
+        Standing::Leader | Standing::Tied | Standing::Behind | Standing::Invalid | Standing::NotMeasured => {
+            String::new()
+        }
+    }
+}
+
+fn cells(ranking: &Ranking, row: &Row) -> [String; 8] {
     let unit = row.unit.as_deref().unwrap_or_default();
     let metric = ranking.objective.metric.name.as_str();
     let interval = interval(metric, row.ci_low, row.ci_high, unit).unwrap_or_default();
@@ -247,19 +298,8 @@ fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
         Some(percent) => judged_gain(percent, row.gain_is_real),
         None => String::new(),
     };
-    let mut standing = match row.standing {
-        Standing::GateFailed | Standing::GateNotMeasured => {
-            let gates: Vec<&str> = row.gates_missed.iter().map(|g| g.gate.as_str()).collect();
-            format!("{}: {}", row.standing, gates.join("; "))
-        }
-        Standing::Leader | Standing::Tied | Standing::Behind | Standing::Invalid | Standing::NotMeasured => {
-            row.standing.to_string()
-        }
-    };
-    if row.verdict == Some(Verdict::Suspect) {
-        standing.push_str(" (suspect)");
-    }
-    vec![
+    let suspect = if row.verdict == Some(Verdict::Suspect) { " (suspect)" } else { "" };
+    [
         row.place.map(|p| p.to_string()).unwrap_or_default(),
         row.name.clone(),
         row.value.map(|v| figure(metric, v, unit)).unwrap_or_default(),
@@ -267,7 +307,7 @@ fn cells(ranking: &Ranking, row: &Row) -> Vec<String> {
         row.n.map(|n| n.to_string()).unwrap_or_default(),
         row.starts.map(|n| n.to_string()).unwrap_or_default(),
         gained,
-        standing,
+        format!("{}{suspect}", row.standing),
     ]
 }
 

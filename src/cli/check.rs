@@ -33,17 +33,9 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
         for warning in &planner.warnings {
             print::err(format!("{warning}\n"));
         }
-        let name = &planner.grid.name;
-        print::out(format!(
-            "grid     {} {name}: {} configs, {} scenarios",
-            "ok".green(),
-            planner.grid.count(),
-            planner.suite.scenarios.len()
-        ));
-        let files = planner.project.config_files.len();
-        let plural = if files == 1 { "" } else { "s" };
-        print::out(format!("compose  {} {files} file{plural}, service {}", "ok".green(), planner.service_name));
-        print::out(lines(&findings.iter().collect::<Vec<_>>()));
+        let mut all = files(&planner);
+        all.extend(findings);
+        print::out(lines(&all.iter().collect::<Vec<_>>()));
         if !ready {
             print::out("\nThe grid and its files are right; this machine is not ready to run them.");
         }
@@ -51,16 +43,35 @@ pub(crate) async fn check(args: CheckArgs, db: &Path) -> Result<Exit, Stop> {
     Ok(if ready { Exit::Ok } else { Exit::Preflight })
 }
 
+/// What was read.
+fn files(planner: &Planner) -> Vec<Finding> {
+    let ok =
+        |check: &str, message: String| Finding { check: check.to_owned(), kind: FindingKind::Ok, message, help: None };
+    let grid = &planner.grid;
+    let rules = if grid.exclude.is_empty() { "" } else { " before its rules" };
+    let (configs, scenarios) = (grid.count(), planner.suite.scenarios.len());
+    let mut read = vec![ok("grid", format!("{}: {configs} configs{rules}, {scenarios} scenarios", grid.name))];
+    if !planner.is_process() {
+        let files = planner.project.config_files.len();
+        let plural = if files == 1 { "" } else { "s" };
+        read.push(ok("compose", format!("{files} file{plural}, service {}", planner.service_name)));
+    }
+    read
+}
+
 /// Findings as lines.
 pub(crate) fn lines(findings: &[&Finding]) -> String {
+    let indent = findings.iter().map(|f| f.check.chars().count()).max().unwrap_or(0) + 1;
     let line = |f: &&Finding| {
         let kind = match f.kind {
             FindingKind::Ok => "ok".green().to_string(),
             FindingKind::Warning => "warning".yellow().to_string(),
             FindingKind::Failed => "FAILED".red().bold().to_string(),
         };
-        let help = f.help.as_ref().map(|h| format!("\n           -> {h}")).unwrap_or_default();
-        format!("{:<8} {kind} {}{help}", f.check, f.message)
+        let message = print::wrapped(&format!("{kind} {}", f.message), indent);
+        let help = f.help.as_ref().map(|help| print::wrapped(&format!("-> {help}"), indent + 2));
+        let help = help.map(|help| format!("\n{help}")).unwrap_or_default();
+        format!("{:<indent$}{}{help}", f.check, message.trim_start())
     };
     findings.iter().map(line).collect::<Vec<_>>().join("\n")
 }

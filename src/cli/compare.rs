@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use itertools::Itertools;
 use owo_colors::OwoColorize;
 
 use crate::domain::reading::{self, duration, figure, gain, number, shorten};
@@ -11,6 +12,7 @@ use crate::store::{Store, TrialId, TrialReport};
 
 use super::args::CompareArgs;
 use super::exit::{Exit, Stop};
+use super::figures::order_of_points;
 use super::print;
 use super::run::store_stop;
 
@@ -71,11 +73,17 @@ fn render(c: &Comparison, all: bool) -> String {
         out.push(format!("{}\n{}", "what differs".bold(), settings(c)));
     }
     for warning in &c.warnings {
-        out.push(format!("{} {warning}", "note:".yellow()));
+        out.push(print::sentence(&format!("{} {warning}", "note:".yellow()), 0));
     }
-    let shown: Vec<&FigureLine> = c.figures.iter().filter(|line| all || is_shown(line)).collect();
+    let shown: Vec<&FigureLine> = c.figures.iter().filter(|line| all || is_shown(line, &c.figures)).collect();
     for scenario in scenarios(&shown) {
-        out.push(format!("{}\n{}", scenario.bold(), figures(c, &shown, scenario)));
+        let mut lines: Vec<&FigureLine> =
+            shown.iter().filter(|line| line.metric.scenario.as_str() == scenario).copied().collect();
+        lines.sort_by(|a, b| order_of_points(&a.metric, &b.metric));
+        let doubtful = doubtful(c, &lines);
+        let note = doubtful.iter().flatten().map(|(_, note)| note.as_str()).join(", ");
+        let note = if note.is_empty() { String::new() } else { format!(" ({note}: `vgrid show` says why)") };
+        out.push(format!("{}{note}\n{}", scenario.bold(), figures(c, &lines, &doubtful)));
     }
     if shown.len() < c.figures.len() {
         out.push(format!("{} more figures with --all", c.figures.len() - shown.len()).dimmed().to_string());
@@ -89,9 +97,22 @@ fn render(c: &Comparison, all: bool) -> String {
     out.join("\n\n")
 }
 
-fn is_shown(line: &FigureLine) -> bool {
+fn is_shown(line: &FigureLine, all: &[FigureLine]) -> bool {
     let statistic = line.metric.statistic.as_deref().is_none_or(|s| SHOWN.contains(&s));
-    statistic && is_essential(&line.metric)
+    let same = |other: &&FigureLine| other.metric.scenario == line.metric.scenario;
+    statistic
+        && is_essential(&line.metric)
+        && !line.metric.repeats_what_was_sent(all.iter().filter(same).map(|other| &other.metric))
+}
+
+/// Of each config: what is the matter with all of its figures in a scenario, said once; `None` where nothing is, or not with all.
+fn doubtful(c: &Comparison, lines: &[&FigureLine]) -> Vec<Option<(Verdict, String)>> {
+    let of = |index: usize| {
+        let mut verdicts = lines.iter().filter_map(|line| Some(line.values.get(index)?.as_ref()?.verdict));
+        let first = verdicts.next().filter(|verdict| *verdict != Verdict::Valid)?;
+        verdicts.all(|other| other == first).then(|| (first, format!("{} {first}", letter(index))))
+    };
+    (0..c.configs.len()).map(of).collect()
 }
 
 /// Whether a figure says something of its own about the engine.
@@ -162,40 +183,53 @@ fn columns_side_by_side(configs: usize) -> usize {
     34 + configs * (16 + interval) + configs.saturating_sub(1) * 22
 }
 
-fn figures(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
+/// The lines of one scenario. `doubtful` has what was said of all figures of a config at once.
+fn figures(c: &Comparison, lines: &[&FigureLine], doubtful: &[Option<(Verdict, String)>]) -> String {
     if columns_side_by_side(c.configs.len()) > print::width() {
-        stacked(lines, scenario)
+        stacked(lines, doubtful)
     } else {
-        beside(c, lines, scenario)
+        beside(c, lines, doubtful)
     }
 }
 
 /// A metric's path without its scenario.
-fn name_in<'l>(path: &'l str, scenario: &str) -> &'l str {
-    path.strip_prefix(scenario).map_or(path, |rest| rest.trim_start_matches('.'))
+fn name_in(metric: &MetricPath) -> String {
+    let path = metric.to_string();
+    path.strip_prefix(metric.scenario.as_str()).map_or(path.as_str(), |rest| rest.trim_start_matches('.')).to_owned()
+}
+
+/// That a figure is doubtful, where it was not said of all.
+fn doubt(verdict: Verdict, said: Option<&(Verdict, String)>) -> String {
+    match verdict {
+        Verdict::Valid => String::new(),
+        Verdict::Suspect | Verdict::Invalid if said.is_some_and(|(of_all, _)| *of_all == verdict) => String::new(),
+        Verdict::Suspect | Verdict::Invalid => format!(" ({verdict})"),
+    }
 }
 
 /// One line per config under the metric's name: for many configs, or a narrow terminal.
-fn stacked(lines: &[&FigureLine], scenario: &str) -> String {
+fn stacked(lines: &[&FigureLine], doubtful: &[Option<(Verdict, String)>]) -> String {
     let mut table = print::table(&["metric", "", "value", "95 % interval", "against A", ""]);
-    for line in lines.iter().filter(|l| l.metric.scenario.as_str() == scenario) {
-        let path = line.metric.to_string();
-        let name = name_in(&path, scenario);
+    for line in lines {
         for (index, value) in line.values.iter().enumerate() {
             let Some(v) = value else { continue };
             let (of, unit) = (line.metric.name.as_str(), line.unit.as_str());
-            let verdict = match v.verdict {
-                Verdict::Valid => String::new(),
-                Verdict::Suspect | Verdict::Invalid => format!(" ({})", v.verdict),
-            };
             let invalid = line.values.iter().flatten().any(|v| v.verdict == Verdict::Invalid);
             let against = v.against_first.as_ref().filter(|_| index > 0);
             let [text, means] =
                 against.map_or_else(|| [String::new(), String::new()], |d| difference(d, line, invalid));
+            let is_first = line.values[..index].iter().all(Option::is_none);
+            // Where there is little room, a unit that the metric's name ends in is not said again.
+            let named = ["ms", "s", "tokens_per_s", "requests_per_s"].contains(&unit);
+            let value = if print::is_narrow() && named {
+                reading::bare_figure(of, v.value, unit)
+            } else {
+                figure(of, v.value, unit)
+            };
             table.add_row([
-                if line.values[..index].iter().all(Option::is_none) { name.to_owned() } else { String::new() },
+                if is_first { name_in(&line.metric) } else { String::new() },
                 letter(index),
-                format!("{}{verdict}", figure(of, v.value, unit)),
+                format!("{value}{}", doubt(v.verdict, doubtful[index].as_ref())),
                 reading::interval(of, v.ci_low, v.ci_high, unit).unwrap_or_default(),
                 text,
                 means,
@@ -206,17 +240,17 @@ fn stacked(lines: &[&FigureLine], scenario: &str) -> String {
     print::text_of(&table)
 }
 
-fn beside(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
+fn beside(c: &Comparison, lines: &[&FigureLine], doubtful: &[Option<(Verdict, String)>]) -> String {
     let mut header = vec!["metric".to_owned(), letter(0)];
     for index in 1..c.configs.len() {
         header.extend([letter(index), format!("{} - {}", letter(index), letter(0)), String::new()]);
     }
     let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
-    for line in lines.iter().filter(|l| l.metric.scenario.as_str() == scenario) {
-        let path = line.metric.to_string();
-        let mut row = vec![name_in(&path, scenario).to_owned()];
+    for line in lines {
+        let mut row = vec![name_in(&line.metric)];
         for (index, value) in line.values.iter().enumerate() {
-            row.push(value.as_ref().map(|v| with_interval(v, line)).unwrap_or_default());
+            let said = doubtful[index].as_ref();
+            row.push(value.as_ref().map(|v| with_interval(v, line, said)).unwrap_or_default());
             if index > 0 {
                 let against = value.as_ref().and_then(|v| v.against_first.as_ref());
                 let invalid = line.values.iter().flatten().any(|v| v.verdict == Verdict::Invalid);
@@ -230,17 +264,14 @@ fn beside(c: &Comparison, lines: &[&FigureLine], scenario: &str) -> String {
 }
 
 /// On a wide terminal the interval stands behind the figure, on a narrow one under it.
-fn with_interval(v: &crate::report::ComparedFigure, line: &FigureLine) -> String {
+fn with_interval(v: &crate::report::ComparedFigure, line: &FigureLine, said: Option<&(Verdict, String)>) -> String {
     let (name, unit) = (line.metric.name.as_str(), line.unit.as_str());
     let mut text = figure(name, v.value, unit);
     if let Some(interval) = reading::interval(name, v.ci_low, v.ci_high, unit) {
         let gap = if print::is_wide() { "  " } else { "\n" };
         text.push_str(&format!("{gap}{interval}"));
     }
-    match v.verdict {
-        Verdict::Valid => text,
-        Verdict::Suspect | Verdict::Invalid => format!("{text} ({})", v.verdict),
-    }
+    text + &doubt(v.verdict, said)
 }
 
 /// The difference and what it means.

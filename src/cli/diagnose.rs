@@ -27,15 +27,17 @@ pub(crate) async fn diagnose(args: &DiagnoseArgs) -> Result<Exit, Stop> {
         print::json(&diagnosis)?;
         return Ok(Exit::Ok);
     }
-    let stage = diagnosis.stage.map(|s| format!(" while {s}")).unwrap_or_default();
+    let stage = diagnosis.stage.map(|s| format!(", stage {s}")).unwrap_or_default();
     print::out(format!("{} in phase {}{stage}", diagnosis.cause.bold(), diagnosis.phase));
     for line in &diagnosis.evidence {
-        print::out(format!("  {}", line.trim()));
+        print::out(print::sentence(line.trim(), 2));
     }
-    for (name, value) in &diagnosis.numbers {
-        print::out(format!("  {name} = {}", number(*value)));
+    let numbers = diagnosis.numbers.iter().map(|(name, value)| format!("{name} = {}", number(*value)));
+    let numbers: Vec<String> = numbers.collect();
+    if !numbers.is_empty() {
+        print::out(print::sentence(&numbers.join(", "), 2));
     }
-    print::out(format!("{} {}", "->".cyan(), diagnosis.remedy));
+    print::out(print::sentence(&format!("{} {}", "->".cyan(), diagnosis.remedy), 0));
     if diagnosis.transient {
         print::out("the same config may succeed when tried again");
     }
@@ -71,6 +73,10 @@ async fn read_log(what: &str) -> Result<(String, Option<serde_json::Value>), Sto
     if path.exists() {
         let bytes = std::fs::read(path).map_err(|e| Stop::usage(format!("cannot read the log {what}: {e}")))?;
         return Ok((String::from_utf8_lossy(&bytes).into_owned(), None));
+    }
+    // No container has such a name.
+    if what.contains(['/', '\\']) || what.ends_with(".log") {
+        return Err(Stop::usage(format!("there is no file {what}")));
     }
     let docker = DockerLauncher::connect().await.map_err(|e| {
         Stop::usage(format!("there is no file {what}, and no Docker daemon to ask for a container of that name: {e}"))

@@ -52,9 +52,10 @@ pub(crate) fn effects(args: &EffectsArgs, db: &Path) -> Result<Exit, Stop> {
 fn render(table: &EffectTable) -> String {
     let mut out = format!("{} ({} {})\n", table.objective.bold(), table.direction, table.metric);
     if table.effects.is_empty() {
-        out.push_str("  no two measured configs differ in one setting alone: no effect can be told\n");
+        out.push_str("  no two measured configs differ in one setting alone: no effect can be told");
     } else {
-        out.push_str("  mean change over pairs of configs that differ in this setting alone; the interval holds for the whole table\n");
+        let caption = "mean change over pairs of configs that differ in this setting alone; the interval holds for the whole table";
+        out.push_str(&format!("{}\n", print::sentence(caption, 2)));
         // Without room for all: what is measured before what follows from it.
         let header = ["setting", "from", "to", "change", "95 % interval", "percent", "pairs", ""];
         let shown = |column: &usize| !(print::is_narrow() && [5, 6].contains(column));
@@ -68,14 +69,15 @@ fn render(table: &EffectTable) -> String {
         out.push_str(&print::text_of(&rows));
     }
     for name in &table.unmatched {
-        out.push_str(&format!("\n  {name}: no two measured configs differ in it alone, so its effect is not known"));
+        let unknown = format!("{name}: no two measured configs differ in it alone, so its effect is not known");
+        out.push_str(&format!("\n{}", print::sentence(&unknown, 2)));
     }
     if !table.interactions.is_empty() {
         out.push_str("\n\n  interactions beyond the noise, strongest first");
         for i in &table.interactions {
             let shown = |value: f64| difference(&table.metric.name, value, &table.unit);
-            out.push_str(&format!(
-                "\n  {} {} to {} changes it by {} where {} is {}, and by {} where it is {}",
+            let line = format!(
+                "{} {} to {} changes it by {} where {} is {}, and by {} where it is {}",
                 i.change.axis,
                 i.change.from,
                 i.change.to,
@@ -84,7 +86,8 @@ fn render(table: &EffectTable) -> String {
                 i.given.from,
                 shown(i.effect_after),
                 i.given.to
-            ));
+            );
+            out.push_str(&format!("\n{}", print::sentence(&line, 2)));
         }
     }
     out

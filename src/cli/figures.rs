@@ -1,7 +1,11 @@
 //! The figures of one scenario as a table: a line a metric, its statistics side by side.
 
-use crate::domain::Metric;
+use std::cmp::Ordering;
+
+use itertools::Itertools;
+
 use crate::domain::reading::{bare_figure, figure, interval};
+use crate::domain::{Metric, MetricPath};
 
 use super::print;
 
@@ -93,11 +97,12 @@ fn bare(metric: &Metric, value: f64) -> String {
     bare_figure(&metric.path.name, value, &metric.unit)
 }
 
-/// Metrics without a point first, the order kept otherwise.
+/// Metrics without a point first, then the points by the number in their names, the order kept otherwise.
 fn lines(metrics: &[Metric]) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
-    let (headline, points): (Vec<&Metric>, Vec<&Metric>) = metrics.iter().partition(|m| m.path.point.is_none());
-    for metric in headline.into_iter().chain(points) {
+    let mut ordered: Vec<&Metric> = metrics.iter().collect();
+    ordered.sort_by(|a, b| order_of_points(&a.path, &b.path));
+    for metric in ordered {
         let name = match &metric.path.point {
             Some(point) => format!("{point}.{}", metric.path.name),
             None => metric.path.name.clone(),
@@ -108,6 +113,17 @@ fn lines(metrics: &[Metric]) -> Vec<Line<'_>> {
         }
     }
     lines
+}
+
+/// Whole scenarios before their points, and these with their numbers in order: `c4` before `c16`.
+pub(super) fn order_of_points(a: &MetricPath, b: &MetricPath) -> Ordering {
+    let parts = |path: &MetricPath| -> Vec<(u64, String)> {
+        let point = path.point.as_deref().unwrap_or_default();
+        let parts = point.chars().chunk_by(char::is_ascii_digit);
+        let texts = parts.into_iter().map(|(_, part)| part.collect::<String>());
+        texts.map(|text| (text.parse().unwrap_or(0), text)).collect()
+    };
+    parts(a).cmp(&parts(b))
 }
 
 #[cfg(test)]
@@ -155,14 +171,15 @@ mod tests {
     fn statistics_of_a_metric_stand_on_one_line_and_the_headline_comes_first() {
         let metrics = [
             metric("load.c4.ttft_ms.p50", 12.0, 30),
+            metric("load.c16.ttft_ms.p50", 14.0, 30),
             metric("load.c4.ttft_ms.p95", 19.0, 30),
             metric("load.ttft_ms.mean", 13.0, 2),
             metric("load.output_tokens_per_s", 99.0, 30),
         ];
         let text = table(&metrics).join("\n");
         let rows: Vec<&str> = text.lines().skip(1).map(|l| l.split_whitespace().next().unwrap()).collect();
-        assert_eq!(rows, ["ttft_ms", "output_tokens_per_s", "c4.ttft_ms"]);
-        let c4 = text.lines().last().unwrap();
+        assert_eq!(rows, ["ttft_ms", "output_tokens_per_s", "c4.ttft_ms", "c16.ttft_ms"]);
+        let c4 = text.lines().nth(3).unwrap();
         assert!(c4.contains("12 ms") && c4.contains("median") && c4.contains("19"), "{text}");
         let one_of_two = text.lines().nth(1).unwrap();
         assert!(one_of_two.contains("13 ms") && one_of_two.contains("mean"), "{text}");

@@ -39,7 +39,9 @@ pub(crate) fn import(args: &ImportArgs, db: &Path) -> Result<Exit, Stop> {
     let rows = stored.table.rows.len();
     print::out(match added {
         true => {
-            format!("\n{rows} rows stored as foreign results; `vgrid champions --include-foreign` shows them again")
+            let stored =
+                format!("{rows} rows stored as foreign results; `vgrid champions --include-foreign` shows them again");
+            format!("\n{}", print::sentence(&stored, 0))
         }
         false => "\nthe same file was imported before; nothing was added".to_owned(),
     });

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use itertools::Itertools;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
@@ -63,21 +64,22 @@ pub(crate) fn pareto(args: &ParetoArgs, db: &Path) -> Result<Exit, Stop> {
         }))?;
         return Ok(Exit::Ok);
     }
+    let say = |text: String| print::out(print::sentence(&text, 0));
     if none_qualifies {
-        print::out("no config meets the gates: a best effort follows".red().to_string());
+        say("no config meets the gates: a best effort follows".red().to_string());
     }
     let on_front = points.iter().filter(|p| p.on_front).count();
     let stand = if on_front == 1 { "stands" } else { "stand" };
     let by: Vec<String> = goals.iter().map(|g| format!("{} {}", g.direction, g.metric)).collect();
     let by = by.join(", ");
-    print::out(format!(
+    say(format!(
         "{on_front} of {} configs {stand} on the Pareto front of {by}: no other is better in every figure",
         points.len()
     ));
     match measured.len() - asked.len() {
         0 => {}
-        1 => print::out("1 more does not pass the gates and is left out"),
-        n => print::out(format!("{n} more do not pass the gates and are left out")),
+        1 => say("1 more does not pass the gates and is left out".to_owned()),
+        n => say(format!("{n} more do not pass the gates and are left out")),
     }
     print::out(table(&points, &goals, args.all));
     Ok(Exit::Ok)
@@ -109,25 +111,45 @@ fn front<'a>(candidates: &[&'a Candidate], goals: &[Objective]) -> Vec<Point<'a>
     order.into_iter().map(point).collect()
 }
 
+/// The widest form that there is room for: the intervals behind the figures, under them, or a line per metric under the config.
 fn table(points: &[Point<'_>], goals: &[Objective], all: bool) -> String {
-    let mut header = vec!["config".to_owned()];
-    header.extend(goals.iter().map(|g| g.metric.to_string()));
-    if all {
-        header.push("front".to_owned());
-    }
-    let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
-    for point in points.iter().filter(|p| all || p.on_front) {
-        let shown = point.figures.iter().map(|f| {
-            let (name, unit) = (f.metric.path.name.as_str(), f.metric.unit.as_str());
-            let value = figure(name, f.metric.value, unit);
-            let (low, high) = f.interval();
-            interval(name, low, high, unit).map_or(value.clone(), |interval| format!("{value}  {interval}"))
-        });
-        let mut row: Vec<String> = std::iter::once(point.name.to_owned()).chain(shown).collect();
-        if all {
-            row.push(if point.on_front { "on it".green().to_string() } else { String::new() });
+    let points: Vec<&Point<'_>> = points.iter().filter(|p| all || p.on_front).collect();
+    let mark =
+        |point: &Point<'_>| all.then(|| if point.on_front { "on it".green().to_string() } else { String::new() });
+    let front = all.then(|| "front".to_owned());
+    for (gap, dot) in [("  ", "."), ("\n", ".\n")] {
+        let metrics = goals.iter().map(|g| g.metric.to_string().replace('.', dot));
+        let header: Vec<String> = std::iter::once("config".to_owned()).chain(metrics).chain(front.clone()).collect();
+        let row = |point: &&Point<'_>| {
+            let figures =
+                point.figures.iter().map(|f| value_and_interval(f).iter().filter(|t| !t.is_empty()).join(gap));
+            std::iter::once(point.name.to_owned()).chain(figures).chain(mark(point)).collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<String>> = points.iter().map(row).collect();
+        if print::width_of_rows(rows.iter().chain([&header])) <= print::width() {
+            let mut table = print::table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+            table.add_rows(rows);
+            return print::text_of(&table);
         }
-        table.add_row(row);
     }
-    print::text_of(&table)
+    let lines = points.iter().flat_map(|point| {
+        let line = |(goal, figure): (&Objective, &&Figure)| {
+            let [value, interval] = value_and_interval(figure);
+            vec![String::new(), goal.metric.to_string(), value, interval]
+        };
+        goals.iter().zip(&point.figures).map(line)
+    });
+    let around = points.iter().flat_map(|point| {
+        let mark = mark(point).filter(|mark| !mark.is_empty()).map(|mark| format!(" ({mark})")).unwrap_or_default();
+        let name = format!(" {}{mark}", point.name);
+        (0..goals.len()).map(move |at| [if at == 0 { name.clone() } else { String::new() }, String::new()])
+    });
+    print::rows_within(&["", "metric", "value", "95 % interval"], lines.collect(), &around.collect::<Vec<_>>())
+}
+
+/// A figure with its unit, and its interval, which may be empty.
+fn value_and_interval(f: &Figure) -> [String; 2] {
+    let (name, unit) = (f.metric.path.name.as_str(), f.metric.unit.as_str());
+    let (low, high) = f.interval();
+    [figure(name, f.metric.value, unit), interval(name, low, high, unit).unwrap_or_default()]
 }

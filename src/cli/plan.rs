@@ -121,12 +121,30 @@ fn print_json(planner: &Planner, image_ids: &HashMap<String, String>, limit: usi
     Ok(())
 }
 
+/// The fewest columns in which changes can be read beside the config's name.
+const CHANGES: usize = 36;
+
+/// A row per config; where the names leave little room, the changes stand under them.
+fn table(rows: Vec<[String; 4]>) -> String {
+    let header = ["#", "config", "key", "changes against the baseline"];
+    let names: Vec<Vec<String>> =
+        rows.iter().map(|[number, name, key, _]| vec![number.clone(), name.clone(), key.clone()]).collect();
+    if print::width() < print::width_of_rows(&names) + CHANGES {
+        let around: Vec<[String; 2]> = rows.iter().map(|[.., what]| [String::new(), print::wrapped(what, 5)]).collect();
+        return print::rows_within(&header[..3], names, &around);
+    }
+    let mut table = print::table(&header);
+    table.add_rows(rows);
+    print::keep_whole(&mut table, 1);
+    print::text_of(&table)
+}
+
 /// Prints the first `limit` configs as a table, and the counts over all of them.
 pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>, limit: usize) -> Result<(), Stop> {
     let mut counts = Counts::default();
     let mut baseline: Option<Vec<String>> = None;
     let deployed = compose::argv(&planner.service);
-    let mut table = print::table(&["#", "config", "key", "changes against the baseline"]);
+    let mut rows: Vec<[String; 4]> = Vec::new();
     for planned in planner.configs(image_ids) {
         let planned = planned.map_err(|d: Diagnostics| d)?;
         counts.count(&planned);
@@ -142,28 +160,25 @@ pub(crate) fn print_table(planner: &Planner, image_ids: &HashMap<String, String>
             }
             None => diff(planner, baseline, &planned),
         };
-        let name = shorten(&planned.config.name, 60);
-        table.add_row(vec![
-            counts.configs.to_string(),
-            name,
-            planned.key.0.get(..8).unwrap_or_default().to_owned(),
-            what,
-        ]);
+        let key = planned.key.0.get(..8).unwrap_or_default().to_owned();
+        rows.push([counts.configs.to_string(), shorten(&planned.config.name, 60), key, what]);
     }
-    print::out(print::text_of(&table));
+    print::out(table(rows));
     if counts.configs > limit {
         print::out(format!("... and {} more (--limit 0 shows all)", counts.configs - limit));
     }
     let scenarios: Vec<&str> = planner.suite.scenarios.iter().map(|s| s.kind().as_str()).collect();
-    print::out(format!(
-        "\n{}: {} configs, {} to run, {} skipped by rules; suite {}: {}",
+    print::out("");
+    let counted = format!(
+        "{}: {} configs, {} to run, {} skipped by rules; suite {}: {}",
         planner.grid.name,
         counts.configs,
         counts.to_run,
         counts.skipped,
         planner.suite.name,
         scenarios.join(", ")
-    ));
+    );
+    print::out(print::sentence(&counted, 0));
     if let Some(further) = counts.further(planner.grid.repeats) {
         print::out(further);
     }

@@ -1,8 +1,10 @@
 //! Printing for commands: text and tables on standard output, JSON, colours only where they are wanted.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use itertools::Itertools;
 use serde::Serialize;
 
 use super::exit::Stop;
@@ -67,10 +69,21 @@ pub(crate) fn width() -> usize {
     table(&[]).width().map_or(160, usize::from)
 }
 
-/// A text in lines that are broken between words, each behind this many blanks. For text without colours.
+/// A text in lines that are broken between words, each behind this many blanks.
 pub(crate) fn wrapped(text: &str, indent: usize) -> String {
     let lines = text.lines().flat_map(|line| filled(line.split_whitespace(), width().saturating_sub(indent), ""));
     lines.map(|line| format!("{:indent$}{line}", "")).collect::<Vec<_>>().join("\n")
+}
+
+/// A sentence behind this many blanks; where it is broken, it goes on two blanks further in.
+pub(crate) fn sentence(text: &str, indent: usize) -> String {
+    let further = indent + 2;
+    let lines = filled(text.split_whitespace(), width().saturating_sub(further), "");
+    let indented = |(at, line): (usize, &String)| {
+        let indent = if at == 0 { indent } else { further };
+        format!("{:indent$}{line}", "")
+    };
+    lines.iter().enumerate().map(indented).collect::<Vec<_>>().join("\n")
 }
 
 /// A command line for a shell, broken before flags: a flag and its values stay together.
@@ -83,9 +96,66 @@ pub(crate) fn command_line(words: &[String], indent: usize) -> String {
             _ => parts.push(vec![word]),
         }
     }
-    let parts: Vec<String> = parts.into_iter().map(shell_words::join).collect();
+    let parts: Vec<String> = parts.iter().map(|part| part.iter().map(|word| quoted(word)).join(" ")).collect();
     let lines = filled(parts.iter().map(String::as_str), width().saturating_sub(indent), " \\");
     lines.iter().map(|line| format!("{:indent$}{line}", "")).collect::<Vec<_>>().join("\n")
+}
+
+/// A word as a shell reads it, in quotes only where it needs them: `--a=1` does not.
+fn quoted(word: &str) -> Cow<'_, str> {
+    match word.split_once('=') {
+        Some((flag, value)) if flag.starts_with('-') && !value.is_empty() && is_plain(flag) && is_plain(value) => {
+            Cow::Borrowed(word)
+        }
+        _ => shell_words::quote(word),
+    }
+}
+
+fn is_plain(word: &str) -> bool {
+    shell_words::quote(word) == word
+}
+
+/// Characters that a text takes on the screen: colours take none.
+pub(crate) fn columns_of(text: &str) -> usize {
+    let mut columns = 0;
+    let mut in_colour = false;
+    for c in text.chars() {
+        match (in_colour, c) {
+            (false, '\u{1b}') => in_colour = true,
+            (false, _) => columns += 1,
+            (true, 'm') => in_colour = false,
+            (true, _) => {}
+        }
+    }
+    columns
+}
+
+/// Columns of a table whose cells are not broken: each has a blank on either side.
+pub(crate) fn width_of_rows<'r>(rows: impl IntoIterator<Item = &'r Vec<String>>) -> usize {
+    let mut widest: Vec<usize> = Vec::new();
+    for row in rows {
+        widest.resize(widest.len().max(row.len()), 0);
+        for (column, cell) in row.iter().enumerate() {
+            let lines = cell.lines().map(columns_of).max().unwrap_or(0);
+            widest[column] = widest[column].max(lines);
+        }
+    }
+    widest.iter().map(|column| column + 2).sum()
+}
+
+/// A table of which each row has a text above and a text below it, either of which may be empty.
+pub(crate) fn rows_within(header: &[&str], rows: Vec<Vec<String>>, around: &[[String; 2]]) -> String {
+    let mut table = self::table(header);
+    // A cell that was broken would put everything beside the wrong row.
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows);
+    let text = text_of(&table);
+    let mut lines = text.lines();
+    let mut out: Vec<&str> = lines.next().into_iter().collect();
+    for (line, [above, below]) in lines.zip(around) {
+        out.extend([above.as_str(), line, below.as_str()].into_iter().filter(|line| !line.is_empty()));
+    }
+    out.join("\n")
 }
 
 /// Parts in lines of this width; a part that is longer stands alone. `more` ends every line but the last.
@@ -93,7 +163,7 @@ fn filled<'p>(parts: impl Iterator<Item = &'p str>, width: usize, more: &str) ->
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + part.chars().count() + more.len() <= width => {
+            Some(line) if columns_of(line) + 1 + columns_of(part) + more.len() <= width => {
                 line.push(' ');
                 line.push_str(part);
             }
@@ -143,9 +213,25 @@ mod tests {
     }
 
     #[test]
+    fn colours_take_no_room() {
+        assert_eq!(columns_of("\u{1b}[32mbetter\u{1b}[39m −1"), 9);
+        let rows = [vec!["a".to_owned(), "two\nlines".to_owned()], vec!["abc".to_owned(), String::new()]];
+        assert_eq!(width_of_rows(&rows), 5 + 7);
+    }
+
+    #[test]
+    fn what_stands_above_and_below_a_row_stays_there() {
+        let rows = vec![vec!["1".to_owned(), "a".to_owned()], vec!["2".to_owned(), "b".to_owned()]];
+        let around = [[String::new(), "    why".to_owned()], ["more".to_owned(), String::new()]];
+        assert_eq!(rows_within(&["#", "config"], rows, &around), " #  CONFIG\n 1  a\n    why\nmore\n 2  b");
+    }
+
+    #[test]
     fn a_flag_stays_with_its_values() {
         let words = ["serve", "m", "--a", "x y", "--n", "-1", "--on"].map(str::to_owned);
         assert_eq!(command_line(&words, 2), "  serve m --a 'x y' --n -1 --on");
+        let words = ["--sim-speed=4", "--x=", "--y=a b", "A=1"].map(str::to_owned);
+        assert_eq!(command_line(&words, 0), "--sim-speed=4 '--x=' '--y=a b' 'A=1'");
         let long: Vec<String> = (0..40).flat_map(|n| [format!("--flag-{n}"), format!("{n}")]).collect();
         let text = command_line(&long, 2);
         assert!(text.lines().count() > 1 && text.lines().all(|line| line.trim_start().starts_with("--flag")), "{text}");

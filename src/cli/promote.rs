@@ -7,6 +7,7 @@ use owo_colors::OwoColorize;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::SweepId;
+use crate::domain::reading::duration;
 use crate::engine::promote::{self, Applied, Prepared, RolledBack, Written};
 use crate::engine::{Hold, Planner, Teller, deployment_identity};
 use crate::launch::DockerLauncher;
@@ -167,7 +168,8 @@ fn tell(prepared: &Prepared) {
         prepared.sweep.grid_name
     ));
     let changes = if prepared.changes.is_empty() { "nothing on the command line" } else { &prepared.changes };
-    print::out(format!("changes against what the compose files deploy: {changes}\n"));
+    print::out(print::sentence(&format!("changes against what the compose files deploy: {changes}"), 0));
+    print::out("");
     print::out(check::lines(&prepared.checklist.iter().collect::<Vec<_>>()));
 }
 
@@ -214,15 +216,18 @@ fn tell_applied(prepared: &Prepared, applied: &Applied) {
         Applied::Promoted { container, model, ready_s, canary, files, .. } => {
             print::out(check::lines(&[canary]));
             tell_files(files);
-            print::out(format!(
+            let serves = format!(
                 "{} serves as {model} in container {container}, verified: a completion and the settings that the \
-                 engine read back; ready after {ready_s:.1} s",
-                prepared.report.trial.name.green()
-            ));
-            print::out(format!("Compose manages it as before: {}\nundo: vgrid rollback", prepared.usage));
+                 engine read back; ready after {}",
+                prepared.report.trial.name.green(),
+                duration(*ready_s)
+            );
+            print::out(print::sentence(&serves, 0));
+            print::out(format!("Compose manages it as before:\n  {}\nundo: vgrid rollback", prepared.usage));
         }
         Applied::RolledBack { why, rolled_back } => {
-            print::out(format!("{} was rolled back: {why}", prepared.report.trial.name.red()));
+            let why = format!("{} was rolled back: {why}", prepared.report.trial.name.red());
+            print::out(print::sentence(&why, 0));
             tell_rolled_back(rolled_back);
         }
     }
@@ -235,7 +240,9 @@ fn tell_rolled_back(done: &RolledBack) {
         print::out(format!("serves again: {}", done.serving.join(", ")));
     }
     if !done.files.is_empty() {
-        print::out(format!("as before: {}", list(&done.files)));
+        let gone = |file: &PathBuf| if file.exists() { "" } else { " (removed)" };
+        let files: Vec<String> = done.files.iter().map(|f| format!("{}{}", f.display(), gone(f))).collect();
+        print::out(format!("files as before the promotion: {}", files.join(", ")));
     }
     if !done.left_alone.is_empty() {
         print::out(format!("left alone, changed since: {}", list(&done.left_alone)));

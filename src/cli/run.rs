@@ -127,6 +127,9 @@ async fn sweep(
         print::err(format!("the views `effects` and `ranking` are not refreshed: {error}"));
     }
     champions::print_after_run(db, summary.sweep)?;
+    if summary.ended == Ended::Interrupted {
+        print::out("\nthe same command goes on with what is left; `vgrid resume` does so from the database alone");
+    }
     Ok(exit_of(&summary))
 }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, number};
-use crate::domain::{CaseOutcome, CaseResult, Failure, FlagName, Metric, Outcome, SkipReason, Start, SweepId, Verdict};
+use crate::domain::reading::{duration, moment, number};
+use crate::domain::{
+    CaseOutcome, CaseResult, Failure, FlagName, Metric, Outcome, RequestEnd, SkipReason, Start, SweepId, Verdict,
+};
 use crate::store::{AttemptReport, ScenarioReport, Store, SweepKind, SweepRow, TrialReport};
 
 use super::args::TrialArgs;
@@ -39,7 +41,7 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
     if let (Some(skip), Some(detail)) = (t.skip, &t.detail) {
         // An explanation may begin with its reason's own word.
         let reason = if detail.starts_with(skip.as_str()) { String::new() } else { format!(" ({skip})") };
-        out.push(format!("skipped{reason}: {detail}"));
+        out.push(print::sentence(&format!("skipped{reason}: {detail}"), 0));
     }
     if sweep.kind == SweepKind::Bench {
         out.push(format!("server    {}, asked by `vgrid bench`", sweep.grid_name));
@@ -49,7 +51,9 @@ fn render(report: &TrialReport, sweep: &SweepRow, all: bool) -> String {
         out.push(format!("gate      {}: {}", gate.gate, gate.outcome));
     }
     if !t.is_baseline {
-        out.extend(report.paired.iter().map(|p| format!("answers   {}", super::answers::sentence(p))));
+        out.extend(
+            report.paired.iter().map(|p| print::sentence(&format!("answers {}", super::answers::sentence(p)), 0)),
+        );
     }
     let main = main_attempt(&report.attempt_reports);
     if let Some(attempt) = main {
@@ -91,7 +95,7 @@ fn attempt_headline(report: &TrialReport, a: &AttemptReport) -> String {
     let outcome = twin.unwrap_or_else(|| a.outcome.as_ref().map_or("open", Outcome::as_str));
     let took = a.elapsed_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
     let start = if a.start == Start::FIRST { String::new() } else { format!(" ({})", a.start) };
-    format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), a.started_at)
+    format!("attempt {}{start}: {}{took}, {}", a.number, outcome.bold(), moment(&a.started_at))
 }
 
 fn attempt_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<String> {
@@ -146,7 +150,7 @@ pub(super) fn case_lines(cases: &[CaseOutcome]) -> Vec<String> {
 }
 
 fn failure_lines(f: &Failure) -> Vec<String> {
-    let stage = f.stage.map(|s| format!(" while {s}")).unwrap_or_default();
+    let stage = f.stage.map(|s| format!(", stage {s}")).unwrap_or_default();
     let transient = if f.transient { "may pass when tried again" } else { "the same config would fail again" };
     let mut out = vec![format!("  {} {} in phase {}{stage}; {transient}", "failed:".red(), f.cause.bold(), f.phase)];
     // Most telling first in the database; here as the log has them, what stands in no log before.
@@ -214,19 +218,21 @@ fn resolved_lines(report: &TrialReport, a: &AttemptReport, all: bool) -> Vec<Str
         out.push(format!("    {name:<32} {}", number(*value)));
     }
     if left_out > 0 {
-        out.push(format!("    and {left_out} facts more (--all)").dimmed().to_string());
+        out.push(format!("    {left_out} more facts (--all)").dimmed().to_string());
     }
     for m in &a.mismatches {
-        let text = format!("  mismatch: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved);
-        out.push(text.yellow().to_string());
+        let text = format!("mismatch: asked for {} {}, the engine runs {}", m.name, m.requested, m.resolved);
+        out.push(print::sentence(&text, 2).yellow().to_string());
     }
     out
 }
 
 /// A figure of the engine as its users see it; those of the client, and of the machine beside it, are many.
-fn is_shown(metric: &Metric) -> bool {
+fn is_shown(metric: &Metric, all: &[Metric]) -> bool {
     let beside = |point: &str| ["container", "engine", "host"].contains(&point) || point.starts_with("gpu");
-    is_essential(&metric.path) && !metric.path.point.as_deref().is_some_and(beside)
+    is_essential(&metric.path)
+        && !metric.path.point.as_deref().is_some_and(beside)
+        && !metric.path.repeats_what_was_sent(all.iter().map(|m| &m.path))
 }
 
 fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
@@ -235,13 +241,14 @@ fn scenario_lines(s: &ScenarioReport, all: bool) -> Vec<String> {
         Verdict::Suspect => s.validity.verdict.yellow().to_string(),
         Verdict::Invalid => s.validity.verdict.red().to_string(),
     };
-    let ends: Vec<String> = s.requests_by_end.iter().map(|(end, n)| format!("{n} {end}")).collect();
-    let mut out =
-        vec![format!("  {} {verdict} in {}: {}", s.spec.kind().bold(), duration(s.elapsed_s), ends.join(", "))];
+    let ends: Vec<String> =
+        s.requests_by_end.iter().map(|(end, n)| format!("{n} {}", RequestEnd::words(end))).collect();
+    let head = format!("{} {verdict} in {}: {}", s.spec.kind().bold(), duration(s.elapsed_s), ends.join(", "));
+    let mut out = vec![print::sentence(&head, 2)];
     for (reason, why) in &s.validity.reasons {
-        out.push(format!("    {reason}: {why}"));
+        out.push(print::sentence(&format!("{reason}: {why}"), 4));
     }
-    let shown: Vec<Metric> = s.metrics.iter().filter(|metric| all || is_shown(metric)).cloned().collect();
+    let shown: Vec<Metric> = s.metrics.iter().filter(|metric| all || is_shown(metric, &s.metrics)).cloned().collect();
     out.extend(figures::table(&shown));
     out.extend(case_lines(&s.cases));
     if all {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use owo_colors::OwoColorize;
 
-use crate::domain::reading::{duration, figure, judged_gain};
+use crate::domain::reading::{duration, figure, judged_gain, moment};
 use crate::domain::{Purpose, SweepId};
 use crate::rank::{self, Answer, Ranking};
 use crate::store::{StartCount, Store, SweepKind, SweepLock, SweepRow, SweepState, TrialRow, TrialState};
@@ -51,40 +51,41 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
         }))?;
         return Ok(Exit::Ok);
     }
-    print::out(headline(&sweep, holder.as_deref()));
+    let say = |text: String| print::out(print::sentence(&text, 0));
+    say(headline(&sweep, holder.as_deref()));
     if let Some(why) = sweep.why.as_ref().filter(|_| holder.is_none() && sweep.state != SweepState::Finished) {
-        print::out(format!("it ended early: {why}").yellow().to_string());
+        say(format!("it ended early: {why}").yellow().to_string());
     }
     let is_shown = |t: &&TrialRow| trials.len() <= ROWS || t.state != TrialState::Pending;
     let shown: Vec<&TrialRow> = trials.iter().filter(is_shown).collect();
     print::out(table(&shown[shown.len().saturating_sub(ROWS)..]));
     if trials.len() > ROWS {
-        print::out(format!("  the last {ROWS} of {} trials that are not pending; --json has all", trials.len()));
+        say(format!("the last {ROWS} of {} trials that are not pending; --json has all", trials.len()));
     }
     if let Some(line) = further_starts(&starts) {
-        print::out(line);
+        say(line);
     }
     for ranking in &best {
-        print::out(format!("best by {}: {}{}", ranking.objective.name, ranking.sentence, of_the_leader(ranking)));
+        say(format!("best by {}: {}{}", ranking.objective.name.bold(), ranking.sentence, of_the_leader(ranking)));
     }
     if let Some(left_s) = left_s {
         let when = if holder.is_some() { "left" } else { "to measure when it goes on" };
-        print::out(format!("about {} {when}", duration(left_s)));
+        say(format!("about {} {when}", duration(left_s)));
     }
     for server in &left_running {
         let text = format!(
             "{} of {} may still run: vgrid died in that trial; the next run removes it, or now `vgrid clean`, or `vgrid restore`",
             server.id, server.config
         );
-        print::out(text.yellow().to_string());
+        say(text.yellow().to_string());
     }
     for restoration in &pending {
         let text =
             format!("{} is still taken aside; it is put back at the end, or now by `vgrid restore`", restoration.what);
-        print::out(text.yellow().to_string());
+        say(text.yellow().to_string());
     }
     if let Some(line) = bench_runs(&benches, sweep.id) {
-        print::out(line);
+        say(line);
     }
     Ok(Exit::Ok)
 }
@@ -110,29 +111,20 @@ fn bench_runs(benches: &[SweepRow], shown: SweepId) -> Option<String> {
 
 /// A line per trial; on a narrow terminal the detail stands under it, and beside long names only the essential columns.
 fn table(trials: &[&TrialRow]) -> String {
-    let header = ["#", "config", "state", "tries", "ready", "took", "detail"];
-    let under = print::is_narrow();
+    let header = ["#", "config", "state", "attempts", "ready", "took", "detail"];
     let long_names = trials.iter().any(|t| t.name.chars().count() > 36);
-    let columns: &[usize] = match (under, long_names) {
-        (false, _) => &[0, 1, 2, 3, 4, 5, 6],
-        (true, false) => &[0, 1, 2, 3, 4, 5],
-        (true, true) => &[0, 1, 2, 5],
-    };
-    let mut table = print::table(&columns.iter().map(|column| header[*column]).collect::<Vec<_>>());
-    let mut details = vec![String::new()];
-    for t in trials {
-        let cells = cells(t);
-        table.add_row(columns.iter().map(|column| cells[*column].as_str()));
-        details.push(print::wrapped(&cells[6], 5));
+    let pick = |columns: &[usize], cells: &[String]| columns.iter().map(|i| cells[*i].clone()).collect::<Vec<String>>();
+    let names = |columns: &[usize]| columns.iter().map(|i| header[*i]).collect::<Vec<_>>();
+    let cells: Vec<Vec<String>> = trials.iter().map(|t| cells(t)).collect();
+    if !print::is_narrow() {
+        let mut table = print::table(&header);
+        table.add_rows(cells);
+        print::keep_whole(&mut table, 1);
+        return print::text_of(&table);
     }
-    print::keep_whole(&mut table, 1);
-    let text = print::text_of(&table);
-    let lines: Vec<&str> = text.lines().collect();
-    if !under || lines.len() != details.len() {
-        return text;
-    }
-    let lines = lines.into_iter().zip(&details).flat_map(|(line, detail)| [line, detail]);
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    let columns: &[usize] = if long_names { &[0, 1, 2, 5] } else { &[0, 1, 2, 3, 4, 5] };
+    let around: Vec<[String; 2]> = cells.iter().map(|c| [String::new(), print::wrapped(&c[6], 5)]).collect();
+    print::rows_within(&names(columns), cells.iter().map(|c| pick(columns, c)).collect(), &around)
 }
 
 /// Trials that are shown.
@@ -145,9 +137,10 @@ fn of_the_leader(ranking: &Ranking) -> String {
     let is_baseline = ranking.baseline.as_deref() == Some(row.name.as_str());
     let gain = row.gain_percent.filter(|_| !is_baseline).map(|gain| judged_gain(gain, row.gain_is_real));
     let gain = gain.map(|gain| format!(", {gain} against the baseline")).unwrap_or_default();
-    let whose =
-        if matches!(ranking.answer, Answer::Tied { .. }) { format!("{} has ", row.name) } else { String::new() };
-    format!(": {whose}{figure}{gain}")
+    if matches!(ranking.answer, Answer::Tied { .. }) {
+        return format!("; {} has {figure}{gain}", row.name);
+    }
+    format!(": {figure}{gain}")
 }
 
 fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
@@ -166,7 +159,7 @@ fn headline(sweep: &SweepRow, holder: Option<&str>) -> String {
         sweep.failed,
         sweep.skipped,
         sweep.remaining,
-        sweep.started_at
+        moment(&sweep.started_at)
     )
 }
 

@@ -156,7 +156,7 @@ fn without(all: &[String], other: &[String]) -> Vec<String> {
 }
 
 impl fmt::Display for ArgvDiff {
-    /// Compact, secrets masked: `enable-prefix-caching on→off max-num-seqs 8→32 +enforce-eager`.
+    /// Compact, secrets masked: `enable-prefix-caching on→off, max-num-seqs 8→32, +enforce-eager`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         for change in &self.flags {
@@ -176,7 +176,7 @@ impl fmt::Display for ArgvDiff {
                 parts.extend(added.iter().map(|w| format!("+{w}")));
             }
         }
-        f.pad(&parts.join(" "))
+        f.pad(&parts.join(", "))
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         let to = words("vllm serve m --no-enable-prefix-caching --max-num-seqs 32 --port=80 --block-size 16");
         assert_eq!(
             argv_diff(&from, &to).to_string(),
-            "enable-prefix-caching on→off max-num-seqs 8→32 +block-size 16 -dtype auto"
+            "enable-prefix-caching on→off, max-num-seqs 8→32, +block-size 16, -dtype auto"
         );
         assert!(argv_diff(&from, &from).is_empty());
     }
@@ -211,7 +211,7 @@ mod tests {
     fn secrets_are_masked_and_the_model_is_a_word() {
         let from = words("vllm serve a --api-key old");
         let to = words("vllm serve b --api-key new");
-        assert_eq!(argv_diff(&from, &to).to_string(), "api-key ***→*** a→b");
+        assert_eq!(argv_diff(&from, &to).to_string(), "api-key ***→***, a→b");
     }
 
     #[test]

@@ -33,6 +33,27 @@ impl MetricPath {
             &["_drift_ratio", "_change_ratio", "_growth_ratio", "_growth", "_ms_per_turn", "_per_h"];
         CHANGES.iter().any(|end| self.name.ends_with(end))
     }
+
+    /// Whether its point is a load whose requests arrive whatever becomes of the ones before them: a rate, or a trace's own times.
+    #[must_use]
+    pub(crate) fn is_of_open_loop(&self) -> bool {
+        let rate =
+            |p: &str| p.strip_prefix(['r', 's']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        self.point.as_deref().is_some_and(|point| point == "trace" || rate(point))
+    }
+
+    /// Whether it only repeats what is measured from the sending: where nothing arrives by itself, nothing is late.
+    #[must_use]
+    pub(crate) fn repeats_what_was_sent<'p>(&self, mut all: impl Iterator<Item = &'p Self>) -> bool {
+        self.name.ends_with("_from_intended_ms") && !all.any(Self::is_of_open_loop)
+    }
+}
+
+/// The number in a point's name: 16 of `c16`, 0.5 of `r0_5`.
+#[must_use]
+pub(crate) fn point_number(point: &str) -> Option<f64> {
+    let number = point.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    number.replacen('_', ".", 1).parse().ok()
 }
 
 /// The statistics that may stand last in a metric's path.
@@ -278,6 +299,7 @@ mod tests {
         let path: MetricPath = "kv-cache.p1024.ttft_hit_ms.mean".parse().unwrap();
         assert_eq!(path.to_string(), "kv_cache.p1024.ttft_hit_ms.mean");
         assert_eq!(path.point.as_deref(), Some("p1024"));
+        assert_eq!(["p1024", "r0_5", "trace"].map(point_number), [Some(1024.0), Some(0.5), None]);
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub use key::{Held, Key, Kind, Range};
 #[cfg(test)]
 pub use load_spec::Lengths;
 pub use load_spec::LoadSpec;
-pub(crate) use metric::STATISTICS;
 pub use metric::{Metric, MetricPath, MetricPathError, Unit, Validity, ValidityReason, Verdict};
+pub(crate) use metric::{STATISTICS, point_number};
 pub use objective::{Direction, Objective};
 pub use outcome::{Cause, Evidence, ExitFacts, Failure, Outcome, Phase, SkipReason, Stage};
 pub use quality::{CanarySpec, CaseDelivery, CaseOutcome, CaseResult, ReasoningSpec, Thinking, ToolCallingSpec};

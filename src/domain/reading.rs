@@ -13,6 +13,14 @@ pub(crate) fn duration(seconds: f64) -> String {
     if hours > 0 { format!("{hours} h {minutes:02} min") } else { format!("{minutes} min {rest:02} s") }
 }
 
+/// A time to the minute, in UTC: `2026-11-30 16:24 UTC`.
+pub(crate) fn moment(rfc3339: &str) -> String {
+    match (rfc3339.get(..10), rfc3339.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        (None, _) | (_, None) => rfc3339.to_owned(),
+    }
+}
+
 /// A number with three significant digits and thousands separated: `0.0312`, `35.2`, `1,230`.
 pub(crate) fn number(value: f64) -> String {
     if value == 0.0 {
@@ -188,6 +196,7 @@ mod tests {
         assert_eq!(duration(4.21), "4.2 s");
         assert_eq!(duration(185.0), "3 min 05 s");
         assert_eq!(duration(7800.0), "2 h 10 min");
+        assert_eq!(moment("2026-11-30T16:24:02.774Z"), "2026-11-30 16:24 UTC");
     }
 
     #[test]

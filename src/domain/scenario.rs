@@ -63,6 +63,16 @@ text_enum! {
 }
 
 impl RequestEnd {
+    /// Requests that ended so, in words: most loads ask for a length, and a cut there is what was asked for.
+    #[must_use]
+    pub(crate) fn words(end: &str) -> String {
+        match end.parse() {
+            Ok(Self::Ok) => "ended by themselves".to_owned(),
+            Ok(Self::Truncated) => "ended at the length asked for".to_owned(),
+            Ok(_) | Err(_) => end.replace('_', " "),
+        }
+    }
+
     /// Whether every token that the server meant to send has arrived (`ok` and `truncated`).
     #[must_use]
     pub const fn is_complete(self) -> bool {

@@ -175,7 +175,7 @@ impl Planner {
             let index = point.index;
             let service = compose::overlay(&self.service, &point.config.settings)?;
             let key = self.key(&fixed, &service, image_ids);
-            let excluded = point.excluded.map(|e| (SkipReason::Excluded, format!("{} ({})", e.because, e.when)));
+            let excluded = point.excluded.map(|e| (SkipReason::Excluded, e.because));
             let skip = match (excluded, seen.get(&key)) {
                 (Some(excluded), _) => Some(excluded),
                 (None, Some(first)) => {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::{self, Service};
-use crate::domain::{Event, Outcome, ResolvedConfig, Settings, Start, SweepId, TrialRef, text_enum};
+use crate::domain::{Event, Metric, Outcome, ResolvedConfig, Settings, Start, SweepId, TrialRef, reading, text_enum};
 use crate::grid::DeploymentKind;
 use crate::launch::{self, Launcher, ReadyPolicy, Sidecar};
 use crate::resume::{PlanItem, Todo};
@@ -362,7 +362,8 @@ impl Sweep {
         let figures = self.store.figures(TrialId(trial.trial_id))?;
         let shown = self.planner.grid.objectives.iter().filter_map(|objective| {
             let figure = figures.iter().find(|f| f.metric.path == objective.metric)?;
-            Some(format!("{} {}", objective.metric, four_digits(figure.metric.value)))
+            let Metric { path, value, unit, .. } = &figure.metric;
+            Some(format!("{path} {}", reading::figure(&path.name, *value, unit)))
         });
         Ok(shown.collect::<Vec<_>>().join(", "))
     }
@@ -428,23 +429,5 @@ impl Sweep {
     /// The deployment's identity.
     pub(super) fn deployment(&self) -> String {
         self.hold.in_database().deployment().to_owned()
-    }
-}
-
-/// A figure with about four significant digits, for one line on the screen.
-fn four_digits(value: f64) -> String {
-    let decimals = (3 - value.abs().max(1.0).log10().floor() as i32).clamp(0, 3) as usize;
-    format!("{value:.decimals$}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_has_about_four_digits() {
-        assert_eq!(four_digits(2657.2023), "2657");
-        assert_eq!(four_digits(20.3796), "20.38");
-        assert_eq!(four_digits(0.98612), "0.986");
     }
 }

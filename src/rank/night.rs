@@ -258,14 +258,14 @@ impl StartNoise {
         let repeats = if self.degrees == 1 { "1 repeat".to_owned() } else { format!("{} repeats", self.degrees) };
         match self.start_percent() {
             Some(0.0) => format!(
-                "starts of one config differ by no more than the noise within them explains ({repeats}); verdicts count on {counted:.1} %"
+                "starts of one config differ by no more than the noise within them explains ({repeats}); verdicts allow for {counted:.1} % between starts"
             ),
             Some(percent) if percent > 100.0 * ASSUMED_START_DEVIATION => format!(
                 "starts of one config differ by {percent:.1} % (standard deviation, {repeats}): so much that verdicts err more often \
                  than in one night of twenty"
             ),
             Some(percent) => format!(
-                "starts of one config differ by {percent:.1} % (standard deviation, {repeats}); verdicts count on {counted:.1} %"
+                "starts of one config differ by {percent:.1} % (standard deviation, {repeats}); verdicts allow for {counted:.1} % between starts"
             ),
             None if self.moved => {
                 "how much starts of one config differ beside the baseline's move was not measured".to_owned()

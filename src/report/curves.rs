@@ -1,13 +1,12 @@
 //! Which charts a sweep has data for.
 
 use crate::domain::reading::unit_text;
-use crate::domain::{MetricPath, ScenarioKind};
+use crate::domain::{MetricPath, ScenarioKind, point_number};
 use crate::rank::{Candidate, pareto_front};
 
 use super::chart::{Body, Chart, Dot, IntervalRow, Line, LinePoint, Scale};
 use super::model::{Column, EffectTable, Tone};
 use super::night::{controls, memory, night};
-use super::section::point_number;
 use super::source::Source;
 
 /// Highlight colours.

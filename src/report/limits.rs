@@ -41,6 +41,14 @@ fn unfinished(source: &Source) -> Option<String> {
         {
             Some(format!("The run is {}: the scenarios of the suite that are not shown were not measured.", s.state))
         }
+        SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped
+            if s.remaining == 0 =>
+        {
+            Some(format!(
+                "The sweep is {}: every config was started, and the starts that confirm (controls, finalists) are not complete.",
+                s.state
+            ))
+        }
         SweepState::Pending | SweepState::Running | SweepState::Interrupted | SweepState::Stopped => Some(format!(
             "The sweep is {}: {} of {} configs are not measured yet, and any of them may be better than what is shown.",
             s.state, s.remaining, s.trials
@@ -124,7 +132,7 @@ fn figures(rankings: &[Ranking]) -> Vec<String> {
 fn prompt_sizes(source: &Source) -> Option<String> {
     let points = |scenario: ScenarioKind| -> Vec<f64> {
         let of = |path: &MetricPath| {
-            (path.scenario == scenario).then(|| path.point.as_deref().and_then(super::section::point_number)).flatten()
+            (path.scenario == scenario).then(|| path.point.as_deref().and_then(crate::domain::point_number)).flatten()
         };
         let results = source.trials.iter().flat_map(newest_results).flat_map(|r| &r.metrics);
         let mut found: Vec<f64> = results.filter_map(|m| of(&m.path)).collect();

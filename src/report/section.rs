@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::reading::duration;
-use crate::domain::{FlagName, Metric, MetricPath, Outcome, SkipReason, Start};
+use crate::domain::{FlagName, Metric, MetricPath, Outcome, SkipReason, Start, point_number};
 use crate::rank::{Candidate, Figure};
 use crate::resolve::{same_value, speaks_of_the_engine};
 use crate::stats::quantile_of_sorted;
@@ -226,7 +226,6 @@ fn scenario(source: &Source, trial: &TrialReport, s: &ScenarioReport) -> Scenari
         trial.attempt_reports.iter().find(|a| a.scenarios.iter().any(|own| own.id == s.id)).map(|a| a.start);
     let mut points: Vec<String> = Vec::new();
     let mut rows: Vec<(String, String, BTreeMap<String, PointFigure>)> = Vec::new();
-    let open_loop = s.metrics.iter().any(|m| m.path.point.as_deref().is_some_and(|p| p.starts_with('r')));
     let median = |name: &str| {
         s.metrics
             .iter()
@@ -234,8 +233,7 @@ fn scenario(source: &Source, trial: &TrialReport, s: &ScenarioReport) -> Scenari
     };
     let shown = |m: &&Metric| match m.path.statistic.as_deref() {
         _ if ABOUT_THE_LOAD.contains(&m.path.name.as_str()) => false,
-        // Closed loop: nothing is late, and these repeat what is measured from the sending.
-        _ if m.path.name.ends_with("_from_intended_ms") && !open_loop => false,
+        _ if m.path.repeats_what_was_sent(s.metrics.iter().map(|m| &m.path)) => false,
         Some("mean") => !median(&m.path.name),
         Some(statistic) => SHOWN.contains(&statistic),
         None => true,
@@ -279,12 +277,6 @@ fn scenario(source: &Source, trial: &TrialReport, s: &ScenarioReport) -> Scenari
         counters: s.counters.iter().map(|c| (c.name.clone(), c.after - c.before)).filter(|(_, d)| *d != 0.0).collect(),
         distributions: source.distributions.get(&s.id).cloned().unwrap_or_default(),
     }
-}
-
-/// The number in a point's name: 16 of `c16`, 0.5 of `r0_5`.
-pub(super) fn point_number(point: &str) -> Option<f64> {
-    let number = point.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
-    number.replacen('_', ".", 1).parse().ok()
 }
 
 /// Quantiles of the latencies per point and role.

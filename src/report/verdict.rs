@@ -1,7 +1,7 @@
 //! Who is best, in sentences.
 
 use crate::domain::reading::{bare_figure, figure, gain, title};
-use crate::rank::{Answer, Ranking, Row, Standing, simplest, some_of};
+use crate::rank::{Answer, Ranking, Row, Standing, simplest};
 use crate::store::SweepKind;
 
 use super::model::{BestLine, Tone, VerdictLine, VerdictText};
@@ -10,6 +10,9 @@ use super::table::cell;
 
 /// Configs shown under an objective.
 const BEST: usize = 5;
+
+/// The simplest that are named in the verdict.
+const SIMPLEST: usize = 3;
 
 /// The verdict: the first objective in a sentence, and a line per objective.
 pub(super) fn verdict(source: &Source, rankings: &[Ranking]) -> VerdictText {
@@ -38,7 +41,10 @@ fn the_simplest(source: &Source, ranking: &Ranking) -> String {
         Some(source.trials.iter().find(of_trial)?.settings.count())
     };
     let Some(simplest) = simplest(ranking, settings_of) else { return String::new() };
-    format!(" The simplest of them, by settings of its own ({}): {}.", simplest.settings, some_of(&simplest.configs))
+    let more = simplest.configs.len().saturating_sub(SIMPLEST);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let names = simplest.configs.iter().take(SIMPLEST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!(" The simplest of them, by settings of its own ({}): {names}{more}.", simplest.settings)
 }
 
 fn tone(ranking: &Ranking) -> Tone {

@@ -29,6 +29,8 @@ struct Counts {
     further: usize,
     failed: usize,
     skipped: usize,
+    /// Configs that were done with before this run.
+    before: usize,
 }
 
 impl Bars {
@@ -50,6 +52,7 @@ impl Bars {
             Event::SweepStarted { grid, trials, settled, further, .. } => {
                 self.sweep.set_length((*trials + *further) as u64);
                 self.sweep.set_position(*settled as u64);
+                self.counts.before = *settled;
                 self.sweep.set_prefix(grid.clone());
                 self.sweep.enable_steady_tick(Duration::from_millis(500));
                 self.show_counts();
@@ -126,8 +129,9 @@ impl Bars {
     }
 
     fn show_counts(&self) {
-        let Counts { measured, further, failed, skipped } = self.counts;
-        let mut text = format!("starts · {measured} measured, {failed} failed, {skipped} skipped");
+        let Counts { measured, further, failed, skipped, before } = self.counts;
+        let before = if before > 0 { format!("{before} before; now ") } else { String::new() };
+        let mut text = format!("starts · {before}{measured} measured, {failed} failed, {skipped} skipped");
         if further > 0 {
             text.push_str(&format!(", {further} measured again"));
         }

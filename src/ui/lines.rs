@@ -8,23 +8,24 @@ use super::sentence::sentence;
 
 /// Prints lines to standard error.
 pub(crate) struct Lines {
-    last_progress: Option<String>,
+    /// Steps of the running trial that were told.
+    told: Vec<String>,
 }
 
 impl Lines {
     /// Nothing shown yet.
     pub(crate) fn new() -> Self {
-        Self { last_progress: None }
+        Self { told: Vec::new() }
     }
 
-    /// Prints the event's line. Of progress only steps are shown, not every request.
+    /// Prints the event's line. Of progress only steps are shown, each once in a trial: not every request, nor every return to it.
     pub(crate) fn tell(&mut self, event: &Event) {
+        if let Event::TrialStarted { .. } = event {
+            self.told.clear();
+        }
         if let Event::TrialProgressed { progress, .. } = event {
-            let step = step_of(progress);
-            if self.last_progress.as_deref() == Some(step.as_str()) {
-                return;
-            }
-            self.last_progress = Some(step);
+            let Some(step) = step_of(progress).filter(|step| !self.told.contains(step)) else { return };
+            self.told.push(step);
         }
         let Some(line) = sentence(event) else { return };
         let now = jiff::ZonedDateTime::now().strftime("%H:%M:%S").to_string();
@@ -33,14 +34,16 @@ impl Lines {
     }
 }
 
-/// Progress within one step changes numbers only; the step's name tells them apart.
-fn step_of(progress: &TrialProgress) -> String {
+/// Progress within one step changes numbers only; the step's name tells them apart. A scenario is told when its first figures are there.
+fn step_of(progress: &TrialProgress) -> Option<String> {
     match progress {
-        TrialProgress::Preparing => "preparing".to_owned(),
-        TrialProgress::Creating => "creating".to_owned(),
-        TrialProgress::Booting { milestone, .. } => milestone.to_string(),
-        TrialProgress::WarmingUp => "warming_up".to_owned(),
-        TrialProgress::Measuring { scenario, .. } => format!("measuring {scenario}"),
-        TrialProgress::Stopping => "stopping".to_owned(),
+        TrialProgress::Preparing => Some("preparing".to_owned()),
+        TrialProgress::Creating => Some("creating".to_owned()),
+        TrialProgress::Booting { milestone, .. } => Some(milestone.to_string()),
+        TrialProgress::WarmingUp => Some("warming_up".to_owned()),
+        TrialProgress::Measuring { requests_done: 0, .. }
+        | TrialProgress::Measuring { output_tokens_per_s: None, .. } => None,
+        TrialProgress::Measuring { scenario, .. } => Some(format!("measuring {scenario}")),
+        TrialProgress::Stopping => Some("stopping".to_owned()),
     }
 }

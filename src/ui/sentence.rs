@@ -20,7 +20,7 @@ pub(crate) fn sentence(event: &Event) -> Option<String> {
             format!("{}{again}: starting", place(trial))
         }
         Event::TrialReady { trial, ready_s } => {
-            format!("[{}/{}] {}: serves after {}", trial.position, trial.of, trial.name, duration(*ready_s))
+            format!("{}: serves after {}", place(trial), duration(*ready_s))
         }
         Event::TrialProgressed { trial, progress } => {
             format!("{}: {}", place(trial), doing(progress))

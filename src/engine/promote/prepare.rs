@@ -15,8 +15,14 @@ use super::files::FileChange;
 use super::override_file::{Secrets, override_of, read_back};
 use super::standing::{self, finding};
 
-/// What `--output` is when it is not given, beside the first compose file.
-const DEFAULT_NAME: &str = "champion.yml";
+/// What `--output` is when it is not given, beside the first compose file: `champion.yml` beside a file of Compose's own name,
+/// `vllm-cpu.champion.yml` beside `vllm-cpu.yml`, so that deployments that share a folder do not overwrite each other's.
+fn default_name(first: Option<&PathBuf>) -> String {
+    match first.and_then(|file| file.file_stem()).and_then(|stem| stem.to_str()) {
+        None | Some("compose" | "docker-compose") => "champion.yml".to_owned(),
+        Some(stem) => format!("{stem}.champion.yml"),
+    }
+}
 
 /// A promotion, ready to be written or applied.
 pub(crate) struct Prepared {
@@ -203,7 +209,7 @@ fn same_config(planner: &Planner, store: &Store, report: &TrialReport) -> Result
 fn output_path(planner: &Planner, output: Option<&Path>) -> Result<PathBuf, EngineError> {
     let first = planner.project.config_files.first();
     let folder = first.and_then(|file| file.parent()).unwrap_or(Path::new("."));
-    let path = output.map_or_else(|| folder.join(DEFAULT_NAME), Path::to_path_buf);
+    let path = output.map_or_else(|| folder.join(default_name(first)), Path::to_path_buf);
     let path = std::path::absolute(&path).unwrap_or(path);
     let same =
         |file: &PathBuf| *file == path || file.canonicalize().ok().is_some_and(|f| path.canonicalize().ok() == Some(f));

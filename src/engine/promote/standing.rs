@@ -42,6 +42,7 @@ pub(super) fn gates(report: &TrialReport) -> Finding {
         .collect();
     match (report.gates.len(), missed.is_empty()) {
         (0, _) => finding("gates", FindingKind::Ok, "the grid states no gates"),
+        (1, true) => finding("gates", FindingKind::Ok, "the only one holds"),
         (n, true) => finding("gates", FindingKind::Ok, format!("all {n} hold")),
         (_, false) => finding("gates", FindingKind::Failed, missed.join("; ")),
     }

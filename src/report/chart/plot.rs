@@ -100,6 +100,9 @@ fn along(points: &[(f64, f64)]) -> Vec<Area> {
     points.windows(2).flat_map(steps).map(area).collect()
 }
 
+/// From a dot to the middle of a number that plainly belongs to it.
+const NEAR: f64 = 26.0;
+
 /// Numbers beside their dots, each where it covers the least of other marks.
 struct Numerals {
     taken: Vec<Area>,
@@ -107,7 +110,7 @@ struct Numerals {
 
 impl Numerals {
     fn place(&mut self, svg: &mut Svg, (x, y): (f64, f64), text: &str) {
-        let (half_width, half_height) = (5.5 * text.len() as f64, 8.0);
+        let (half_width, half_height) = (7.5 * text.len() as f64, 8.0);
         let around = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)];
         let places = [8.0, 16.0, 26.0].into_iter().flat_map(|gap| {
             around.map(|(right, down)| {
@@ -128,6 +131,14 @@ impl Numerals {
             }
         }
         if let Some((_, (cx, cy), area)) = best {
+            // Further away than its neighbours may be, it is tied to its dot by a line.
+            let (right, down) = (cx - x, cy - y);
+            let length = right.hypot(down);
+            if length > NEAR {
+                let (right, down) = (right / length, down / length);
+                let end = length - half_width.max(half_height);
+                svg.line("lead", x + 6.0 * right, y + 6.0 * down, x + end * right, y + end * down);
+            }
             svg.text("name", cx, cy + 5.0, "middle", text);
             self.taken.push(area);
         }

@@ -10,7 +10,11 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use super::chart::{draw, quantile_axis, quantile_strip};
 use super::model::ReportModel;
 use super::table::best_first;
-use crate::domain::{MetricPath, reading};
+use crate::domain::{MetricPath, RequestEnd, reading};
+use crate::rank::Standing;
+
+/// The most sections of configs that are all opened on paper.
+const PRINTED: usize = 30;
 
 /// The page. Everything that comes from outside is escaped by the template.
 ///
@@ -32,7 +36,8 @@ pub fn html(model: &ReportModel) -> anyhow::Result<String> {
     env.add_filter("bare", |value: f64, metric: &str, unit: &str| reading::bare_figure(&name_of(metric), value, unit));
     env.add_filter("unit", |unit: &str, metric: &str| reading::unit_text(&name_of(metric), unit).to_owned());
     env.add_filter("shorten", |text: &str, width: usize| reading::shorten(text, width));
-    env.add_filter("moment", moment);
+    env.add_filter("moment", |rfc3339: &str| reading::moment(rfc3339));
+    env.add_filter("ended", |end: &str| RequestEnd::words(end));
     env.add_filter("title", |name: &str| reading::title(name));
     env.add_function("strip", strip);
     env.add_function("strip_axis", strip_axis);
@@ -42,6 +47,13 @@ pub fn html(model: &ReportModel) -> anyhow::Result<String> {
     let lines = best_first(model);
     let states: BTreeSet<&str> = model.configs.iter().map(|c| c.state.as_str()).collect();
     let sections: BTreeSet<i64> = model.trials.iter().map(|t| t.trial_id).collect();
+    // On paper a sweep of many configs would be hundreds of pages.
+    let best = model.verdict.lines.iter().flat_map(|line| &line.best);
+    let at_length: BTreeSet<i64> = if model.trials.len() <= PRINTED {
+        sections.clone()
+    } else {
+        best.filter(|b| b.is_baseline || b.standing == Standing::Leader).map(|b| b.trial_id).collect()
+    };
     let page = env.get_template("page").context("the report's template")?;
     page.render(context! {
         m => Value::from(Serde(model)),
@@ -49,6 +61,7 @@ pub fn html(model: &ReportModel) -> anyhow::Result<String> {
         svg => svg,
         states => states,
         sections => Value::from(Serde(&sections)),
+        at_length => Value::from(Serde(&at_length)),
         took => took(model),
         css => Value::from_safe_string(include_str!("report.css").to_owned()),
         js => Value::from_safe_string(include_str!("report.js").to_owned()),
@@ -70,14 +83,6 @@ fn took(model: &ReportModel) -> Option<String> {
     let start: jiff::Timestamp = runs.first()?.started_at.parse().ok()?;
     let end: jiff::Timestamp = runs.last()?.ended_at.as_deref()?.parse().ok()?;
     Some(reading::duration(end.duration_since(start).as_secs_f64()))
-}
-
-/// A time to the minute, in UTC.
-fn moment(rfc3339: &str) -> String {
-    match (rfc3339.get(..10), rfc3339.get(11..16)) {
-        (Some(day), Some(time)) => format!("{day} {time} UTC"),
-        (None, _) | (_, None) => rfc3339.to_owned(),
-    }
 }
 
 /// The strip of one distribution, on the scale of all of its kind in the scenario.

@@ -54,10 +54,10 @@
     apply();
   }
 
-  // What is closed is not printed.
+  // What is closed is not printed, and of very many configs not all should be.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("details:not([open], [data-short])")];
     for (const one of opened) one.open = true;
   });
   addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
