@@ -334,6 +334,17 @@ fn the_objective_can_be_chosen_after_the_night() {
 }
 
 #[test]
+fn a_machine_without_ca_certificates_measures_all_the_same() {
+    let scene = Scene::new();
+    scene.grid(&[], &format!("{}{SUITE}", configs(1)));
+    let none = scene.write("none.pem", "");
+    let mut command = scene.vgrid(["run", "grid.yaml"]);
+    command.env("SSL_CERT_FILE", none).env("SSL_CERT_DIR", scene.folder().join("no-such-folder"));
+    run(command).ok();
+    assert_eq!(scene.states(), ["c1: measured"]);
+}
+
+#[test]
 fn a_trial_cannot_start_on_a_port_that_somebody_else_serves() {
     let scene = Scene::new();
     scene.grid(&[], "suite: [smoke]\n");
