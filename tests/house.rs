@@ -127,7 +127,9 @@ fn a_third_party_crate_has_one_home() {
             let at_home = homes.iter().any(|home| path.starts_with(home));
             let uses = without_tests(&text).lines().any(|line| {
                 let code = line.split("//").next().unwrap_or(line);
-                code.contains(&format!("{krate}::")) || code.contains(&format!("use {krate}"))
+                let is_in_a_word = |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let path = format!("{krate}::"); // nix:: and not unix::
+                code.match_indices(&path).any(|(at, _)| !is_in_a_word(at)) || code.contains(&format!("use {krate}"))
             });
             if uses && !at_home {
                 wrong.push(format!("{} uses {krate}, whose home is {homes:?}", path.display()));

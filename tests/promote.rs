@@ -374,8 +374,8 @@ fn a_night_ends_with_its_champion_in_production_and_a_second_run_leaves_it_there
         [["restored", "fast serves in its place (promotion 1)"]]
     );
     // Nothing is left to measure, so nothing is exchanged.
-    scene.run().end().expect_code(0);
-    assert_eq!(scene.containers(&[]), [id.as_str()]);
+    let again = scene.run().end().expect_code(0);
+    assert_eq!(scene.containers(&[]), [id.as_str()], "{}\n{}", again.stderr(), again.stdout);
     scene.start(&["rollback"]).end().expect_code(0);
     let again = Production { id: scene.containers(&[])[0].clone(), ..production };
     scene.assert_restored(&again);
