@@ -10,6 +10,8 @@
 
 mod common_docker;
 
+#[path = "docker/also_stop.rs"]
+mod also_stop;
 #[path = "docker/crash_loop.rs"]
 mod crash_loop;
 #[path = "docker/images.rs"]

@@ -23,11 +23,21 @@ pub(super) const GRID: &[&str] = &[
 ];
 
 /// `deployment`.
-pub(super) const DEPLOYMENT: &[&str] =
-    &["compose", "env_files", "service", "project_name", "project_directory", "profiles", "process", "after"];
+pub(super) const DEPLOYMENT: &[&str] = &[
+    "compose",
+    "env_files",
+    "service",
+    "project_name",
+    "project_directory",
+    "profiles",
+    "also_stop",
+    "process",
+    "after",
+];
 
 /// The keys of `deployment` that only a Compose deployment has.
-pub(super) const COMPOSE_ONLY: &[&str] = &["compose", "service", "project_name", "project_directory", "profiles"];
+pub(super) const COMPOSE_ONLY: &[&str] =
+    &["compose", "service", "project_name", "project_directory", "profiles", "also_stop"];
 
 /// `deployment.process`.
 pub(super) const PROCESS: &[&str] = &["command", "env", "port"];
