@@ -24,6 +24,8 @@ mod restorable;
 mod telemetry;
 #[path = "docker/time.rs"]
 mod time;
+#[path = "docker/unwritable.rs"]
+mod unwritable;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
