@@ -103,6 +103,6 @@ fn what_a_trial_took_and_gave_back_must_fit_again_before_the_next_one() {
     std::thread::sleep(Duration::from_millis(2500));
     std::fs::remove_file(&cache).unwrap();
     let done =
-        sweep.finish().code(0).says(&["c1: measured", "a trial took up to 1.2 GiB so far: free at least 2.2 GiB"]);
+        sweep.finish().code(0).says(&["c1: measured", "a trial took up to 1.17 GiB so far: free at least 2.17 GiB"]);
     assert!(!done.stderr.contains("c2: starting"), "{}", done.stderr);
 }
