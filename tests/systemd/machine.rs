@@ -142,6 +142,11 @@ impl Machine {
         lines.lines().map(str::to_owned).collect()
     }
 
+    /// The lines of the journal since the listening began.
+    pub fn lines(&self) -> Vec<String> {
+        self.journal().split_off(self.heard)
+    }
+
     /// Waits for a line of the journal that holds all of these.
     pub fn await_line(&self, parts: &[&str]) {
         await_that(&format!("the journal has a line with {parts:?}"), || self.said(parts).then_some(()));
