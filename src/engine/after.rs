@@ -17,8 +17,9 @@ pub(super) async fn finish(sweep: &mut Sweep, ended: Option<Ended>) -> Result<()
     if sweep.planner.grid.deployment.after == After::Champion {
         match champion(sweep, ended).await {
             Ok(Some(trial)) => {
+                // It serves; what else was stopped meanwhile is left to put back.
                 if serve(sweep, trial).await? {
-                    return Ok(());
+                    return restore::put_back(sweep).await;
                 }
             }
             Ok(None) => {}
@@ -67,10 +68,15 @@ async fn champion(sweep: &mut Sweep, ended: Option<Ended>) -> Result<Option<Tria
 async fn serve(sweep: &mut Sweep, trial: TrialId) -> Result<bool, EngineError> {
     restore::remove_leftover_trials(sweep).await?;
     let deployment = sweep.deployment();
-    let open = sweep.store.open_restorations(Some(&deployment))?;
+    let mut open = Vec::new();
     let mut aside = Vec::new();
-    for restoration in &open {
-        aside.extend(restore::serving_of(restoration)?);
+    for restoration in sweep.store.open_restorations(Some(&deployment))? {
+        let serving = restore::serving_of(&restoration)?;
+        // What only had to be stopped meanwhile is put back afterwards.
+        if serving.iter().any(|serving| serving.found_by != FoundBy::Named) {
+            aside.extend(serving);
+            open.push(restoration);
+        }
     }
     let Some(docker) = sweep.launcher.docker().cloned() else { return Ok(false) };
     let name = sweep.store.trial(trial)?.name;

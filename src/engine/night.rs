@@ -128,7 +128,10 @@ impl Sweep {
             if self.cancel.is_cancelled() {
                 return Ok(Some(self.ended(Ended::Interrupted, TOLD_TO_STOP)));
             }
-            let Attempted { outcome, twin_of } = self.attempt_in_time(&todo).await?;
+            let mut room = std::mem::take(&mut self.room);
+            let attempted = room.watch(self.attempt_in_time(&todo)).await;
+            self.room = room;
+            let Attempted { outcome, twin_of } = attempted?;
             if night.checked.as_ref().is_some_and(|checked| checked.contains(&todo.item)) {
                 pruning::judge(self, todo.item, &outcome)?;
             }

@@ -105,7 +105,7 @@ impl Planner {
         let mut warnings = project.warnings.clone();
         warnings.extend(grid.warnings.0.iter().cloned());
         warnings.extend(spellings(&grid, &service)?);
-        let lint = grid::lint(&grid, &compose::settings_of(&service));
+        let lint = grid::lint(&grid, &suite, &compose::settings_of(&service));
         if lint.has_errors() {
             return Err(lint);
         }

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use crate::domain::{ConfigKey, SweepId, text_enum};
 use crate::grid::After;
-use crate::launch::{self, DockerLauncher, GpuSupport, LaunchSpec, Launcher, ProcessLauncher, Serving, SidecarKind};
+use crate::launch::{
+    self, DockerLauncher, FoundBy, GpuSupport, LaunchSpec, Launcher, ProcessLauncher, Serving, ServingQuery, Sidecar,
+    SidecarKind,
+};
 
 use super::plan::Planner;
 use super::restore;
@@ -114,12 +117,16 @@ pub(crate) async fn inspect(planner: &Planner, db: &Path, sim: SimImage, pinned:
             ready.add("mounts", FindingKind::Warning, doubt, Some(help));
         }
     }
-    bystanders(&mut ready, planner, &docker).await;
-    match docker.serving_now(&restore::query(planner, &launch::database_label(db))).await {
-        Ok(serving) if serving.is_empty() => ready.ok("restore", "nothing serves there now; nothing to put back"),
+    let query = restore::query(planner, &launch::database_label(db));
+    let stopped = also_stopped(&mut ready, planner, &docker, &query).await;
+    bystanders(&mut ready, planner, &docker, &stopped).await;
+    match docker.serving_now(&query).await {
+        Ok(serving) if serving.is_empty() && stopped.is_empty() => {
+            ready.ok("restore", "nothing serves there now; nothing to put back")
+        }
         Ok(serving) => match restore::owed(db) {
             Ok(owed) => {
-                for s in serving {
+                for s in serving.into_iter().chain(stopped) {
                     restorable(&mut ready, planner, &docker, &s, &owed).await;
                 }
             }
@@ -140,6 +147,9 @@ async fn restorable(
     owed: &[String],
 ) {
     match docker.obstacles_to_restoring(serving, &launch::secrets_of(&planner.service), owed).await {
+        Ok(obstacles) if obstacles.is_empty() && serving.found_by == FoundBy::Named => {
+            ready.ok("restore", format!("{} is stopped meanwhile, and runs again at the end", serving.describe()));
+        }
         Ok(obstacles) if obstacles.is_empty() && serving.running && serving.models.is_empty() => {
             let message = format!("{} is taken aside and put back at the end", serving.describe());
             let help = "what answers no model now cannot be verified by one then: look at its log first".to_owned();
@@ -276,12 +286,41 @@ async fn service(ready: &mut Readiness, planner: &Planner, docker: &DockerLaunch
     }
 }
 
-/// Containers beside the service that may restart a trial.
-async fn bystanders(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher) {
+/// What the grid wants stopped meanwhile, as far as it runs.
+async fn also_stopped(
+    ready: &mut Readiness,
+    planner: &Planner,
+    docker: &DockerLauncher,
+    query: &ServingQuery,
+) -> Vec<Serving> {
+    let names = planner.grid.deployment.also_stop();
+    let found = match docker.running_by_name(&names, query).await {
+        Ok(found) => found,
+        Err(error) => {
+            ready.failed("sidecar", &error);
+            return Vec::new();
+        }
+    };
+    let is_called = |serving: &Serving, name: &str| {
+        serving.name == name || serving.recreate.label("com.docker.compose.service") == Some(name)
+    };
+    for name in names.iter().filter(|name| !found.iter().any(|serving| is_called(serving, name.as_str()))) {
+        let message = format!("`also_stop` names `{name}`, and nothing of that name runs");
+        let help = "nothing is stopped for it; `docker ps` shows the names".to_owned();
+        ready.add("sidecar", FindingKind::Warning, message, Some(help));
+    }
+    found
+}
+
+/// Containers beside the service that may restart a trial, but for those that are stopped meanwhile.
+async fn bystanders(ready: &mut Readiness, planner: &Planner, docker: &DockerLauncher, stopped: &[Serving]) {
     let Ok(sidecars) = docker.sidecars(&planner.project.name, &planner.service_name).await else { return };
-    for sidecar in sidecars.iter().filter(|s| s.kind == SidecarKind::HoldsDockerSocket) {
+    let stays = |sidecar: &&Sidecar| stopped.iter().all(|serving| serving.container_id != sidecar.id);
+    for sidecar in sidecars.iter().filter(|s| s.kind == SidecarKind::HoldsDockerSocket).filter(stays) {
         let name = &sidecar.name;
-        let help = format!("if it restarts what it finds unhealthy, stop it for the night: `docker stop {name}`");
+        let help = format!(
+            "if it restarts what it finds unhealthy, let the sweep stop it meanwhile: `also_stop: [{name}]` in `deployment`"
+        );
         ready.add("sidecar", FindingKind::Warning, sidecar.describe(), Some(help));
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compose::Service;
 use crate::domain::{Event, Redactor, SweepId};
 use crate::grid::{After, Limits};
-use crate::launch::{self, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery};
+use crate::launch::{self, FoundBy, Launcher, Leftover, RestoreAction, RestorePlan, Serving, ServingQuery, Sidecar};
 use crate::store::{Restoration, RestorationEnd, Store, StoreError, SweepLock};
 
 use super::plan::Planner;
@@ -21,20 +21,19 @@ use super::{EngineError, Hold, Teller, after, announce, daemon, deployment_ident
 const RESTORE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
 /// What there is to take aside.
-pub(super) enum WhatServes {
+pub(super) struct WhatServes {
     /// An interrupted run took it aside; it stays the thing to put back.
-    Owed(Restoration),
-    /// It serves now.
-    Now(Vec<Serving>),
+    owed: Vec<Restoration>,
+    /// It serves now; nothing where what served is owed.
+    serving: Vec<Serving>,
+    /// It runs, and the grid wants it stopped meanwhile.
+    beside: Vec<Serving>,
 }
 
 impl WhatServes {
     /// Whether something is to be put back.
     pub(super) fn owes(&self) -> bool {
-        match self {
-            Self::Owed(_) => true,
-            Self::Now(serving) => !serving.is_empty(),
-        }
+        !(self.owed.is_empty() && self.serving.is_empty() && self.beside.is_empty())
     }
 }
 
@@ -50,40 +49,54 @@ pub(super) async fn what_serves(sweep: &mut Sweep) -> Result<WhatServes, EngineE
     let (project, service) = (sweep.planner.project.name.clone(), sweep.planner.service_name.clone());
     let look = async || launcher.sidecars(&project, &service).await;
     let sidecars = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
+    let query = query(&sweep.planner, &sweep.db_label);
+    let named = sweep.planner.grid.deployment.also_stop();
+    let look = async || launcher.running_by_name(&named, &query).await;
+    let beside = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
+    let stays = |sidecar: &Sidecar| beside.iter().all(|stopped| stopped.container_id != sidecar.id);
+    let sidecars: Vec<Sidecar> = sidecars.into_iter().filter(stays).collect();
     for sidecar in &sidecars {
         sweep.warn(format!("{}; it is left alone", sidecar.describe()))?;
     }
     sweep.sidecars = sidecars;
-    if let Some(restoration) = sweep.store.open_restorations(Some(&sweep.deployment()))?.into_iter().next() {
-        return Ok(WhatServes::Owed(restoration));
+    let owed = sweep.store.open_restorations(Some(&sweep.deployment()))?;
+    for restoration in &owed {
+        if serving_of(restoration)?.iter().any(|serving| serving.found_by != FoundBy::Named) {
+            return Ok(WhatServes { owed, serving: Vec::new(), beside });
+        }
     }
-    let query = query(&sweep.planner, &sweep.db_label);
     let look = async || launcher.serving_now(&query).await;
-    Ok(WhatServes::Now(daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?))
+    let serving = daemon::patiently(&launcher, patience, |text| sweep.warn(text), look).await?;
+    Ok(WhatServes { owed, serving, beside })
 }
 
 /// Takes it aside; what serves now is journaled before.
 pub(super) async fn take_aside(sweep: &mut Sweep, what: WhatServes) -> Result<(), EngineError> {
     let (launcher, patience) = (sweep.launcher.clone(), sweep.planner.grid.limits.daemon);
-    let serving = match what {
-        WhatServes::Owed(restoration) => {
-            let text = format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what);
-            sweep.notice(text)?;
-            serving_of(&restoration)?
+    let mut aside = Vec::new();
+    for restoration in &what.owed {
+        let text = format!("an interrupted run had taken aside {}; it is put back at the end", restoration.what);
+        sweep.notice(text)?;
+        aside.extend(serving_of(restoration)?);
+    }
+    // Two entries, so that each can be put back without the other: a champion takes the place of what serves.
+    for (serving, doing) in [(what.serving, "taking aside"), (what.beside, "stopping")] {
+        if serving.is_empty() {
+            continue;
         }
-        WhatServes::Now(serving) if serving.is_empty() => {
-            return sweep.notice("nothing serves there now, so there is nothing to put back at the end");
-        }
-        WhatServes::Now(serving) => {
-            let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
-            let json = serde_json::to_value(&serving).unwrap_or_default();
-            let deployment = sweep.deployment();
-            sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
-            sweep.notice(format!("taking aside {what}; it is put back at the end"))?;
-            serving
-        }
-    };
-    for serving in &serving {
+        let what = serving.iter().map(Serving::describe).collect::<Vec<_>>().join(", ");
+        let json = serde_json::to_value(&serving).unwrap_or_default();
+        let deployment = sweep.deployment();
+        sweep.store.journal_restoration(Some(sweep.id), &deployment, &what, &json)?;
+        sweep.notice(format!("{doing} {what}; it is put back at the end"))?;
+        aside.extend(serving);
+    }
+    if aside.iter().all(|serving| serving.found_by == FoundBy::Named) {
+        sweep.notice("nothing serves there now, so there is nothing to put back at the end")?;
+    }
+    // A watchdog first: it must not restart what is taken aside next.
+    aside.sort_by_key(|serving| serving.found_by != FoundBy::Named);
+    for serving in &aside {
         let aside = async || launcher.displace(serving).await;
         daemon::patiently(&launcher, patience, |text| sweep.warn(text), aside).await?;
     }
@@ -129,7 +142,7 @@ pub(super) async fn put_back(sweep: &mut Sweep) -> Result<(), EngineError> {
 /// `after: stop`: what served gets its name back, and stays stopped.
 fn leave_stopped(restoration: &mut Restoration) -> Result<(), EngineError> {
     let mut serving = serving_of(restoration)?;
-    serving.iter_mut().for_each(|s| s.running = false);
+    serving.iter_mut().filter(|s| s.found_by != FoundBy::Named).for_each(|s| s.running = false);
     restoration.serving = serde_json::to_value(&serving).unwrap_or_default();
     Ok(())
 }
@@ -262,6 +275,7 @@ async fn restore_one(
                 (RestoreAction::LeftStopped, None) => {
                     Event::Notice { text: format!("{what} is back under its name, and stopped") }
                 }
+                (_, None) if serving.found_by == FoundBy::Named => Event::Notice { text: format!("{what} runs again") },
                 (_, None) => Event::Warning { text: format!("{what} runs again; it did not answer before either") },
             },
             Err(error) => {

@@ -168,13 +168,15 @@ impl Sweep {
         };
         let run = store.start_run(id)?;
         let asked = options.deadline.clone();
+        let begins = options.limit != Some(0) || asked.is_some();
         let kept = || Ok::<_, EngineError>(store.deadline(id)?.and_then(Deadline::stored));
         let deadline = match asked {
             Some(asked) => Some(asked),
             None => kept()?.or_else(|| Deadline::of_limits(&planner.grid.limits)),
         };
-        // A run that starts nothing only registers, and what has passed already binds no later run.
-        if let Some(deadline) = deadline.as_ref().filter(|d| options.limit != Some(0) && d.left_s() > 0.0) {
+        // A run that starts nothing only registers: the grid's budget begins later, while an hour that was asked for stands. What has
+        // passed already binds no later run.
+        if let Some(deadline) = deadline.as_ref().filter(|d| begins && d.left_s() > 0.0) {
             store.set_deadline(run, &deadline.to_store())?;
         }
         let gpu_baseline = GpuBaseline::known(store.gpu_baseline(id)?);

@@ -31,6 +31,17 @@ pub struct Deployment {
     pub after: After,
 }
 
+impl Deployment {
+    /// Names of the containers or services that are stopped while the sweep runs.
+    #[must_use]
+    pub fn also_stop(&self) -> Vec<String> {
+        match &self.kind {
+            DeploymentKind::Compose(compose) => compose.also_stop.iter().map(|name| name.value.clone()).collect(),
+            DeploymentKind::Process(_) => Vec::new(),
+        }
+    }
+}
+
 /// The launcher of a deployment.
 #[derive(Clone, Debug)]
 pub enum DeploymentKind {
@@ -53,6 +64,8 @@ pub struct ComposeDeployment {
     pub project_directory: Option<Spanned<PathBuf>>,
     /// Profiles to enable.
     pub profiles: Vec<Spanned<String>>,
+    /// Containers that are stopped while the sweep runs, by their name or by that of their service in the project.
+    pub also_stop: Vec<Spanned<String>>,
 }
 
 /// A local process.
@@ -92,6 +105,12 @@ pub(super) const DEPLOYMENT: Section = Section::new(
             "Where the Compose files' relative paths start, as `--project-directory`.",
         ),
         Key::new("profiles", Kind::Shape("text or list of texts"), "none", "Profiles to enable, as `--profile`."),
+        Key::new(
+            "also_stop",
+            Kind::Shape("text or list of texts"),
+            "none",
+            "Containers that must not run meanwhile, by their name or by that of their service in the project: a watchdog that restarts what it finds unhealthy, another server on the same GPU. They are stopped before the service is taken aside, and run again after it serves again.",
+        ),
         Key::new("process", Kind::Shape("mapping"), "none", "A local process instead of Compose files."),
         Key::new(
             "after",
@@ -103,7 +122,7 @@ pub(super) const DEPLOYMENT: Section = Section::new(
 );
 
 /// The keys of `deployment` that only a Compose deployment has.
-const COMPOSE_ONLY: &[&str] = &["compose", "service", "project_name", "project_directory", "profiles"];
+const COMPOSE_ONLY: &[&str] = &["compose", "service", "project_name", "project_directory", "profiles", "also_stop"];
 
 /// The keys of `deployment.process`.
 pub(super) const PROCESS: Section = Section::new(
@@ -175,7 +194,16 @@ fn read_compose(reader: &mut Reader, node: &Node, folder: &Path) -> Option<Compo
     let project_directory =
         present(node, "project_directory").and_then(|value| reader.text(value, "`project_directory`")).map(path);
     let profiles = present(node, "profiles").map(|value| reader.texts(value, "`profiles`")).unwrap_or_default();
-    Some(ComposeDeployment { files, service: service?, project_name, project_directory, profiles })
+    let also_stop: Vec<_> =
+        present(node, "also_stop").map(|value| reader.texts(value, "`also_stop`")).unwrap_or_default();
+    if let (Some(service), Some(own)) =
+        (&service, also_stop.iter().find(|s| Some(&s.value) == service.as_ref().map(|s| &s.value)))
+    {
+        let error =
+            own.span.error("contradiction", format!("`also_stop` names `{}`, the service itself", service.value));
+        reader.error(error.help("it is taken aside anyway: name what else must not run meanwhile"));
+    }
+    Some(ComposeDeployment { files, service: service?, project_name, project_directory, profiles, also_stop })
 }
 
 fn read_process(reader: &mut Reader, node: &Node) -> Option<ProcessDeployment> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Variables, lint, parse};
+use super::{SuiteRef, Variables, lint, parse};
 use crate::domain::{Diagnostic, Diagnostics, FlagKind, FlagName, Settings, known_flag};
 
 /// A grid made from a foreign file.
@@ -62,7 +62,9 @@ pub fn import_json(text: &str) -> Result<Imported, Diagnostics> {
     // An error here is a value that no grid may have; its message shows it in the text that was made.
     let grid = parse(file, &import.yaml).and_then(|grid| grid.interpolated(&Variables::new()))?;
     import.warnings.0.extend(grid.warnings.0.iter().cloned());
-    import.warnings.0.extend(lint(&grid, &Settings::default()).0);
+    if let SuiteRef::Inline(suite) = &grid.suite {
+        import.warnings.0.extend(lint(&grid, suite, &Settings::default()).0);
+    }
     Ok(Imported { yaml: import.yaml, warnings: import.warnings })
 }
 

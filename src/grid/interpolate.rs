@@ -144,7 +144,10 @@ impl Grid {
                     replacer.path(&mut folder.value, &folder.span);
                 }
                 let texts = std::iter::once(&mut compose.service).chain(&mut compose.project_name);
-                texts.chain(&mut compose.profiles).for_each(|text| replacer.text(&mut text.value, &text.span));
+                texts
+                    .chain(&mut compose.profiles)
+                    .chain(&mut compose.also_stop)
+                    .for_each(|text| replacer.text(&mut text.value, &text.span));
             }
             DeploymentKind::Process(process) => {
                 let words = process.command.iter_mut().chain(process.env.iter_mut().map(|(_, value)| value));

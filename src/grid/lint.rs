@@ -5,26 +5,31 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::judge::Judge;
 use super::settings::{Setting, Target};
-use super::{Axis, Grid, SuiteRef};
+use super::{Axis, Grid};
 use crate::domain::{
     Diagnostic, Diagnostics, FlagKind, FlagName, FlagValue, KNOWN_FLAGS, MetricPath, ScenarioKind, ScenarioSpec,
-    Settings, did_you_mean, known_flag,
+    Settings, Suite, did_you_mean, known_flag,
 };
 use crate::yaml::Span;
 
 /// Above this many points the rules are not counted out; a plan of that size is not run anyway.
 const COUNTED_POINTS: usize = 2_000_000;
 
-/// Findings about `grid` on top of a deployment whose command, environment, image and model are `deployed`.
+/// Flags that say how much of a GPU the KV cache takes, and so how little is left for everything else: the engine starts, and may run out
+/// of memory when the cache is full.
+const FILLS_THE_GPU: &[&str] = &["gpu-memory-utilization", "kv-cache-memory-bytes", "num-gpu-blocks-override"];
+
+/// Findings about `grid`, which measures `suite`, on top of a deployment whose command, environment, image and model are `deployed`.
 ///
 /// Errors stop a sweep (nothing left to run, an excluded baseline, a rule that cannot be decided); the rest are warnings.
 /// One pass over the points, with 16 bytes kept for each named config and nothing for the product.
 #[must_use]
-pub fn lint(grid: &Grid, deployed: &Settings) -> Diagnostics {
+pub fn lint(grid: &Grid, suite: &Suite, deployed: &Settings) -> Diagnostics {
     let mut found = Diagnostics::default();
     flags(grid, &mut found);
     base(grid, &mut found);
-    metrics(grid, &mut found);
+    metrics(grid, suite, &mut found);
+    fit(grid, suite, &mut found);
     rules(grid, &mut found);
     twin_values(grid, deployed, &mut found);
     twin_points(grid, deployed, &mut found);
@@ -77,14 +82,13 @@ fn base(grid: &Grid, found: &mut Diagnostics) {
 }
 
 /// Gates and objectives over what the suite does not measure.
-fn metrics(grid: &Grid, found: &mut Diagnostics) {
+fn metrics(grid: &Grid, suite: &Suite, found: &mut Diagnostics) {
     if grid.objectives.is_empty() {
         let warning = Diagnostic::warning("no-objective", format!("{} has no objectives", grid.file.display()));
         found.push(
             warning.help("without one no champion is named; e.g. objectives: { speed: minimize load.ttft_ms.p50 }"),
         );
     }
-    let SuiteRef::Inline(suite) = &grid.suite else { return };
     let measured: Vec<ScenarioKind> = suite.scenarios.iter().map(|spec| spec.kind()).collect();
     let names = measured.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
     let mut check = |path: &MetricPath, span: &Span, consequence: &str| {
@@ -107,6 +111,25 @@ fn metrics(grid: &Grid, found: &mut Diagnostics) {
     }
     for (objective, span) in grid.objectives.iter().zip(&grid.objective_spans) {
         check(&objective.metric, span, "this objective ranks nothing");
+    }
+}
+
+/// Memory that is given away to the brim, and a suite that never fills it: what starts need not fit.
+fn fit(grid: &Grid, suite: &Suite, found: &mut Diagnostics) {
+    if suite.scenarios.iter().any(|spec| matches!(spec, ScenarioSpec::Smoke(smoke) if smoke.fit)) {
+        return;
+    }
+    let assigned = grid.configs.iter().flat_map(|config| &config.settings).chain(&grid.base);
+    let axes = grid.axes.iter().map(|axis| (axis.target.clone(), &axis.span));
+    let mut set = axes.chain(assigned.map(|a| (a.setting.target(), &a.key_span)));
+    let fills = |target: &Target| matches!(target, Target::Flag(name) if FILLS_THE_GPU.contains(&name.as_str()));
+    if let Some((target, span)) = set.find(|(target, _)| fills(target)) {
+        let message = format!(
+            "`{target}` says how much memory the KV cache takes, and the suite `{}` never fills it",
+            suite.name
+        );
+        let help = "what starts need not fit, and then dies under load: write smoke: { fit: true } in the suite";
+        found.push(span.warning("fit-not-checked", message).help(help));
     }
 }
 

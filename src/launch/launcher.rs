@@ -161,6 +161,17 @@ impl Launcher {
         }
     }
 
+    /// What runs under the names that a grid wants stopped; see [`DockerLauncher::running_by_name`].
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn running_by_name(&self, names: &[String], query: &ServingQuery) -> Result<Vec<Serving>, LaunchError> {
+        match self {
+            Self::Docker(docker) => docker.running_by_name(names, query).await,
+            Self::Process(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Moves aside what serves; see [`DockerLauncher::displace`].
     ///
     /// # Errors

@@ -17,12 +17,15 @@ use super::endpoints::base_urls;
 use super::error::{LaunchError, LaunchStep};
 use super::ready::{ReadyPolicy, ask_until_completion};
 use super::secrets::known_to;
-use super::serving::Serving;
+use super::serving::{FoundBy, Serving};
 use super::spec::{LABEL_ROLE, ROLE_TRIAL};
 
 /// A server that did not answer before, and was not booting either, is given this long to answer now; after that it counts as
 /// it was.
 const NEVER_ANSWERED: Duration = Duration::from_secs(60);
+
+/// One that is no engine is well when it has run for so long.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Restarts by Docker's policy after which it will not serve.
 const MOST_RESTARTS: i64 = 5;
@@ -136,7 +139,12 @@ impl DockerLauncher {
             RestoreAction::AlreadyThere
             | RestoreAction::Started
             | RestoreAction::Recreated
-            | RestoreAction::ReplacedByStranger => self.verify(&container_id, serving, plan, cancel).await?,
+            | RestoreAction::ReplacedByStranger => match serving.found_by {
+                FoundBy::Named => self.stays_up(&container_id, plan).await.map(|()| None)?,
+                FoundBy::Labels | FoundBy::Name | FoundBy::Port => {
+                    self.verify(&container_id, serving, plan, cancel).await?
+                }
+            },
         };
         Ok(Restored { container_id, action, answered, elapsed_s: began.elapsed().as_secs_f64() })
     }
@@ -306,6 +314,18 @@ impl DockerLauncher {
                 Err(_) => {}
             }
         }
+    }
+
+    /// One that is no engine is asked for nothing; but it must not die at once.
+    async fn stays_up(&self, id: &str, plan: &RestorePlan) -> Result<(), LaunchError> {
+        let before = self.inspect(id).await?;
+        if is_running(&before) {
+            tokio::select! {
+                () = self.gone_or_moved(id, &before) => {}
+                () = tokio::time::sleep(SETTLED) => {}
+            }
+        }
+        self.alive_and_mute(id, before.restart_count.unwrap_or(0), plan).await
     }
 
     /// One that did not answer before need not answer now; but it must run, and not die again and again.

@@ -92,6 +92,8 @@ pub enum FoundBy {
     Name,
     /// It publishes a port that the service publishes.
     Port,
+    /// The grid names it: it must not run meanwhile. It need not be an engine, so it is never asked for a model.
+    Named,
 }
 
 /// A restart policy as Docker spells it.
@@ -183,6 +185,7 @@ impl Serving {
         let up = self.up_s.map(duration).unwrap_or_default();
         let state = match (&self.models[..], self.running) {
             ([], false) => "stopped".to_owned(),
+            ([], true) if self.found_by == FoundBy::Named => "running".to_owned(),
             ([], true) if self.crash_loops() => self.crash_loop(),
             ([], true) if self.boots() => format!("started {up} ago, answers no model yet"),
             ([], true) => "running, no model answers".to_owned(),
@@ -208,6 +211,9 @@ impl Serving {
     /// Whether it may be on its way to serve: it answers no model yet, and was started a short while ago.
     #[must_use]
     pub fn boots(&self) -> bool {
+        if self.found_by == FoundBy::Named {
+            return false;
+        }
         let young = self.found_by != FoundBy::Port && self.up_s.is_some_and(|up| up < BOOTING.as_secs_f64());
         let starting = self.health.as_deref() == Some("starting");
         self.running && self.models.is_empty() && !self.crash_loops() && (young || starting)
@@ -252,6 +258,31 @@ impl DockerLauncher {
         Ok(found)
     }
 
+    /// The running containers that bear one of these names, or are the project's services of these names.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn running_by_name(&self, names: &[String], query: &ServingQuery) -> Result<Vec<Serving>, LaunchError> {
+        let mut found = Vec::new();
+        if names.is_empty() {
+            return Ok(found);
+        }
+        for container in self.list(&[("status", "running".to_owned())]).await? {
+            let own = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+            let label = |name: &str| container.labels.as_ref()?.get(name).map(String::as_str);
+            let in_project = label("com.docker.compose.project") == Some(&query.project);
+            let service = label("com.docker.compose.service").filter(|_| in_project);
+            let is_named = own.chain(service).any(|name| names.iter().any(|named| named == name));
+            if let Some(id) = container.id.as_deref().filter(|_| is_named)
+                && trial_of(&container).is_none()
+                && why_it_counts(&container, query).is_none()
+            {
+                found.push(self.note(id, FoundBy::Named, query).await?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn note(&self, id: &str, found_by: FoundBy, query: &ServingQuery) -> Result<Serving, LaunchError> {
         let inspect = self.inspect(id).await?;
         let state = inspect.state.clone().unwrap_or_default();
@@ -261,7 +292,7 @@ impl DockerLauncher {
         }
         let urls = base_urls(self, &inspect, query.server_port).await;
         let running = is_running(&inspect);
-        let models = if running { models_at(&urls, query).await } else { Vec::new() };
+        let models = if running && found_by != FoundBy::Named { models_at(&urls, query).await } else { Vec::new() };
         let host = inspect.host_config.clone().unwrap_or_default();
         let policy = host.restart_policy.unwrap_or_default();
         Ok(Serving {

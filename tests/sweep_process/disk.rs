@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::common::{Scene, wait_until};
+use super::common::{Live, Scene, wait_until};
 use super::configs;
 
 /// A small file system of its own; it is taken away with the value.
@@ -79,4 +80,29 @@ fn a_full_disk_stops_the_sweep_with_a_sentence_and_with_room_it_goes_on() {
     assert_eq!(results()[..before.len()], before[..]);
     assert_eq!(results().len(), 6);
     drop(disk);
+}
+
+#[test]
+fn what_a_trial_took_and_gave_back_must_fit_again_before_the_next_one() {
+    let scene = Scene::new();
+    let folder = scene.folder().join("disk");
+    let Some(_disk) = Disk::mount(&folder) else {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let load = "load: { concurrency: [1], requests_per_user: 40, prompt_tokens: 64, output_tokens: 64 }";
+    scene.grid(&["--sim-speed=4"], &format!("{}suite: [smoke, {load}]\nrepeats: off\n", configs(2)));
+    let mut command = scene.vgrid(["run", "grid.yaml"]);
+    command.env("VGRID_DB", folder.join("runs.db"));
+    let sweep = Live::start(command);
+    sweep.wait_for("c1: load ");
+    // As a container that downloads a model: it is gone with the container. Nothing shows that vgrid looked, which it does each second.
+    let cache = folder.join("cache");
+    let made = Command::new("fallocate").args(["--length", "1200M"]).arg(&cache).status().unwrap();
+    assert!(made.success());
+    std::thread::sleep(Duration::from_millis(2500));
+    std::fs::remove_file(&cache).unwrap();
+    let done =
+        sweep.finish().code(0).says(&["c1: measured", "a trial took up to 1.17 GiB so far: free at least 2.17 GiB"]);
+    assert!(!done.stderr.contains("c2: starting"), "{}", done.stderr);
 }

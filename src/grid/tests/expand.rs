@@ -202,7 +202,7 @@ fn a_hundred_thousand_points_are_read_made_checked_and_linted() {
     );
     let g = grid(&rest);
     let kept = g.points_in_run_order().filter(|p| p.as_ref().is_ok_and(|p| p.excluded.is_none())).count();
-    let found = lint(&g, &crate::domain::Settings::default());
+    let found = lint_of(&g, &crate::domain::Settings::default());
     assert_eq!(g.count(), 100_001);
     assert!(kept > 0 && kept < g.count(), "{kept} left by the rules");
     assert!(!found.has_errors(), "{found}");

@@ -12,7 +12,7 @@ fn linted(rest: &str) -> Vec<(String, String)> {
 
 fn linted_over(rest: &str, deployed: &Settings) -> Vec<(String, String)> {
     let g = grid(&format!("objectives: {{ a: minimize load.ttft_ms.p50 }}\n{rest}"));
-    lint(&g, deployed).0.into_iter().map(|d| (d.code, d.message)).collect()
+    lint_of(&g, deployed).0.into_iter().map(|d| (d.code, d.message)).collect()
 }
 
 fn one(code: &str, message: &str) -> Vec<(String, String)> {
@@ -123,7 +123,24 @@ fn misspelt_flags_useless_base_values_and_unmeasured_metrics_are_found() {
         []
     );
     let g = grid("");
-    assert_eq!(lint(&g, &Settings::default()).0[0].code, "no-objective");
+    assert_eq!(lint_of(&g, &Settings::default()).0[0].code, "no-objective");
+}
+
+#[test]
+fn memory_given_away_by_a_suite_that_never_fills_it_is_found() {
+    let axis = "axes: { gpu-memory-utilization: [0.9, 0.98] }\n";
+    let message =
+        "`gpu-memory-utilization` says how much memory the KV cache takes, and the suite `custom` never fills it";
+    assert_eq!(linted(&format!("{axis}suite: [smoke, load]\n")), one("fit-not-checked", message));
+    assert_eq!(linted(&format!("{axis}suite: [load]\n")), one("fit-not-checked", message));
+    assert_eq!(linted(&format!("{axis}suite: [smoke: {{ fit: true }}, load]\n")), []);
+    assert_eq!(linted(axis), [], "the suites of the house check it");
+    assert_eq!(linted("base: { flags: { kv-cache-memory-bytes: 8388608 } }\nsuite: [load]\n")[0].0, "fit-not-checked");
+    assert_eq!(
+        linted("configs: [{ name: a, flags: { num-gpu-blocks-override: 9 } }]\nsuite: [load]\n")[0].0,
+        "fit-not-checked"
+    );
+    assert_eq!(linted("axes: { max-num-seqs: [1, 2] }\nsuite: [load]\n"), [], "vLLM reckons with these when it starts");
 }
 
 #[test]

@@ -23,6 +23,12 @@ fn grid(rest: &str) -> Grid {
     parse(Path::new("grids/g.yaml"), &text(rest)).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// What the lint says of a grid whose suite stands in it.
+fn lint_of(grid: &Grid, deployed: &crate::domain::Settings) -> Diagnostics {
+    let SuiteRef::Inline(suite) = &grid.suite else { panic!("the suite is a file") };
+    lint(grid, suite, deployed)
+}
+
 fn problems(rest: &str) -> Diagnostics {
     parse(Path::new("g.yaml"), &text(rest)).expect_err("the text should be refused")
 }

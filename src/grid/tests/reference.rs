@@ -219,7 +219,7 @@ fn the_example_of_the_reference_is_a_grid() {
     let example = &REFERENCE[start..start + REFERENCE[start..].find("```").unwrap()];
     let g = parse(Path::new("g.yaml"), example).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(names(&g), ["gmu0.85_prefix-on", "gmu0.85_prefix-off", "gmu0.9_prefix-on", "gmu0.9_prefix-off"]);
-    assert_eq!(lint(&g, &Settings::default()).0, []);
+    assert_eq!(lint_of(&g, &Settings::default()).0, []);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn the_campaigns_grid_has_sixteen_configs_and_two_pairs_that_are_identical() {
         assert!(points.iter().all(|p| p.config.settings.flags.contains_key(&name)), "{flag}");
     }
     let found: Vec<(String, String)> =
-        lint(&g, &Settings::default()).0.into_iter().map(|d| (d.code, d.message)).collect();
+        lint_of(&g, &Settings::default()).0.into_iter().map(|d| (d.code, d.message)).collect();
     let identical = |a: &str, b: &str, rest: &str| {
         let line = QWEN.lines().position(|l| l.ends_with(&format!("name: {b}"))).unwrap() + 1;
         ("identical-points".to_owned(), format!("`{a}` sets exactly the same as `{b}` (line {line}){rest}"))

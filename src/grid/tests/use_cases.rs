@@ -35,7 +35,7 @@ fn a_use_case_brings_its_gates_and_objectives_as_far_as_the_suite_measures_them(
     assert_eq!(gates(&grid), ["load.tpot_ms.p50 <= 2 * baseline.load.tpot_ms.p50"]);
     let said = grid.warnings.to_string();
     assert!(said.contains("use-case-not-measured") && said.contains("gate canary.passed == 1"), "{said}");
-    let found = lint(&grid, &Settings::default()).to_string();
+    let found = lint_of(&grid, &Settings::default()).to_string();
     assert!(!found.contains("canary"), "what was left out is no second finding: {found}");
 }
 
