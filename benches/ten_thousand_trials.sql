@@ -1,4 +1,5 @@
--- A database as large as vgrid promises to answer quickly from: one sweep of 10,000 configs, 7,000 of them measured with 33 figures each.
+-- A database as large as vgrid promises to answer quickly from: one sweep of 10,000 configs, ten values of each of four flags, 7,000 of them
+-- measured with 33 figures each.
 -- `src/store/tests_views.rs` looks at how it is read, and times every view on it.
 
 INSERT INTO sweep (id, uuid, grid_name, grid_path, grid_text, grid_sha256, deployment, baseline, suite_json, plan_json, images_json,
@@ -15,7 +16,9 @@ INSERT INTO gate (id, sweep_id, position, expression) VALUES (1, 1, 1, 'kv_cache
 CREATE TEMP TABLE number AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) SELECT i FROM n;
 
 INSERT INTO trial (id, sweep_id, position, name, config_key, is_baseline, settings_json, argv_json, axis_values_json)
-SELECT i + 1, 1, i + 1, 'c' || i, printf('%016x', i), i = 0, '{"flags":{"max-num-seqs":"' || i || '"}}', '[]', '[]' FROM number;
+SELECT i + 1, 1, i + 1, 'c' || i, printf('%016x', i), i = 0,
+       json_object('flags', json_object('max-num-seqs', cast(8 * (1 + i % 10) AS TEXT), 'max-num-batched-tokens', cast(1024 * (1 + i / 10 % 10) AS TEXT),
+         'gpu-memory-utilization', printf('0.%d', 80 + i / 100 % 10), 'block-size', cast(16 * (1 + i / 1000) AS TEXT))), '[]', '[]' FROM number;
 
 INSERT INTO attempt (id, trial_id, run_id, number, started_at, ended_at, phase, outcome, cause, remedy, ready_s, elapsed_s)
 SELECT i + 1, i + 1, 1, 1,

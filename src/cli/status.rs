@@ -31,8 +31,7 @@ pub(crate) fn status(args: &SweepArgs, db: &Path) -> Result<Exit, Stop> {
     let starts = store.start_counts(sweep.id).map_err(store_stop)?;
     let starts_left = if holder.is_some() { store.starts_left(sweep.id).map_err(store_stop)? } else { None };
     let left_s = time_left_s(&trials, starts_left);
-    let benches: Vec<SweepRow> =
-        store.sweeps().map_err(store_stop)?.into_iter().filter(|s| s.kind == SweepKind::Bench).collect();
+    let benches = store.bench_runs().map_err(store_stop)?;
     if args.json {
         print::json(&serde_json::json!({
             "sweep": sweep,

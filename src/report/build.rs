@@ -13,7 +13,7 @@ use super::limits::limitations;
 use super::model::{FORMAT, ReportModel, Setup};
 use super::section::{section, stated_by_all};
 use super::source::Source;
-use super::table::{SettingTable, columns, further_criteria, lines};
+use super::table::{SettingTable, Stated, columns, further_criteria, lines};
 use super::verdict::verdict;
 
 /// Configs with a section of their own; with more of them a page grows past what a browser opens at once.
@@ -35,7 +35,8 @@ fn build(source: &Source) -> ReportModel {
     let more = further_criteria(&source.objectives, criteria(&source.candidates));
     let mut all_rankings = rankings.clone();
     all_rankings.extend(rank_all(&source.candidates, &more, baseline));
-    let settings = SettingTable::of(&source.trials, source.baseline());
+    let stated: Vec<Stated<'_>> = source.trials.iter().map(Stated::from).collect();
+    let settings = SettingTable::of(&stated, source.baseline().map(|b| b.trial.trial_id.0));
     let columns = columns(&source.objectives, &more, &all_rankings);
     let asked = if rankings.is_empty() { &more } else { &source.objectives };
     let effects = effect_tables(&source.candidates, &settings, asked);

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::reading::title;
 use crate::domain::{Objective, SweepId, Verdict};
 use crate::rank::{Candidate, Effect, Interaction, Point, effects, interactions};
-use crate::store::{ObjectiveEffects, Store, StoreError, TrialReport};
+use crate::store::{ObjectiveEffects, Store, StoreError, TrialState};
 
 use super::model::EffectTable;
-use super::table::SettingTable;
+use super::table::{SettingTable, Stated, requested};
 
 /// Interactions kept per objective.
 const MOST_INTERACTIONS: usize = 12;
@@ -29,17 +29,15 @@ struct Found {
 /// There is no such sweep, or the database cannot be read.
 pub fn objective_effects(store: &Store, id: SweepId) -> Result<Vec<ObjectiveEffects>, StoreError> {
     let _moment = store.snapshot()?;
-    let trials: Vec<TrialReport> =
-        store.trials(id)?.into_iter().map(|t| store.show(t.trial_id)).collect::<Result<_, _>>()?;
-    let candidates = store.candidates(id)?;
-    let baseline = trials.iter().filter(|t| t.trial.is_baseline).max_by_key(|t| t.trial.trial_id);
-    let settings = SettingTable::of(&trials, baseline);
+    let objectives = store.objectives(id)?;
+    let candidates = store.candidates_by(id, &objectives)?;
+    let settings = settings_of(store, id)?;
     let reference = settings.reference();
     let of = |objective: Objective| {
         let found = effects_on(&objective, &candidates, &settings, &reference)?;
         Some(ObjectiveEffects { objective, unit: found.unit, effects: found.effects, interactions: found.interactions })
     };
-    Ok(store.objectives(id)?.into_iter().filter_map(of).collect())
+    Ok(objectives.into_iter().filter_map(of).collect())
 }
 
 /// The effects in one sweep by any objectives, as tables.
@@ -48,10 +46,25 @@ pub fn objective_effects(store: &Store, id: SweepId) -> Result<Vec<ObjectiveEffe
 /// There is no such sweep, or the database cannot be read.
 pub fn effects_of(store: &Store, id: SweepId, objectives: &[Objective]) -> Result<Vec<EffectTable>, StoreError> {
     let _moment = store.snapshot()?;
-    let trials: Vec<TrialReport> =
-        store.trials(id)?.into_iter().map(|t| store.show(t.trial_id)).collect::<Result<_, _>>()?;
-    let baseline = trials.iter().filter(|t| t.trial.is_baseline).max_by_key(|t| t.trial.trial_id);
-    Ok(effect_tables(&store.candidates(id)?, &SettingTable::of(&trials, baseline), objectives))
+    Ok(effect_tables(&store.candidates_by(id, objectives)?, &settings_of(store, id)?, objectives))
+}
+
+/// The settings of every config of a sweep, read without the rest of their trials: there may be ten thousand.
+fn settings_of(store: &Store, id: SweepId) -> Result<SettingTable, StoreError> {
+    let (trials, settings) = (store.trials(id)?, store.settings(id)?);
+    let names: BTreeSet<String> = settings.values().flat_map(|own| requested(own).into_keys()).collect();
+    let facts = store.facts_of_trials(id, &names)?;
+    let stated: Vec<Stated<'_>> = trials
+        .iter()
+        .map(|t| Stated {
+            trial: t.trial_id.0,
+            is_measured: t.state == TrialState::Measured,
+            asked: settings.get(&t.trial_id.0).map(requested).unwrap_or_default(),
+            says: facts.get(&t.trial_id.0),
+        })
+        .collect();
+    let baseline = trials.iter().filter(|t| t.is_baseline).map(|t| t.trial_id.0).max();
+    Ok(SettingTable::of(&stated, baseline))
 }
 
 /// One table per objective that has a figure.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::domain::{FlagValue, MetricPath, Objective, Settings, reading};
+use crate::domain::{FlagValue, MetricPath, Objective, ResolvedConfig, Settings, reading};
 use crate::rank::{Ranking, Row, by_number};
 use crate::resolve::canonical;
 use crate::store::{AttemptReport, TrialReport, TrialState};
@@ -26,11 +26,33 @@ pub(super) fn requested(settings: &Settings) -> BTreeMap<String, String> {
     asked
 }
 
-/// A config's value of one setting: what it asks for; where it leaves the choice to others, what the engine says that it runs.
-fn effective(trial: &TrialReport, asked: &BTreeMap<String, String>, name: &str) -> Option<String> {
-    let asked = asked.get(name).filter(|v| **v != FlagValue::Default.to_string());
-    let says = || telling_attempt(trial).and_then(|a| a.resolved.get(name));
-    asked.map(String::as_str).or_else(says).map(|value| canonical(name, value))
+/// What a config asks for, and what its engine says.
+pub(super) struct Stated<'a> {
+    pub(super) trial: i64,
+    pub(super) is_measured: bool,
+    /// As [`requested`].
+    pub(super) asked: BTreeMap<String, String>,
+    /// Of the attempt that speaks for it.
+    pub(super) says: Option<&'a ResolvedConfig>,
+}
+
+impl<'a> From<&'a TrialReport> for Stated<'a> {
+    fn from(t: &'a TrialReport) -> Self {
+        Self {
+            trial: t.trial.trial_id.0,
+            is_measured: t.trial.state == TrialState::Measured,
+            asked: requested(&t.settings),
+            says: telling_attempt(t).map(|a| &a.resolved),
+        }
+    }
+}
+
+impl Stated<'_> {
+    /// Its value of one setting: what it asks for; where it leaves the choice to others, what the engine says that it runs.
+    fn effective(&self, name: &str) -> Option<String> {
+        let asked = self.asked.get(name).filter(|v| **v != FlagValue::Default.to_string()).map(String::as_str);
+        asked.or_else(|| self.says?.get(name)).map(|value| canonical(name, value))
+    }
 }
 
 /// Each config's value of every setting in which configs of the sweep differ.
@@ -42,27 +64,24 @@ pub(super) struct SettingTable {
 }
 
 impl SettingTable {
-    pub(super) fn of(trials: &[TrialReport], baseline: Option<&TrialReport>) -> Self {
-        let asked: Vec<BTreeMap<String, String>> = trials.iter().map(|t| requested(&t.settings)).collect();
-        let names: BTreeSet<&String> = asked.iter().flat_map(BTreeMap::keys).collect();
+    pub(super) fn of(trials: &[Stated<'_>], baseline: Option<i64>) -> Self {
+        let names: BTreeSet<&String> = trials.iter().flat_map(|t| t.asked.keys()).collect();
         let mut table = Self { axes: Vec::new(), values: HashMap::new() };
         for name in names {
-            let of_trial: Vec<Option<String>> =
-                trials.iter().zip(&asked).map(|(trial, asked)| effective(trial, asked, name)).collect();
-            let mut distinct: Vec<String> = of_trial.iter().flatten().cloned().collect();
+            let of_trial: Vec<Option<String>> = trials.iter().map(|trial| trial.effective(name)).collect();
+            let distinct: BTreeSet<&String> = of_trial.iter().flatten().collect();
+            let mut distinct: Vec<String> = distinct.into_iter().cloned().collect();
             distinct.sort_by(|a, b| by_number(a, b));
-            distinct.dedup();
-            let unsaid =
-                trials.iter().zip(&of_trial).any(|(t, v)| v.is_none() && t.trial.state == TrialState::Measured);
+            let unsaid = trials.iter().zip(&of_trial).any(|(t, v)| v.is_none() && t.is_measured);
             if distinct.len() + usize::from(unsaid) < 2 {
                 continue;
             }
             for (trial, value) in trials.iter().zip(of_trial) {
                 if let Some(value) = value {
-                    table.values.entry(trial.trial.trial_id.0).or_default().insert(name.clone(), value);
+                    table.values.entry(trial.trial).or_default().insert(name.clone(), value);
                 }
             }
-            let baseline = baseline.and_then(|b| table.value(b.trial.trial_id.0, name)).map(str::to_owned);
+            let baseline = baseline.and_then(|trial| table.value(trial, name)).map(str::to_owned);
             table.axes.push(Axis { name: name.clone(), values: distinct, baseline });
         }
         table

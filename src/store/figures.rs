@@ -22,36 +22,38 @@ impl Store {
     /// There is no such trial, or the database cannot be read.
     pub fn figures_over_starts(&self, trial: TrialId) -> Result<Vec<Figure>, StoreError> {
         let sweep = self.trial(trial)?.sweep;
-        self.trial_figures(sweep, None)?.remove(&trial.0).map_or_else(|| self.figures(trial), Ok)
+        self.trial_figures(sweep, Some(trial), None)?.remove(&trial.0).map_or_else(|| self.figures(trial), Ok)
     }
 
-    /// The figures of every trial of a sweep, over their starts: those of some metrics, or all. Two are derived here: the time until the
-    /// engine answers, and the memory over all GPUs.
+    /// The figures of one trial of a sweep or of every one, over their starts: those of some metrics, or all. Two are derived here: the
+    /// time until the engine answers, and the memory over all GPUs.
     ///
     /// # Errors
     /// The database cannot be read.
     pub(super) fn trial_figures(
         &self,
         sweep: SweepId,
+        of: Option<TrialId>,
         only: Option<&[&MetricPath]>,
     ) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
         let asks = |path: &str| only.is_none_or(|paths| paths.iter().any(|asked| asked.to_string() == path));
-        let mut figures = self.stored_figures(sweep, if asks(ALL_GPUS) { None } else { only })?;
+        let mut figures = self.stored_figures(sweep, of, if asks(ALL_GPUS) { None } else { only })?;
         if asks(ALL_GPUS) {
             for own in figures.values_mut() {
                 own.extend(memory_of_all_gpus(own));
             }
         }
         if asks(READY) {
-            for (trial, figure) in self.ready_figures(sweep)? {
+            for (trial, figure) in self.ready_figures(sweep, of)? {
                 figures.entry(trial).or_default().push(figure);
             }
         }
         Ok(figures)
     }
 
-    /// How long each config took from its container's start to the first real completion, over its measured starts.
-    fn ready_figures(&self, sweep: SweepId) -> Result<Vec<(i64, Figure)>, StoreError> {
+    /// How long one config or each took from its container's start to the first real completion, over its measured starts. How much
+    /// starts differ is learnt from all of them.
+    fn ready_figures(&self, sweep: SweepId, of: Option<TrialId>) -> Result<Vec<(i64, Figure)>, StoreError> {
         let rows: Vec<(i64, bool, Option<f64>, f64)> = self
             .conn
             .prepare_cached(
@@ -72,12 +74,14 @@ impl Store {
         }
         let configs: Vec<ConfigStarts> = configs.into_values().collect();
         let (noise, controls) = (start_noise(&configs), controls(&configs));
-        Ok(configs.iter().filter_map(|c| Some((c.trial_id, figure_over_starts(c, &controls, noise)?))).collect())
+        let asked = configs.iter().filter(|c| of.is_none_or(|trial| trial.0 == c.trial_id));
+        Ok(asked.filter_map(|c| Some((c.trial_id, figure_over_starts(c, &controls, noise)?))).collect())
     }
 
     fn stored_figures(
         &self,
         sweep: SweepId,
+        of: Option<TrialId>,
         only: Option<&[&MetricPath]>,
     ) -> Result<HashMap<i64, Vec<Figure>>, StoreError> {
         let read = |row: &Row<'_>| {
@@ -107,6 +111,7 @@ impl Store {
             ),
             None => ("JOIN trial_figure f ON f.trial_id = t.id AND ?2 IS NULL", None),
         };
+        let which = if of.is_some() { "t.id = ?3" } else { "?3 IS NULL" };
         let rows = self
             .conn
             .prepare_cached(&format!(
@@ -115,9 +120,9 @@ impl Store {
                    coalesce(s.moved, 0) AS moved, s.change_percent, s.change_low, s.change_high
                  FROM trial t {among}
                  LEFT JOIN start_noise s ON s.sweep_id = t.sweep_id AND s.path = f.path
-                 WHERE t.sweep_id = ?1 ORDER BY t.id, f.path",
+                 WHERE t.sweep_id = ?1 AND {which} ORDER BY t.id, f.path",
             ))
-            .and_then(|mut s| all(&mut s, params![sweep.0, paths], read))
+            .and_then(|mut s| all(&mut s, params![sweep.0, paths, of.map(|trial| trial.0)], read))
             .map_err(self.explain("read the figures of all trials"))?;
         let mut figures: HashMap<i64, Vec<Figure>> = HashMap::new();
         for (trial, figure) in rows {

@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0010_requests.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0011_ends.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0012_moderated.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0013_baseline.sql"), fill: None },
 ];
 
 /// The schema version that this vgrid writes.

@@ -14,6 +14,9 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries of what does not wait by itself.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
+/// Statements that are kept compiled: more than any command has, for whoever looks at every trial asks the same of each.
+const STATEMENTS: usize = 64;
+
 impl Store {
     /// Opens `path` for writing; creates it, and brings its schema up to date.
     ///
@@ -30,7 +33,7 @@ impl Store {
         patiently(|| conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))).map_err(explain)?;
         conn.pragma_update(None, "synchronous", "full").map_err(explain)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(explain)?;
-        conn.set_prepared_statement_cache_capacity(64);
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
         migrate(&mut conn).map_err(explain)?;
         Ok(Self { conn, path: path.to_owned() })
     }
@@ -83,6 +86,7 @@ impl Store {
         .map_err(explain)?;
         conn.busy_timeout(BUSY_TIMEOUT).map_err(explain)?;
         conn.pragma_update(None, "query_only", true).map_err(explain)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
         check_identity(&conn, path, false)?;
         Ok(Self { conn, path: path.to_owned() })
     }

@@ -1,6 +1,6 @@
 //! Reading: sweeps, trials, candidates, rankings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
@@ -9,8 +9,8 @@ use super::models::{SweepRow, TrialId, TrialRow, TrialState};
 use super::rows::{all, count, from_json, parsed, parsed_opt};
 use super::{Store, StoreError};
 use crate::domain::{
-    ConfigKey, Direction, Metric, MetricPath, Objective, ScenarioKind, Settings, SweepId, ValidityReason, Verdict,
-    did_you_mean,
+    ConfigKey, Direction, Fact, Metric, MetricPath, Objective, ResolvedConfig, ScenarioKind, Settings, SweepId,
+    ValidityReason, Verdict, did_you_mean,
 };
 use crate::rank::{Candidate, Figure, GateOutcome, GateResult, Standing};
 
@@ -49,17 +49,18 @@ pub struct MissedThreshold {
 }
 
 impl Store {
-    /// All sweeps, newest first.
+    /// The runs of `vgrid bench`, newest first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn sweeps(&self) -> Result<Vec<SweepRow>, StoreError> {
+    pub fn bench_runs(&self) -> Result<Vec<SweepRow>, StoreError> {
         self.conn
             .prepare_cached(
-                "SELECT v.*, w.grid_sha256 FROM sweeps v JOIN sweep w ON w.id = v.sweep_id ORDER BY v.sweep_id DESC",
+                "SELECT v.*, w.grid_sha256 FROM sweeps v JOIN sweep w ON w.id = v.sweep_id WHERE w.kind = 'bench'
+                 ORDER BY v.sweep_id DESC",
             )
             .and_then(|mut s| all(&mut s, [], sweep_row))
-            .map_err(self.explain("list sweeps"))
+            .map_err(self.explain("list runs of vgrid bench"))
     }
 
     /// One sweep. When none is named, the newest of a grid; without any the newest run of `vgrid bench`.
@@ -230,7 +231,7 @@ impl Store {
             )
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get(0)?, row.get(1)?))))
             .map_err(self.explain("read the measured trials"))?;
-        let mut figures = self.trial_figures(sweep, only)?;
+        let mut figures = self.trial_figures(sweep, None, only)?;
         let mut gates: HashMap<i64, Vec<GateResult>> = HashMap::new();
         for (trial, gate) in self.gate_results_where("t.sweep_id", sweep.0)? {
             gates.entry(trial).or_default().push(gate);
@@ -267,6 +268,39 @@ impl Store {
             .and_then(|mut s| all(&mut s, [sweep.0], |row| Ok((row.get("id")?, from_json(row, "settings_json")?))))
             .map(|rows| rows.into_iter().collect())
             .map_err(self.explain("read the settings"))
+    }
+
+    /// What the engine of every trial of a sweep says of these settings: of its newest measured attempt, else of its newest.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn facts_of_trials(
+        &self,
+        sweep: SweepId,
+        names: &BTreeSet<String>,
+    ) -> Result<HashMap<i64, ResolvedConfig>, StoreError> {
+        let names = serde_json::Value::from_iter(names.iter().map(String::as_str)).to_string();
+        let rows: Vec<(i64, String, Fact)> = self
+            .conn
+            .prepare_cached(
+                "SELECT t.id, f.name, f.value, f.source FROM trial t
+                 JOIN attempt a ON a.id = (SELECT s.id FROM attempt s WHERE s.trial_id = t.id
+                   ORDER BY s.outcome IS 'measured' DESC, s.number DESC LIMIT 1)
+                 CROSS JOIN json_each(?2) j CROSS JOIN resolved_fact f ON f.attempt_id = a.id AND f.name = j.value
+                 WHERE t.sweep_id = ?1",
+            )
+            .and_then(|mut s| {
+                all(&mut s, params![sweep.0, names], |row| {
+                    let fact = Fact { value: row.get("value")?, source: parsed(row, "source")? };
+                    Ok((row.get("id")?, row.get("name")?, fact))
+                })
+            })
+            .map_err(self.explain("read what the engines say"))?;
+        let mut facts: HashMap<i64, ResolvedConfig> = HashMap::new();
+        for (trial, name, fact) in rows {
+            facts.entry(trial).or_default().facts.insert(name, fact);
+        }
+        Ok(facts)
     }
 
     /// What the newest result of each scenario of a sweep's configs misses of what is usually asked for, in the order of the plan.

@@ -132,7 +132,7 @@ fn a_reader_sees_the_last_commit_while_the_writer_is_in_the_middle_of_a_write() 
     assert_eq!(reader.trial(trial).unwrap().name, "c0");
     // A reader that has begun does not stop the writer.
     let reading = reader.conn.unchecked_transaction().unwrap();
-    assert_eq!(reader.sweeps().unwrap().len(), 1);
+    assert_eq!(reader.sweep(None).unwrap().id, b.sweep);
     writer.commit().unwrap();
     drop(reading);
     assert_eq!(reader.trial(trial).unwrap().name, "half");

@@ -72,6 +72,49 @@ fn the_comparison_sets_every_figure_beside_the_baselines() {
 }
 
 #[test]
+fn the_figures_of_one_trial_are_those_that_it_has_among_all() {
+    let mut b = bench(3);
+    for trial in [0, 1] {
+        let attempt = b.begin(trial);
+        b.store.set_attempt_ready(attempt, 40.0 + trial as f64).unwrap();
+        let result = load_result(100.0 + trial as f64, Some(2.0), Verdict::Valid);
+        b.store.save_scenario(attempt, &Bench::key(trial, "load"), &result).unwrap();
+        b.store.finish_attempt(attempt, &end(Outcome::Measured)).unwrap();
+    }
+    let all = b.store.trial_figures(b.sweep, None, None).unwrap();
+    assert_eq!(all[&b.trials[0].0].len(), 2, "the time until it answers is derived");
+    for trial in &b.trials[..2] {
+        assert_eq!(b.store.figures_over_starts(*trial).unwrap(), all[&trial.0]);
+    }
+    assert_eq!(b.store.figures_over_starts(b.trials[2]).unwrap(), [], "nothing was measured");
+}
+
+#[test]
+fn the_engine_of_the_newest_measured_attempt_speaks_for_a_trial() {
+    let mut b = bench(2);
+    let says = |value: &str| {
+        let fact = |value: &str| Fact { value: value.to_owned(), source: FactSource::Log };
+        let facts = [("max-num-seqs".to_owned(), fact(value)), ("block-size".to_owned(), fact("16"))];
+        ResolvedConfig { facts: facts.into(), ..ResolvedConfig::default() }
+    };
+    for (trial, value, outcome) in [
+        (0, "32", Outcome::Measured),
+        (0, "64", Outcome::Failed(oom())),
+        (1, "8", Outcome::Failed(oom())),
+        (1, "4", Outcome::Interrupted),
+    ] {
+        let attempt = b.begin(trial);
+        b.store.save_resolved(attempt, &says(value), &[]).unwrap();
+        b.store.finish_attempt(attempt, &end(outcome)).unwrap();
+    }
+    let names = ["max-num-seqs".to_owned(), "kv-cache-dtype".to_owned()].into();
+    let facts = b.store.facts_of_trials(b.sweep, &names).unwrap();
+    let of = |trial: usize| facts[&b.trials[trial].0].facts.iter().map(|(name, f)| format!("{name} {}", f.value));
+    assert_eq!(of(0).collect::<Vec<_>>(), ["max-num-seqs 32"]);
+    assert_eq!(of(1).collect::<Vec<_>>(), ["max-num-seqs 4"]);
+}
+
+#[test]
 fn the_timeline_has_every_attempt_with_what_lay_before_it() {
     let mut b = bench(2);
     b.measure(0, load_result(100.0, None, Verdict::Valid), kv_result(50.0, None), None);
@@ -173,7 +216,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("results", "trial_id = 71"),
     ("requests", "trial_id = 71"),
     ("telemetry", "trial_id = 71"),
-    ("paired_quality", "trial_id = 71"),
+    ("paired_quality", "sweep_id = 1"),
     ("foreign_results", "table_id = 1"),
 ];
 
@@ -212,6 +255,14 @@ fn no_view_reads_the_large_tables_from_end_to_end() {
     for (view, condition) in QUESTIONS {
         assert_eq!(scans(&format!("SELECT * FROM {view} WHERE {condition}")), 0, "{view}");
     }
+}
+
+#[test]
+fn the_baseline_of_each_result_is_found_without_a_look_at_all_trials() {
+    let b = ten_thousand();
+    let mut plan = b.store.conn.prepare("EXPLAIN QUERY PLAN SELECT * FROM paired_quality WHERE sweep_id = 1").unwrap();
+    let steps: Vec<String> = plan.query_map([], |row| row.get("detail")).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(steps.iter().any(|step| step.contains("trial_baseline")), "{steps:#?}");
 }
 
 #[test]
