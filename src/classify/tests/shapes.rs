@@ -190,3 +190,24 @@ fn a_port_that_nccl_s_own_monitor_does_without_is_not_missed() {
     assert_eq!(diagnose(&log, None, None).cause, GpuOom);
     assert_eq!(diagnose(&format!("{BANNER}{said}{READY}"), None, None).cause, Healthy);
 }
+
+#[test]
+fn of_several_processes_on_the_gpu_the_one_that_holds_most_is_named_and_never_our_own() {
+    for (held, pid) in [
+        (
+            "Process 11 has 4.00 GiB memory in use. Process 12 has 9.00 GiB memory in use. Including non-PyTorch memory, this process has 20.00 GiB memory in use.",
+            "12",
+        ),
+        (
+            "Process 21 has 17.30 GiB memory in use. Process 22 has 30.11 GiB memory in use. Of the allocated memory 16.80 GiB is allocated by PyTorch",
+            "22",
+        ),
+    ] {
+        let log = format!(
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 90.00 MiB. GPU 0 has a total capacity of 47.50 GiB of which 3.00 MiB is free. {held}\n"
+        );
+        let failure = diagnose(&log, None, None);
+        assert_eq!(failure.cause, GpuMemoryBusy, "{held}");
+        assert!(failure.remedy.starts_with(&format!("process {pid} holds ")), "{}", failure.remedy);
+    }
+}
