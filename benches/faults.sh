@@ -4,8 +4,8 @@
 #
 #   usage: bash benches/faults.sh [PATTERN]     only rows whose test matches the pattern; all take about ten minutes
 #
-# Some need root (a small file system, a control group, a daemon of their own), Docker, or the real vLLM: tests/setup.sh. What cannot be
-# injected here is said to be skipped.
+# Some need root (a small file system, a control group, a daemon of their own), Docker, or the real vLLM: tests/setup.sh; those of systemd a
+# machine of their own: tests/machine/build.sh. What cannot be injected here is said to be skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +16,7 @@ rows=0
 while read -r file test; do
     began=$SECONDS
     rows=$((rows + 1))
-    if output=$(cargo test --locked --quiet --test "$file" -- --exact --nocapture "$test" 2>&1 </dev/null) && grep -q '1 passed' <<<"$output"; then
+    if output=$(cargo test --locked --quiet --test "$file" -- --exact --nocapture --include-ignored "$test" 2>&1 </dev/null) && grep -q '1 passed' <<<"$output"; then
         verdict=ok
         if grep -qi '^skipped' <<<"$output"; then verdict=skipped; fi
     else

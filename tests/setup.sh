@@ -7,7 +7,6 @@
 # 1. Debian packages, when run as root.
 # 2. target/oracle/docker-compose: the real Compose v2, which the differential test compares vgrid's reader with.
 # 3. The image vllm-cpu:0.32.0: the real vLLM (compose/vllm-cpu/build.sh).
-# 4. The image vgrid-test-machine:local: a machine with systemd, whose power can be cut (tests/machine/build.sh).
 #
 # The machine's apt configuration is left as it is.
 set -euo pipefail
@@ -94,4 +93,3 @@ install_packages
 await_docker
 fetch_compose
 bash "$root/compose/vllm-cpu/build.sh"
-bash "$root/tests/machine/build.sh"

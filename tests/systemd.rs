@@ -40,6 +40,7 @@ fn assert_all_is_measured_once(machine: &Machine) {
 }
 
 #[test]
+#[ignore = "minutes, on a machine of its own: bash benches/faults.sh systemd"]
 fn a_sweep_whose_machine_loses_power_again_and_again_goes_on_after_each_boot_and_ends_with_production_up() {
     let Some(mut machine) = Machine::boot("power", GRID) else { return };
     machine.install();
@@ -67,6 +68,7 @@ fn a_sweep_whose_machine_loses_power_again_and_again_goes_on_after_each_boot_and
 }
 
 #[test]
+#[ignore = "minutes, on a machine of its own: bash benches/faults.sh systemd"]
 fn a_unit_that_is_stopped_killed_or_shut_down_has_production_back_and_goes_on() {
     let Some(mut machine) = Machine::boot("stop", GRID) else { return };
     machine.install();
@@ -103,6 +105,7 @@ fn a_unit_that_is_stopped_killed_or_shut_down_has_production_back_and_goes_on() 
 }
 
 #[test]
+#[ignore = "minutes, on a machine of its own: bash benches/faults.sh systemd"]
 fn a_unit_that_cannot_go_on_or_is_too_late_puts_production_back() {
     let Some(mut machine) = Machine::boot("wrong", GRID) else { return };
     machine.install();
