@@ -30,7 +30,9 @@ impl Machine {
         let there = try_docker(&["image", "inspect", IMAGE]).is_some();
         let oracle = concat!(env!("CARGO_MANIFEST_DIR"), "/target/oracle/docker-compose");
         let there = there && std::path::Path::new(oracle).exists();
-        let what = format!("image {IMAGE} or no target/oracle/docker-compose: bash tests/setup.sh, bash tests/machine/build.sh");
+        let what = format!(
+            "image {IMAGE} or no target/oracle/docker-compose: bash tests/setup.sh, bash tests/machine/build.sh"
+        );
         if !there_or_skipped(there, "VGRID_REQUIRE_SYSTEMD", &what) {
             return None;
         }
