@@ -45,8 +45,8 @@ fn a_sweep_whose_machine_loses_power_again_and_again_goes_on_after_each_boot_and
     let Some(mut machine) = Machine::boot("power", GRID) else { return };
     machine.install();
     machine.enable();
-    // Not while a container is being started: after that Docker itself may keep the port (docs/troubleshooting.md).
-    for line in ["c0: load 1/", "c1: booting", "c2: smoke done", "putting back"] {
+    // Not while a container is being started: after that Docker itself may keep the port, until it is restarted (docs/troubleshooting.md).
+    for line in ["c0: load 1/", "c1: serves after", "c2: smoke done", "c2: stopping"] {
         machine.await_line(&[line]);
         machine.cut_power();
         println!("the power was cut after: {line}");

@@ -143,6 +143,37 @@ proptest! {
     }
 }
 
+/// Offsets that a reader of fixed places counts in bytes meet characters of three. Found by fuzzing: a bar after a date.
+#[test]
+fn a_wide_character_anywhere_in_a_prefix_makes_no_reader_panic() {
+    const LINES: [&str; 12] = [
+        "WARNING 06-13 20:05:02 [config.py:70] Process 4711 has 20.1 GiB memory in use. Tried to allocate 2.00 GiB.",
+        "(EngineCore_DP0 pid=228) ERROR 2026-06-13 20:05:05 [core.py:344] torch.OutOfMemoryError: CUDA out of memory.",
+        "vllm-1  | 2026-11-24T02:38:13.605835428Z INFO 11-24 02:38:13 [api_server.py:1] vLLM API server version 0.32.0",
+        "Aug 17 18:42:18 host vllm[8052]: ERROR 04-18 14:47:42 engine.py:389] ValueError: No available memory for the cache blocks.",
+        "INFO 2026-11-24T02:38:13.6Z [resource.labels.containerName: vllm-0] (APIServer pid=1) INFO:     Application startup complete.",
+        "2026-11-24 02:38:13.605 [Error] (Process) (EngineCore pid=1) ERROR 11-24 02:38:13 [core.py:1] RuntimeError: x",
+        "[pod/vllm-0/vllm] [rank0]: [W701 12:00:10.123 socket.cpp:697] [c10d] The client socket has failed to connect",
+        "W0701 12:00:25.000000 99 torch/_inductor/utils.py:1250] not enough SMs",
+        "host:1:2 [0] NCCL INFO NET/Socket : Using [0]eth0",
+        "\u{1b}[1;36m(EngineCore pid=7)\u{1b}[0;0m Capturing CUDA graphs: 54%|█████▍    | 6/11 [00:01<00:01]",
+        "stderr F (RayWorkerWrapper pid=1, ip=10.0.0.1) INFO 01-01 00:00:00 [a.py:1] Loading weights took 1.0 seconds [repeated 3x across cluster]",
+        "To serve at least one request with the model's max seq len (8192), (1.00 GiB KV cache is needed, which is larger than the available KV cache memory (0.50 GiB). Based on the available memory, the estimated maximum model length is 4096.",
+    ];
+    for line in LINES {
+        for (at, character) in line.char_indices() {
+            let (before, after) = line.split_at(at);
+            for text in [
+                format!("{before}▀{after}"),
+                format!("{before}▀{}", &after[character.len_utf8()..]),
+                format!("{before}▀"),
+            ] {
+                assert!(!diagnose(&text, None, None).remedy.is_empty(), "{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_log_of_fifty_megabytes_is_judged_quickly() {
     let sample = SAMPLES.iter().find(|(s, _)| s.name == "healthy__22").map(|(s, _)| s).unwrap();

@@ -146,7 +146,7 @@ fn logger_prefix(text: &str) -> Option<(usize, LogLevel)> {
     let date = text[name.len()..].trim_start();
     let bytes = date.as_bytes();
     // `MM-DD HH:MM:SS`, or with a year in front.
-    let dated = bytes.len() > 6 && bytes[0].is_ascii_digit() && date[..bytes.len().min(11)].contains('-');
+    let dated = bytes.len() > 6 && bytes[0].is_ascii_digit() && bytes.iter().take(11).any(|b| *b == b'-');
     if !dated {
         return None;
     }
