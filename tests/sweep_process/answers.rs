@@ -26,7 +26,7 @@ fn a_config_that_answers_worse_is_found_out_case_by_case_and_fails_its_gates() {
 
     let shown = scene.run(["show", "broken"]).ok();
     shown.says(&[
-        "answers   against sane: reasoning −",
+        "answers against sane: reasoning −",
         "worse than the baseline",
         "lost, 0 gained",
         "expected",
