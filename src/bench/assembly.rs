@@ -105,22 +105,42 @@ impl Assembly {
     }
 }
 
-/// Everything that an answer's event stream says when its bytes come in these pieces, but for the times, for comparison with the same bytes in other
-/// pieces. As where it is read, nothing after its end is looked at.
-pub fn said_by_stream<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> String {
+/// Everything that an answer's event stream comes to, times apart.
+#[derive(Debug, PartialEq)]
+pub struct Said {
+    pub(super) kinds: Vec<TokenKind>,
+    pub(super) chunk_tokens: Vec<u32>,
+    pub(super) finish_reason: Option<String>,
+    pub(super) completion_tokens: Option<u32>,
+    pub(super) answer: Option<Answer>,
+    pub(super) end: Option<(RequestEnd, Option<String>)>,
+}
+
+impl From<Facts> for Said {
+    fn from(facts: Facts) -> Self {
+        Self {
+            kinds: facts.chunks.iter().map(|(_, kind)| *kind).collect(),
+            chunk_tokens: facts.chunk_tokens(),
+            finish_reason: facts.finish_reason,
+            completion_tokens: facts.usage.and_then(|u| u.completion_tokens),
+            answer: facts.answer,
+            end: facts.end.map(|(end, text, _)| (end, text)),
+        }
+    }
+}
+
+/// What a stream whose bytes come in these pieces says: the same as in any other pieces, which tests and fuzzers check.
+pub fn said_by_stream<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Said {
     let mut assembly = Assembly::new(Keep::Answer);
     let at = Instant::now();
     for piece in pieces {
-        if !assembly.has_ended() {
-            assembly.feed(piece, at);
+        assembly.feed(piece, at);
+        if assembly.has_ended() {
+            break; // as the reader of the socket does
         }
     }
-    let text = assembly.cut_text();
-    let Facts { chunks, first_content, finish_reason, usage, cumulative_tokens, refused, answer, end } =
-        assembly.finish(RequestEnd::StreamCut, Some(text), at);
-    let kinds: Vec<TokenKind> = chunks.into_iter().map(|(_, kind)| kind).collect();
-    let end = end.map(|(end, text, _)| (end, text));
-    format!("{:?}", (kinds, first_content.is_some(), finish_reason, usage, cumulative_tokens, refused, answer, end))
+    let cut = assembly.cut_text();
+    assembly.finish(RequestEnd::StreamCut, Some(cut), at).into()
 }
 
 fn lossy(body: &[u8]) -> String {

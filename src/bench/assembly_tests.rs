@@ -6,47 +6,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::domain::{RequestEnd, TokenKind};
+use crate::domain::RequestEnd;
 
-use super::assembly::{Assembly, Facts};
-use super::chat::{Answer, Keep};
-
-/// Everything that an answer comes to, times apart.
-#[derive(Debug, PartialEq)]
-struct Outcome {
-    kinds: Vec<TokenKind>,
-    chunk_tokens: Vec<u32>,
-    finish_reason: Option<String>,
-    completion_tokens: Option<u32>,
-    answer: Option<Answer>,
-    end: Option<(RequestEnd, Option<String>)>,
-}
-
-impl From<Facts> for Outcome {
-    fn from(facts: Facts) -> Self {
-        Self {
-            kinds: facts.chunks.iter().map(|(_, kind)| *kind).collect(),
-            chunk_tokens: facts.chunk_tokens(),
-            finish_reason: facts.finish_reason,
-            completion_tokens: facts.usage.and_then(|u| u.completion_tokens),
-            answer: facts.answer,
-            end: facts.end.map(|(end, text, _)| (end, text)),
-        }
-    }
-}
-
-fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let mut assembly = Assembly::new(Keep::Answer);
-    let at = Instant::now();
-    for piece in pieces {
-        assembly.feed(piece, at);
-        if assembly.has_ended() {
-            break; // as the reader of the socket does
-        }
-    }
-    let cut = assembly.cut_text();
-    assembly.finish(RequestEnd::StreamCut, Some(cut), at).into()
-}
+use super::assembly::{Assembly, said_by_stream as read};
+use super::chat::Keep;
 
 /// The bytes in pieces that begin and end at these places.
 fn cut<'a>(bytes: &'a [u8], at: &[Index]) -> Vec<&'a [u8]> {
