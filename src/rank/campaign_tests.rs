@@ -158,6 +158,24 @@ fn the_noise_between_starts_is_what_the_noise_within_them_does_not_explain() {
     assert_eq!((noise.start_variance, noise.degrees), (0.0, 1));
 }
 
+/// Cache hits around 10 ms that are noisy in relative terms, on two starts, and a config without a cache, whose 58 ms are not.
+#[test]
+fn the_noise_of_small_figures_does_not_widen_one_many_times_as_large() {
+    let hit = |minute: f64, value: f64, half: f64| StartFigure {
+        metric: metric(HIT, value, Some(half), 6),
+        ..start(minute, value)
+    };
+    let cached =
+        ConfigStarts { trial_id: 0, is_baseline: true, starts: vec![hit(0.0, 10.0, 4.0), hit(60.0, 10.2, 4.0)] };
+    let uncached = ConfigStarts { trial_id: 1, is_baseline: false, starts: vec![hit(30.0, 58.0, 2.0)] };
+    let ranking = night(&[cached, uncached]);
+    assert_eq!(ranking.rows[1].standing, Standing::Behind, "{}", ranking.sentence);
+    let row = ranking.rows.iter().find(|r| r.name == "c1").unwrap();
+    // Within the start as the other starts say, in ms, and 3 % between starts: sqrt(4^2 * 6 / 5 + (1.96 * 0.03 * 58)^2) and the factor of t.
+    let half = row.ci_high.unwrap() - 58.0;
+    assert!((5.6..8.5).contains(&half), "{half}");
+}
+
 #[test]
 fn the_same_cases_asked_on_three_starts_are_not_three_times_as_many() {
     let share = |path: &str, minute: f64| {

@@ -66,6 +66,8 @@ pub struct StartNoise {
     pub start_variance: f64,
     /// Mean relative variance within one start.
     pub within_variance: f64,
+    /// Mean variance within one start, in the square of the metric's unit.
+    pub within_variance_absolute: f64,
     /// Starts of the baseline.
     pub controls: u64,
     /// Whether the baseline moved.
@@ -90,8 +92,9 @@ impl StartFigure {
             .then(|| ((self.metric.value - low).max(0.0), (high - self.metric.value).max(0.0)))
     }
 
-    /// Relative variance within the start; `None` without an interval, from one sample, for 0, or where starts share it.
-    fn within(&self) -> Option<f64> {
+    /// Variance within the start, relative and in the square of the unit; `None` without an interval, from one sample, for 0, or where
+    /// starts share it.
+    fn within(&self) -> Option<(f64, f64)> {
         if self.metric.is_share_of_cases() {
             return None;
         }
@@ -99,7 +102,7 @@ impl StartFigure {
         let n = self.metric.n as f64;
         let variance = 0.5 * (below * below + above * above) * n / (n - 1.0) / (Z_975 * Z_975);
         let relative = variance / (self.metric.value * self.metric.value);
-        (self.metric.n >= 2 && relative.is_finite()).then_some(relative)
+        (self.metric.n >= 2 && relative.is_finite()).then_some((relative, variance))
     }
 }
 
@@ -173,7 +176,7 @@ pub fn start_noise(configs: &[ConfigStarts]) -> StartNoise {
     let mut noise = StartNoise { controls: controls.len() as u64, ..StartNoise::default() };
     largest_change(&controls, &mut noise);
     let mut squares = 0.0;
-    let mut within: Vec<f64> = Vec::new();
+    let mut within: Vec<(f64, f64)> = Vec::new();
     for config in configs.iter().filter(|c| !(noise.moved && c.is_baseline)) {
         let usable: Vec<&StartFigure> = config.starts.iter().filter(|s| s.usable()).collect();
         let value_of = |s: &&StartFigure| if noise.moved { relative(s, &controls) } else { Some(s.metric.value) };
@@ -198,7 +201,9 @@ pub fn start_noise(configs: &[ConfigStarts]) -> StartNoise {
         }
     }
     if noise.degrees > 0 {
-        noise.within_variance = within.iter().sum::<f64>() / within.len().max(1) as f64;
+        let starts = within.len().max(1) as f64;
+        noise.within_variance = within.iter().map(|w| w.0).sum::<f64>() / starts;
+        noise.within_variance_absolute = within.iter().map(|w| w.1).sum::<f64>() / starts;
         noise.start_variance = (squares / noise.degrees as f64 - noise.within_variance).max(0.0);
     }
     noise

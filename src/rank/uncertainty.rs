@@ -63,13 +63,18 @@ impl Figure {
         let scale = self.scale();
         let squared = (self.metric.value * scale * Z_975).powi(2);
         let own = within.map(|(v, _)| v * scale * scale);
-        if own.is_none() && !(measured && squared > 0.0) {
-            return None;
-        }
+        let pooled = squared * self.noise.within_variance;
+        let within_variance = match own {
+            // What few samples may show as too narrow is held against other starts: of figures as large, and of figures as noisy. Either
+            // alone would widen what is many times as large, or as small, as the figures of those starts.
+            Some(own) => own.max(pooled.min((scale * Z_975).powi(2) * self.noise.within_variance_absolute)),
+            None if measured && squared > 0.0 => pooled,
+            None => return None,
+        };
         Some(Uncertainty {
             start: squared * start_variance / starts,
             start_degrees,
-            within: own.unwrap_or(0.0).max(squared * self.noise.within_variance) / starts,
+            within: within_variance / starts,
             within_degrees: within.map_or(start_degrees, |(_, d)| starts * d),
         })
     }

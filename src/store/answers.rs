@@ -1,7 +1,7 @@
 //! What is derived when a run ends, so that views answer at once: the ranking as rows, and the effects of settings, which SQL cannot
 //! compute.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::{Store, StoreError};
 use crate::domain::{Objective, SweepId};
@@ -29,6 +29,15 @@ struct EffectRow<'a> {
     range: Option<(f64, f64)>,
 }
 
+/// Keeps the ranking of a sweep as rows.
+pub(super) fn keep_ranking(conn: &Connection, sweep: SweepId) -> rusqlite::Result<()> {
+    conn.execute("DELETE FROM ranked_sweep WHERE sweep_id = ?1", [sweep.0])?;
+    conn.execute("DELETE FROM ranked WHERE sweep_id = ?1", [sweep.0])?;
+    conn.execute("INSERT INTO ranked SELECT * FROM ranking_live WHERE sweep_id = ?1", [sweep.0])?;
+    conn.execute("INSERT INTO ranked_sweep (sweep_id) VALUES (?1)", [sweep.0])?;
+    Ok(())
+}
+
 impl Store {
     /// Keeps the ranking of a sweep as rows, until something changes that it depends on.
     ///
@@ -36,14 +45,7 @@ impl Store {
     /// The database cannot be written.
     pub fn keep_ranking(&mut self, sweep: SweepId) -> Result<(), StoreError> {
         let explain = self.explain("keep the ranking");
-        self.write(|tx| {
-            tx.execute("DELETE FROM ranked_sweep WHERE sweep_id = ?1", [sweep.0])?;
-            tx.execute("DELETE FROM ranked WHERE sweep_id = ?1", [sweep.0])?;
-            tx.execute("INSERT INTO ranked SELECT * FROM ranking_live WHERE sweep_id = ?1", [sweep.0])?;
-            tx.execute("INSERT INTO ranked_sweep (sweep_id) VALUES (?1)", [sweep.0])?;
-            Ok(())
-        })
-        .map_err(explain)
+        self.write(|tx| keep_ranking(tx, sweep)).map_err(explain)
     }
 
     /// Stores the effects of a sweep's settings in place of those stored before.

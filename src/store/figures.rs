@@ -89,6 +89,7 @@ impl Store {
                 degrees: count(row, "degrees")?,
                 start_variance: row.get("start_variance")?,
                 within_variance: row.get("within_variance")?,
+                within_variance_absolute: row.get("within_variance_absolute")?,
                 controls: count(row, "controls")?,
                 moved: row.get("moved")?,
                 change_percent: row.get("change_percent")?,
@@ -116,7 +117,8 @@ impl Store {
             .conn
             .prepare_cached(&format!(
                 "SELECT f.*, coalesce(s.degrees, 0) AS degrees, coalesce(s.start_variance, 0.0) AS start_variance,
-                   coalesce(s.within_variance, 0.0) AS within_variance, coalesce(s.controls, 0) AS controls,
+                   coalesce(s.within_variance, 0.0) AS within_variance,
+                   coalesce(s.within_variance_absolute, 0.0) AS within_variance_absolute, coalesce(s.controls, 0) AS controls,
                    coalesce(s.moved, 0) AS moved, s.change_percent, s.change_low, s.change_high
                  FROM trial t {among}
                  LEFT JOIN start_noise s ON s.sweep_id = t.sweep_id AND s.path = f.path
@@ -299,9 +301,9 @@ fn save_figures(
 
 fn save_noise(conn: &Connection, sweep: i64, path: &MetricPath, noise: &StartNoise) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO start_noise (sweep_id, path, degrees, start_variance, within_variance, controls, moved,
-           change_percent, change_low, change_high)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT OR REPLACE INTO start_noise (sweep_id, path, degrees, start_variance, within_variance, within_variance_absolute, controls,
+           moved, change_percent, change_low, change_high)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         sweep,
@@ -309,6 +311,7 @@ fn save_noise(conn: &Connection, sweep: i64, path: &MetricPath, noise: &StartNoi
         noise.degrees as i64,
         noise.start_variance,
         noise.within_variance,
+        noise.within_variance_absolute,
         noise.controls as i64,
         noise.moved,
         noise.change_percent,

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::domain::SweepId;
 use crate::rank::critical_table;
 
 /// `vgrd` as a big-endian number: marks a SQLite file as one of vgrid (`PRAGMA application_id`).
@@ -20,7 +21,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0003_promotion.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0004_telemetry.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0005_foreign.sql"), fill: None },
-    Migration { sql: include_str!("../../migrations/0006_confidence.sql"), fill: Some(super::figures::rebuild) },
+    Migration { sql: include_str!("../../migrations/0006_confidence.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0007_answers.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0008_cases.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0009_raw_and_bench.sql"), fill: None },
@@ -28,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { sql: include_str!("../../migrations/0011_ends.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0012_moderated.sql"), fill: None },
     Migration { sql: include_str!("../../migrations/0013_baseline.sql"), fill: None },
+    Migration { sql: include_str!("../../migrations/0014_within.sql"), fill: Some(rebuild_rankings) },
 ];
 
 /// The schema version that this vgrid writes.
@@ -59,4 +61,13 @@ fn fill_critical_values(conn: &Connection) -> rusqlite::Result<()> {
         insert.execute(params![line.degrees as i64, line.candidates as i64, line.factor])?;
     }
     Ok(())
+}
+
+/// Computes what is derived from the starts anew, and keeps the rankings that were kept. Migration 6, which brought those rows, leaves it to
+/// this one: `figures` writes the newest columns.
+fn rebuild_rankings(conn: &Connection) -> rusqlite::Result<()> {
+    let mut kept = conn.prepare("SELECT sweep_id FROM ranked_sweep")?;
+    let kept: Vec<i64> = kept.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    super::figures::rebuild(conn)?;
+    kept.into_iter().try_for_each(|sweep| super::answers::keep_ranking(conn, SweepId(sweep)))
 }

@@ -115,6 +115,50 @@ fn a_suite_with_two_load_scenarios_keeps_the_figures_of_both_and_of_a_common_pat
 }
 
 #[test]
+fn a_file_of_version_13_gets_what_is_derived_anew_and_keeps_its_ranking() {
+    let mut b = bench(2);
+    for (i, start, minute) in
+        [(0, Start::FIRST, 1), (1, Start::FIRST, 2), (0, Start { purpose: Purpose::Control, number: 1 }, 3)]
+    {
+        let at = format!("2026-11-24T03:{minute:02}:00.000Z");
+        let value = 100.0 + f64::from(minute);
+        b.measure_start(
+            i,
+            start,
+            &at,
+            load_result(value, Some(2.0), Verdict::Valid),
+            kv_result(value / 2.0, Some(1.0)),
+        );
+        b.store
+            .save_gate_results(b.trials[i], &[GateResult { gate: GATE.into(), outcome: GateOutcome::Pass }])
+            .unwrap();
+    }
+    b.store.keep_ranking(b.sweep).unwrap();
+    let derived = |conn: &rusqlite::Connection| -> (f64, i64) {
+        conn.query_row(
+            "SELECT max(within_variance_absolute), (SELECT count(*) FROM ranked_sweep) FROM start_noise",
+            [],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )
+        .unwrap()
+    };
+    let (before, rows) = (derived(&b.store.conn), b.store.ranking_rows(b.sweep).unwrap());
+    assert!(before.0 > 0.0 && before.1 == 1, "{before:?}");
+    b.store
+        .conn
+        .execute_batch(
+            "DROP VIEW ranking_live; CREATE VIEW ranking_live AS SELECT * FROM ranked;
+             ALTER TABLE start_noise DROP COLUMN within_variance_absolute; PRAGMA user_version = 13;",
+        )
+        .unwrap();
+    let (path, sweep) = (b.path.clone(), b.sweep);
+    let _folder = b.close();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(derived(&store.conn), before);
+    assert_eq!(store.ranking_rows(sweep).unwrap(), rows);
+}
+
+#[test]
 fn when_no_config_meets_the_gates_the_champions_view_is_empty() {
     let mut b = bench(2);
     for i in 0..2 {
