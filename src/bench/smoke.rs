@@ -50,7 +50,7 @@ pub(super) async fn run(run: &mut Run<'_>, spec: &SmokeSpec) -> Result<(), Stop>
         );
         run.validity.add(Verdict::Suspect, ValidityReason::SizeLeftOut, sentence);
     }
-    if spec.fit {
+    if spec.fit == Some(true) {
         let failure = super::fit::run(run, spec, limit).await?;
         checks.push(Check { name: "fit", failure });
     }

@@ -124,7 +124,7 @@ fn suite_of(name: &str) -> Result<(Suite, CaseSet), Stop> {
             for spec in &mut suite.scenarios {
                 if let ScenarioSpec::Smoke(smoke) = spec {
                     // It may be serving somebody: its cache is not filled unasked.
-                    smoke.fit = false;
+                    smoke.fit = None;
                 }
             }
             Ok((suite, CaseSet::shipped()))

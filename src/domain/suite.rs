@@ -145,9 +145,11 @@ keyed! {
         #[key(unit = "tokens")]
         pub output_tokens: u32 = 16,
         /// Whether as many requests of nearly full length are sent at once as the KV cache holds, before anything is measured: a config that
-        /// starts and does not fit fails here. Takes as long as filling the cache.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        pub fit: bool = false,
+        /// starts and does not fit fails here. Takes as long as filling the cache. `false` says that you
+        /// know, and no lint warns.
+        #[key(absent = "not checked")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub fit: Option<bool> = None,
     }
 }
 
@@ -201,7 +203,7 @@ impl Suite {
             name: "quick".to_owned(),
             seed: 0,
             scenarios: vec![
-                ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
+                ScenarioSpec::Smoke(SmokeSpec { fit: Some(true), ..SmokeSpec::default() }),
                 ScenarioSpec::Canary(CanarySpec::default()),
                 ScenarioSpec::ToolCalling(ToolCallingSpec { cases_per_category: Some(2), ..Default::default() }),
                 ScenarioSpec::KvCache(KvCacheSpec { prefix_tokens: vec![1_024], ..KvCacheSpec::default() }),
@@ -217,7 +219,7 @@ impl Suite {
             name: "full".to_owned(),
             seed: 0,
             scenarios: vec![
-                ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() }),
+                ScenarioSpec::Smoke(SmokeSpec { fit: Some(true), ..SmokeSpec::default() }),
                 ScenarioSpec::Canary(CanarySpec::default()),
                 ScenarioSpec::ToolCalling(ToolCallingSpec::default()),
                 ScenarioSpec::Reasoning(ReasoningSpec::default()),

@@ -116,7 +116,7 @@ fn metrics(grid: &Grid, suite: &Suite, found: &mut Diagnostics) {
 
 /// Memory that is given away to the brim, and a suite that never fills it: what starts need not fit.
 fn fit(grid: &Grid, suite: &Suite, found: &mut Diagnostics) {
-    if suite.scenarios.iter().any(|spec| matches!(spec, ScenarioSpec::Smoke(smoke) if smoke.fit)) {
+    if suite.scenarios.iter().any(|spec| matches!(spec, ScenarioSpec::Smoke(smoke) if smoke.fit.is_some())) {
         return;
     }
     let assigned = grid.configs.iter().flat_map(|config| &config.settings).chain(&grid.base);
@@ -128,7 +128,7 @@ fn fit(grid: &Grid, suite: &Suite, found: &mut Diagnostics) {
             "`{target}` says how much memory the KV cache takes, and the suite `{}` never fills it",
             suite.name
         );
-        let help = "what starts need not fit, and then dies under load: write smoke: { fit: true } in the suite";
+        let help = "what starts need not fit, and then dies under load: write smoke: { fit: true } in the suite, or fit: false where you know";
         found.push(span.warning("fit-not-checked", message).help(help));
     }
 }

@@ -402,7 +402,7 @@ async fn the_fit_check_sends_as_many_requests_of_such_a_length_as_it_says() {
     let engine = engine("--max-num-seqs 3").await;
     let client = client_of(&engine).await;
     let context = Context { kv_cache_tokens: Some(40_000), max_num_seqs: Some(3), ..context() };
-    let spec = ScenarioSpec::Smoke(SmokeSpec { fit: true, ..SmokeSpec::default() });
+    let spec = ScenarioSpec::Smoke(SmokeSpec { fit: Some(true), ..SmokeSpec::default() });
     let result = run_scenario(&client, &spec, &context).await.unwrap();
     let mut sent = join(&result, &engine.truth());
     sent.retain(|r| r.record.role == "fit");

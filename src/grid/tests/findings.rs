@@ -134,6 +134,7 @@ fn memory_given_away_by_a_suite_that_never_fills_it_is_found() {
     assert_eq!(linted(&format!("{axis}suite: [smoke, load]\n")), one("fit-not-checked", message));
     assert_eq!(linted(&format!("{axis}suite: [load]\n")), one("fit-not-checked", message));
     assert_eq!(linted(&format!("{axis}suite: [smoke: {{ fit: true }}, load]\n")), []);
+    assert_eq!(linted(&format!("{axis}suite: [smoke: {{ fit: false }}, load]\n")), [], "who says so knows");
     assert_eq!(linted(axis), [], "the suites of the house check it");
     assert_eq!(linted("base: { flags: { kv-cache-memory-bytes: 8388608 } }\nsuite: [load]\n")[0].0, "fit-not-checked");
     assert_eq!(
