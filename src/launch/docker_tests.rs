@@ -358,6 +358,37 @@ async fn production_that_a_stranger_removed_is_made_again_and_one_that_dies_is_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn production_waits_for_its_port_until_who_holds_it_lets_go() {
+    const PORT: u16 = 38476;
+    let Some(scene) = Scene::new("port").await else { return };
+    let launcher = &scene.launcher;
+    let (spec, id) = production(&scene, PORT, "no").await;
+    let query = ServingQuery::of(&scene.project, "vllm", &spec.service, None);
+    let serving = launcher.serving_now(&query).await.unwrap().remove(0);
+    launcher.displace(&serving).await.unwrap();
+    let holder = std::net::TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+    let lets_go = async {
+        // Docker has refused it once.
+        while launcher.inspect(&id).await.unwrap().state.unwrap().error.unwrap_or_default().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(holder);
+    };
+    let (plan, patient) = (restore_plan(), CancellationToken::new());
+    let (restored, ()) = tokio::join!(launcher.restore(&serving, &plan, &patient), lets_go);
+    assert_eq!(restored.unwrap().action, RestoreAction::Started);
+    // Who is in a hurry is told at once.
+    launcher.displace(&serving).await.unwrap();
+    let holder = std::net::TcpListener::bind(("0.0.0.0", PORT)).unwrap();
+    let cancelled = CancellationToken::new();
+    cancelled.cancel();
+    let error = launcher.restore(&serving, &plan, &cancelled).await.unwrap_err();
+    assert!(error.help.unwrap().contains("free that port"), "{}", error.message);
+    drop(holder);
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn inspect_shows_no_secret() {
     let Some(scene) = Scene::new("mask").await else { return };
     let mut spec = scene.spec(&[("SILENT", "1")]);

@@ -33,6 +33,12 @@ const MOST_RESTARTS: i64 = 5;
 /// Between two looks at a container that is being put back.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// So long a container is started again whose port somebody else holds.
+const PORT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How Docker's errors name that.
+const PORT_TAKEN: [&str; 3] = ["port is already allocated", "address already in use", "Ports are not available"];
+
 /// Lines of its log that an error about a dead container quotes.
 const QUOTED_LINES: usize = 15;
 
@@ -133,7 +139,7 @@ impl DockerLauncher {
     ) -> Result<Restored, LaunchError> {
         let began = Instant::now();
         let at = |error: LaunchError| LaunchError { step: LaunchStep::Restore, ..error };
-        let (container_id, action) = self.put_back(serving, plan).await.map_err(at)?;
+        let (container_id, action) = self.put_back(serving, plan, cancel).await.map_err(at)?;
         let answered = match action {
             RestoreAction::LeftStopped => None,
             RestoreAction::AlreadyThere
@@ -149,10 +155,15 @@ impl DockerLauncher {
         Ok(Restored { container_id, action, answered, elapsed_s: began.elapsed().as_secs_f64() })
     }
 
-    async fn put_back(&self, serving: &Serving, plan: &RestorePlan) -> Result<(String, RestoreAction), LaunchError> {
+    async fn put_back(
+        &self,
+        serving: &Serving,
+        plan: &RestorePlan,
+        cancel: &CancellationToken,
+    ) -> Result<(String, RestoreAction), LaunchError> {
         let inspect = match self.inspect(&serving.container_id).await {
             Ok(inspect) => inspect,
-            Err(error) if error.is_not_found() => return self.without_the_container(serving, plan).await,
+            Err(error) if error.is_not_found() => return self.without_the_container(serving, plan, cancel).await,
             Err(error) => return Err(error),
         };
         let id = serving.container_id.clone();
@@ -171,7 +182,7 @@ impl DockerLauncher {
         if is_running(&inspect) {
             return Ok((id, RestoreAction::AlreadyThere));
         }
-        self.start_again(&id).await?;
+        self.start_again(&id, cancel).await?;
         Ok((id, RestoreAction::Started))
     }
 
@@ -180,12 +191,13 @@ impl DockerLauncher {
         &self,
         serving: &Serving,
         plan: &RestorePlan,
+        cancel: &CancellationToken,
     ) -> Result<(String, RestoreAction), LaunchError> {
         match self.inspect(&serving.name).await {
             Ok(other) if !is_trial(&other) => {
                 let id = other.id.clone().unwrap_or_default();
                 if serving.running && !is_running(&other) {
-                    self.start_again(&id).await?;
+                    self.start_again(&id, cancel).await?;
                 }
                 return Ok((id, RestoreAction::ReplacedByStranger));
             }
@@ -203,7 +215,7 @@ impl DockerLauncher {
             joined.map_err(|error| LaunchError::api(LaunchStep::Restore, &error))?;
         }
         if serving.running {
-            self.start_again(&id).await?;
+            self.start_again(&id, cancel).await?;
         }
         Ok((id, if serving.running { RestoreAction::Recreated } else { RestoreAction::LeftStopped }))
     }
@@ -225,12 +237,27 @@ impl DockerLauncher {
         }
     }
 
-    async fn start_again(&self, id: &str) -> Result<(), LaunchError> {
-        let started = self.connection.docker.start_container(id, None).await;
-        started.map_err(|error| {
-            LaunchError::api(LaunchStep::Restore, &error)
-                .help("free what it needs (port, GPU, mount), then run `vgrid restore`")
-        })
+    /// Who holds a port may be about to let go of it: a container that is being removed, a server that was started by hand.
+    async fn start_again(&self, id: &str, cancel: &CancellationToken) -> Result<(), LaunchError> {
+        let until = Instant::now() + PORT_PATIENCE;
+        loop {
+            let Err(error) = self.connection.docker.start_container(id, None).await else { return Ok(()) };
+            let error = LaunchError::api(LaunchStep::Restore, &error);
+            let lacks_a_port = PORT_TAKEN.iter().any(|text| error.message.contains(text));
+            if !lacks_a_port {
+                return Err(error.help("free what it needs (GPU, mount, network), then run `vgrid restore`"));
+            }
+            if Instant::now() > until || cancel.is_cancelled() {
+                return Err(error.help(
+                    "free that port, then run `vgrid restore`; where nobody but Docker itself holds it (docker-proxy, without a container, \
+                     after a power cut): `systemctl restart docker` first",
+                ));
+            }
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
     }
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), LaunchError> {
