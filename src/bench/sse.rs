@@ -61,7 +61,7 @@ impl SseReader {
                 bytes = &bytes[1..];
                 continue;
             }
-            let Some(end) = bytes.iter().position(|b| matches!(b, b'\n' | b'\r')) else {
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
                 if self.partial.len() + bytes.len() > MAX_EVENT_BYTES {
                     return Err(SseError::TooLong.into());
                 }
