@@ -3,6 +3,7 @@
 //! The kernel notes arrivals (`SO_TIMESTAMPNS`, socket(7)), however late the program comes to read. So a client that is busy with other
 //! streams, or off its core, still reports the server's times and not its own queue.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -18,6 +19,11 @@ use tokio_rustls::client::TlsStream;
 
 /// The most that one read takes: where many streams have much to read, each gets a small part in turn.
 const READ_BYTES: usize = 8 << 10;
+
+thread_local! {
+    /// What the kernel copies to. One for all sockets of a thread: it stays in the core's cache, where one of each would not.
+    static BUFFER: RefCell<Box<[u8; READ_BYTES]>> = RefCell::new(Box::new([0; READ_BYTES]));
+}
 
 /// Room for one control message with a `timespec`.
 const CONTROL_BYTES: usize = 64;
@@ -89,7 +95,6 @@ pub(super) struct Stamped {
     socket: TcpStream,
     stamps: Arc<Stamps>,
     clocks: Clocks,
-    buffer: Box<[u8; READ_BYTES]>,
     /// The last read took all that one may take, so there is likely to be more.
     is_behind: bool,
 }
@@ -101,20 +106,22 @@ impl Stamped {
     /// If the kernel does not know that option.
     pub(super) fn new(socket: TcpStream) -> io::Result<Self> {
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-        let buffer = Box::new([0; READ_BYTES]);
-        Ok(Self { socket, stamps: Arc::default(), clocks: Clocks::now(), buffer, is_behind: false })
+        Ok(Self { socket, stamps: Arc::default(), clocks: Clocks::now(), is_behind: false })
     }
 
     pub(super) fn stamps(&self) -> Arc<Stamps> {
         Arc::clone(&self.stamps)
     }
 
-    /// Reads what is there, up to `most` bytes, into the buffer; how much that was, and when its last byte arrived, by the wall clock.
-    fn receive(&mut self, most: usize) -> io::Result<(usize, Option<SystemTime>)> {
+    /// Reads what is there, up to `most` bytes; how much that was, and when its last byte arrived, by the wall clock.
+    fn receive(&self, buf: &mut ReadBuf<'_>, most: usize) -> io::Result<(usize, Option<SystemTime>)> {
         let mut received = None;
-        let (socket, buffer) = (&self.socket, &mut self.buffer[..most]);
-        let outcome = socket.try_io(Interest::READABLE, || {
-            let (length, arrived) = receive(socket, buffer)?;
+        let outcome = self.socket.try_io(Interest::READABLE, || {
+            let (length, arrived) = BUFFER.with_borrow_mut(|buffer| {
+                let (length, arrived) = receive(&self.socket, &mut buffer[..most])?;
+                buf.put_slice(&buffer[..length]);
+                io::Result::Ok((length, arrived))
+            })?;
             received = Some((length, arrived));
             // A read that left room has emptied the socket: said so, the next one waits without asking the kernel first.
             if 0 < length && length < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
@@ -149,12 +156,11 @@ impl AsyncRead for Stamped {
         let most = buf.remaining().min(READ_BYTES);
         loop {
             ready!(this.socket.poll_read_ready(cx))?;
-            match this.receive(most) {
+            match this.receive(buf, most) {
                 Ok((length, arrived)) => {
                     let arrived = this.clocks.monotonic(arrived);
                     this.stamps.note_read(arrived, this.clocks.monotonic);
                     this.is_behind = length == most;
-                    buf.put_slice(&this.buffer[..length]);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
