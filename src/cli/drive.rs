@@ -10,6 +10,7 @@ use crate::domain::Event;
 use crate::ui::Screen;
 
 use super::exit::{Exit, Stop};
+use super::print;
 
 /// The signals that ask for an end: Ctrl-C, `kill`, a closed terminal.
 struct Signals {
@@ -70,7 +71,7 @@ pub(crate) async fn drive<T>(
     cancel: &CancellationToken,
     farewell: Farewell,
 ) -> Result<T, Stop> {
-    let mut screen = Screen::for_this_terminal();
+    let mut screen = Screen::for_this_terminal(|line| print::sentence(line, 0));
     let mut signals = Signals::listen()?;
     let mut work = std::pin::pin!(work);
     let mut asked = false;

@@ -239,6 +239,7 @@ impl Sweep {
     fn after_measured(&mut self, todo: &Todo) -> Result<(), EngineError> {
         let only = (!self.plan[todo.item].is_baseline).then_some(self.trial_ids[todo.item]);
         score::judge_gates(&self.planner, &mut self.store, self.id, only)?;
+        self.store.keep_ranking(self.id)?;
         let best = score::best_so_far(&self.planner, &self.store, self.id)?;
         if best != self.best {
             self.best = best.clone();

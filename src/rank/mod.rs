@@ -248,9 +248,10 @@ impl Answer {
     pub fn sentence(&self) -> String {
         match self {
             Self::Champion { name, suspect, confirmed, .. } => {
-                let figure = if *suspect { ", on a suspect figure" } else { "" };
-                let start = if *confirmed { "" } else { ", on a single start: not confirmed" };
-                format!("{name} is best{figure}{start}")
+                let figure = suspect.then_some("on a suspect figure");
+                let start = (!confirmed).then_some("on a single start, not confirmed");
+                let but: Vec<&str> = figure.into_iter().chain(start).collect();
+                if but.is_empty() { format!("{name} is best") } else { format!("{name} is best ({})", but.join(", ")) }
             }
             Self::Tied { names, .. } => format!("tied: {}", some_of(names)),
             Self::AllZero { configs: 1 } => "nobody leads: the figure of the only config is 0".to_owned(),

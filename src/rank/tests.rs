@@ -81,7 +81,7 @@ fn one_start_of_each_tells_apart_only_what_differs_by_more_than_starts_are_assum
     // 2.05 x 5 % of (100 and 112) is 15.4.
     assert!(matches!(against(112.0).answer, Answer::Tied { .. }));
     assert_eq!(against(112.0).rows[0].gain_is_real, Some(false));
-    assert_eq!(against(118.0).sentence, "b is best, on a single start: not confirmed");
+    assert_eq!(against(118.0).sentence, "b is best (on a single start, not confirmed)");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_suspect_champion_is_named_with_that_word() {
         &objective(Direction::Maximize),
         None,
     );
-    assert_eq!(ranking.sentence, "a is best, on a suspect figure, on a single start: not confirmed");
+    assert_eq!(ranking.sentence, "a is best (on a suspect figure, on a single start, not confirmed)");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Bars {
     took_s: Vec<f64>,
     /// The config whose trial runs.
     running: Option<String>,
+    /// Breaks a sentence between words.
+    wrap: fn(&str) -> String,
 }
 
 #[derive(Default)]
@@ -35,7 +37,7 @@ struct Counts {
 
 impl Bars {
     /// Empty bars; they appear with the first event.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(wrap: fn(&str) -> String) -> Self {
         let all = MultiProgress::new();
         let sweep = all.add(ProgressBar::new(0));
         let trial = all.add(ProgressBar::new(100));
@@ -43,7 +45,7 @@ impl Bars {
         sweep.set_style(style("{prefix:.bold} {bar:24.cyan/dim} {pos}/{len} {wide_msg}"));
         trial.set_style(style("{spinner:.cyan} {prefix:.bold} {bar:20.green/dim} {wide_msg}"));
         best.set_style(style("  {wide_msg}"));
-        Self { all, sweep, trial, best, counts: Counts::default(), took_s: Vec::new(), running: None }
+        Self { all, sweep, trial, best, counts: Counts::default(), took_s: Vec::new(), running: None, wrap }
     }
 
     /// Moves the bars; prints what deserves a line of its own above them.
@@ -144,7 +146,7 @@ impl Bars {
     }
 
     fn print(&self, event: &Event) {
-        let Some(line) = sentence(event) else { return };
+        let Some(line) = sentence(event).map(|line| (self.wrap)(&line)) else { return };
         let line = match event {
             Event::TrialFinished { outcome, .. } if outcome == "measured" => line.green().to_string(),
             Event::TrialFinished { .. } | Event::RestoreFailed { .. } | Event::SweepFailed { .. } => {

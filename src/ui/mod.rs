@@ -17,11 +17,11 @@ pub(crate) enum Screen {
 }
 
 impl Screen {
-    /// Bars when standard error is a terminal that can draw them, else lines.
-    pub(crate) fn for_this_terminal() -> Self {
+    /// Bars when standard error is a terminal that can draw them, else lines. `wrap` breaks a sentence between words where the terminal ends.
+    pub(crate) fn for_this_terminal(wrap: fn(&str) -> String) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         if std::io::stderr().is_terminal() && !dumb {
-            Self::Bars(bars::Bars::new())
+            Self::Bars(bars::Bars::new(wrap))
         } else {
             Self::Lines(lines::Lines::new())
         }

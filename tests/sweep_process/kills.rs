@@ -244,3 +244,17 @@ fn a_trial_in_which_vgrid_dies_again_and_again_fails_and_the_sweep_goes_on_witho
     scene.sweep(&[]).code(2).says(&["nothing is left to measure"]);
     scene.assert_no_sim_is_left();
 }
+
+#[test]
+fn the_ranking_that_the_views_read_is_kept_after_each_trial_and_not_only_at_the_end() {
+    let scene = Scene::new();
+    let body =
+        format!("configs:\n  - {{ name: good }}\n  - {{ name: hangs, flags: {{ sim-fail: hang_start }} }}\n{SUITE}");
+    scene.grid(&[], &body);
+    let sweep = scene.start(&["run", "grid.yaml"]);
+    sweep.wait_for("hangs: loading weights");
+    assert_eq!(scene.count("SELECT count(*) FROM ranked_sweep"), 1);
+    sweep.kill();
+    scene.run(["clean"]).ok();
+    scene.assert_no_sim_is_left();
+}
