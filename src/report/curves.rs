@@ -232,7 +232,11 @@ fn curve(id: &str, title: &str, x: Scale, y: Scale, lines: Vec<Line>, marks: &Ma
         return None;
     }
     let muted = lines.iter().filter(|l| l.mark.is_none()).count();
-    let others = if muted > 0 { format!(" {muted} other configs are drawn in grey.") } else { String::new() };
+    let others = match muted {
+        0 => String::new(),
+        1 => " One other config is drawn in grey.".to_owned(),
+        muted => format!(" {muted} other configs are drawn in grey."),
+    };
     Some(Chart {
         id: id.to_owned(),
         title: title.to_owned(),
