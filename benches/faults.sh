@@ -2,7 +2,7 @@
 # Injects every fault of docs/faults.md, one after the other, and says what came of it. The table there is the list: each row names the
 # test that injects its fault into the real thing.
 #
-#   usage: bash benches/faults.sh [PATTERN]     only rows whose test matches the pattern; all take about ten minutes
+#   usage: bash benches/faults.sh [PATTERN]     only rows whose test matches the pattern; all take about twenty minutes
 #
 # Some need root (a small file system, a control group, a daemon of their own), Docker, or the real vLLM: tests/setup.sh; those of systemd a
 # machine of their own: tests/machine/build.sh. What cannot be injected here is said to be skipped.

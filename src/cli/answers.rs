@@ -7,6 +7,8 @@ use crate::domain::reading::number;
 use crate::stats::{fewest_lost, holm};
 use crate::store::{PairedQuality, Store, StoreError, SweepRow};
 
+use super::print;
+
 /// Below this p a difference is called one.
 const SIGNIFICANT: f64 = 0.05;
 
@@ -40,7 +42,7 @@ pub(super) fn comparisons(store: &Store, sweep: &SweepRow) -> Result<Vec<Compari
 /// The comparisons in which a case differs, a line each, and how many have none; nothing for no comparison.
 pub(super) fn render(all: &[Comparison]) -> Option<String> {
     let baseline = &all.first()?.paired.baseline;
-    let mut lines = vec![format!("{} (against {baseline}, case by case)", "answers".bold())];
+    let mut lines = Vec::new();
     let differs = |c: &&Comparison| c.paired.counts.only_reference + c.paired.counts.only_other > 0;
     for c in all.iter().filter(differs) {
         let judgement = judgement(&c.paired, c.p_over_all, all.len());
@@ -49,15 +51,17 @@ pub(super) fn render(all: &[Comparison]) -> Option<String> {
         } else {
             String::new()
         };
-        lines.push(format!("  {}: {}{over_all}: {judgement}", c.config, figures(&c.paired)));
+        lines.push(format!("{}: {}{over_all}: {judgement}", c.config, figures(&c.paired)));
     }
     lines.extend(power(all));
     let same = all.len() - all.iter().filter(differs).count();
     if same > 0 {
         let of = if same == all.len() { "all".to_owned() } else { format!("the other {same} of {}", all.len()) };
-        lines.push(format!("  {of} comparisons: the same cases passed"));
+        lines.push(format!("{of} comparisons: the same cases passed"));
     }
-    Some(lines.join("\n"))
+    let head = format!("{} (against {baseline}, case by case)", "answers".bold());
+    let lines = lines.iter().map(|line| print::sentence(line, 2));
+    Some(std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n"))
 }
 
 /// A config against the baseline on the same cases, in a sentence.
@@ -113,13 +117,13 @@ fn power(all: &[Comparison]) -> Vec<String> {
     let line = |(scenario, cases): (crate::domain::ScenarioKind, u64)| {
         if fewest > cases {
             return format!(
-                "  {scenario}: {cases} cases are too few to tell any difference among {} comparisons",
+                "{scenario}: {cases} cases are too few to tell any difference among {} comparisons",
                 all.len()
             );
         }
         let points = 100.0 * fewest as f64 / cases as f64;
         format!(
-            "  {scenario}: of {cases} cases {fewest} must be lost and none gained (−{points:.0} points) to be told from chance"
+            "{scenario}: of {cases} cases {fewest} must be lost and none gained (−{points:.0} points) to be told from chance"
         )
     };
     seen.into_iter().map(line).collect()
