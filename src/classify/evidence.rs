@@ -23,7 +23,7 @@ const ECHOES: &[&str] = &[
     "^SystemExit",
     "KeyboardInterrupt",
     "BrokenPipeError",
-    "Worker failed with error ''",
+    "Worker failed with error '',",
     "^RuntimeError: Executor failed",
     "Background loop has errored",
     "^EOFError",

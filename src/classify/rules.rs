@@ -80,7 +80,7 @@ pub const RULES: &[Rule] = &[
     rule("shm_too_small", ShmTooSmall)
         .fits(&["Insufficient space in /dev/shm", "insufficient shared memory", "Error while creating shared memory segment",
             "unable to allocate shared memory(shm)", "No space left on device*/dev/shm", "/dev/shm*No space left on device",
-            "No space left on device: '/psm_", "posix_fallocate failed : No space left on device", "ailed to extend /dev/shm", "</torch_*No space left on device", "Bus error",
+            "No space left on device: '/psm_", "unable to write to file </torch_", "posix_fallocate failed : No space left on device", "ailed to extend /dev/shm", "</torch_*No space left on device", "Bus error",
             "died unexpectedly (exit code: -7)"])
         .reads(&[": {shm_required_mib} MiB required, {shm_free_mib} MiB free"])
         .advise("raise shm_size to more than {shm_required_mib} MiB (now {shm_free_mib} MiB free), or use ipc: host"),
@@ -141,7 +141,7 @@ pub const RULES: &[Rule] = &[
         .fatal()
         .advise("a kernel read or wrote wrong memory: try again once; if it comes back, try another attention backend, enforce-eager or vLLM version"),
     rule("device_assert", GpuFault)
-        .fits(&["device-side assert triggered", "CUDA error: device-side assert"])
+        .fits(&["device-side assert triggered", "CUDA error: device-side assert", "thread: [*Assertion `"])
         .fatal()
         .advise("a kernel's own check failed, mostly an index outside the vocabulary or the position table: check tokenizer, max-model-len and rope settings"),
     rule("cuda_driver_mismatch", GpuFault)
@@ -157,19 +157,21 @@ pub const RULES: &[Rule] = &[
         .advise("the GPU is in exclusive mode or hangs: check nvidia-smi for other processes and the compute mode"),
     rule("no_kernel_image", Unsupported)
         .fits(&["no kernel image is available for execution", "is not compatible with the current PyTorch installation", "HIP error: invalid device function", "hipErrorNoBinaryForGpu",
-            "rocBLAS error: Cannot read*TensileLibrary"])
+            "rocBLAS error: Cannot read*TensileLibrary", "Unable to get JIT kernel"])
         .fatal()
-        .advise("this build has no kernels for this GPU's architecture: take an image that supports it"),
+        .advise("this build has no kernels for this GPU's (or CPU's) architecture: take an image that supports it"),
     rule("no_accelerator", NoGpu)
         .fits(&["Failed to infer device type", "Found no NVIDIA driver", "No CUDA GPUs are available", "no CUDA-capable device is detected",
             "No HIP GPUs are available", "Can't initialize NVML", "NVMLError_LibraryNotFound", "NVMLError_Unknown", "Failed to initialize NVML", "Unexpected error from hipGetDeviceCount()", "NVML Shared Library Not Found", "Torch not compiled with CUDA enabled",
-            "NVMLError_DriverNotLoaded", "cudaErrorNoDevice", "hipErrorNoDevice", "no ROCm-capable device is detected", "0 active drivers ([])", "Device string must not be empty",
+            "NVMLError_DriverNotLoaded", "Failed to get global TPU topology", "TPU initialization failed", "cudaErrorNoDevice", "hipErrorNoDevice", "no ROCm-capable device is detected", "0 active drivers ([])", "Device string must not be empty",
             "couldn't communicate with the NVIDIA driver", "No XPU devices are available", "libnvidia-ml.so.1: cannot open shared object file", "libcuda.so.1: cannot open shared object file"])
         .advise("the container sees no GPU: request GPUs for the service (gpus: all or deploy.resources) and check the driver"),
     rule("accelerator_error_other", GpuFault)
         .fits(&["Failed to execute the model status=", "BatchPrefillWithPagedKVCache failed with error", "BatchDecodeWithPagedKVCache failed with error",
             "(status == cudaSuccess) is false", "CUBLAS_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_INTERNAL_ERROR", "CUBLAS_STATUS_NOT_INITIALIZED",
-            "CUBLAS_STATUS_INVALID_VALUE", "CUDNN_STATUS_", "cutlass*Error Internal", "CUDA error: invalid configuration argument",
+            "CUBLAS_STATUS_INVALID_VALUE", "CUDNN_STATUS_", "cutlass*Error Internal",
+            // CUTLASS's own states, which vLLM raises without a word around them.
+            "Error: Error Internal", "execution: Error Internal", "Error: Error Invalid Problem", "Error: Error Misaligned Operand", "CUDA error: invalid configuration argument",
             "CUDA error: invalid argument", "CUDA error: operation failed due to a previous error during capture", "CUDA error: CUBLAS", "NRT_EXEC",
             "CUDA error: operation not permitted", "cudaErrorLaunchFailure", "CUDA error: context is destroyed"])
         .reads(&["status={status_code} "])
@@ -200,7 +202,7 @@ pub const RULES: &[Rule] = &[
             "LoweringException", "TritonMissing", "CppCompileError", "nvcc fatal", "ptxas fatal", "ptxas exited with", "Internal Triton PTX codegen error", "NoTritonConfigsError",
             "ninja: build stopped", "Error building extension", "NVRTC compilation failed", "NVRTC_ERROR", "neuronx-cc*failed", "Compilation failed for module", "Command '' died with",
             "MLIRError", "failed to legalize operation", "LLVM ERROR", "hipcc*failed", "Failed to compile the graph", "RuntimeError: Ninja build failed", "JIT compilation failed", "ernel compilation failed",
-            "SubprocException"])
+            "SubprocException", "ConstraintViolationError", "Constraints violated (", "Command '['ninja'*returned non-zero", "provide architecture for which code is to be generated"])
         .advise("compiling a kernel failed: try enforce-eager or optimization-level 0, clear the compile cache, or take another vLLM version"),
     // ---- talking between processes -------------------------------------------------------------------------------------
     // Uvicorn says so after `Application startup complete`, and ends.
@@ -291,7 +293,7 @@ pub const RULES: &[Rule] = &[
             "Invalid quantization method", "Unknown dtype", "Invalid attention backend", "Unrecognized distributed executor backend", "Unknown speculative", "is greater than max_lora_rank", "Unknown KV cache",
             "Load format `*` is not supported", "^ValueError: Invalid value '*' for", "^TypeError: *Config.__init__() got an unexpected keyword argument", "EngineArgs.__init__() got an unexpected keyword argument", "Unsupported attention backend", "CUDA error: invalid device ordinal", "HIP error: invalid device ordinal", "device < num_gpus INTERNAL ASSERT", "Invalid --", "Unknown load_format", "Please set `--", "must be specified when using",
             "max_num_batched_tokens (*) must", "cannot be greater than the max_model_len", "unsupported LoRA", "must be between 0", "Failed to parse*json", "not a valid AttentionBackendEnum", "Inconsistent GPU visibility env vars", "Configuration mismatch detected for engine", "use --headless", "must be a subclass of Executor", "LoRA resolver '*' not found", "VLLM_RAY_BUNDLE_INDICES", "Unknown attention backend",
-            "No tokenizer registered for tokenizer_mode", "Cannot use the fast tokenizer in slow tokenizer mode", "Unexpected extra config keys", "yaml.scanner.ScannerError", "yaml.parser.ParserError", "expected target modules in * but received"])
+            "No tokenizer registered for tokenizer_mode", "Cannot use the fast tokenizer in slow tokenizer mode", "appears to be a URI", "LoRA is not enabled", "Unexpected extra config keys", "yaml.scanner.ScannerError", "yaml.parser.ParserError", "expected target modules in * but received"])
         .clues(&["input_value="])
         .reads(&["input_value={rejected_value},", "less than or equal to {value_max} ", "attention heads ({num_attention_heads})", "parallel size ({tensor_parallel_size})",
             "LoRA rank {lora_rank} is greater than max_lora_rank {max_lora_rank}"])
@@ -320,8 +322,8 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("the hub is switched off or out of reach and the model is not in the cache: mount the cache, download it beforehand, or unset HF_HUB_OFFLINE"),
     rule("model_not_found", ModelUnavailable)
-        .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
-            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "Unrecognised GGUF reference", "The request model: * does not exist", "No adapter found for", "NoSuchBucket", "botocore.exceptions.", "An error occurred (AccessDenied)", "from libstreamer due to", "modelscope.hub.errors.NotExistError", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
+        .fits(&["is not a local folder and is not a valid model identifier", "HFValidationError", "Incorrect path_or_model_id", "Repository Not Found", "RepositoryNotFoundError", "RevisionNotFoundError", "Revision Not Found",
+            "401 Client Error", "404 Client Error", "Client error '401", "Client error '404", "is not a valid git identifier", "No such model", "Unrecognised GGUF reference", "The request model: * does not exist", "No adapter found for", "NoSuchBucket", "botocore.exceptions.", "An error occurred (AccessDenied)", "libstreamer due to", "modelscope.hub.errors.NotExistError", "Invalid username or password", "Invalid user token", "LocalTokenNotFoundError", "Invalid credentials in Authorization",
             "Loading lora * failed: No adapter", "^RuntimeError: Loading lora * failed$"])
         .reads(&["Client error '{http_status} ", "Error: {http_status} Client Error"])
         .at_start()
@@ -345,7 +347,7 @@ pub const RULES: &[Rule] = &[
     rule("weights_broken", ModelBroken)
         .fits(&["SafetensorError", "Error while deserializing header", "MetadataIncompleteBuffer", "HeaderTooLarge", "HeaderTooSmall", "InvalidHeader", "Cannot find any model weights",
             "Cannot find any safetensors model weights", "weights were not initialized from checkpoint", "Weight files referenced in index but missing", "PytorchStreamReader failed", "UnpicklingError",
-            "size mismatch for", "There is no module or parameter named", "Attempted to load weight", "Tried to load weights of size", "invalid load key", "unexpected EOF, expected", "checkpoint files are currently supported", "Could not find checkpoint files", "No model weights found in",
+            "size mismatch for", "There is no module or parameter named", "Unsupported weight name", "Attempted to load weight", "Tried to load weights of size", "invalid load key", "unexpected EOF, expected", "checkpoint files are currently supported", "Could not find checkpoint files", "No model weights found in",
             "incomplete metadata, file not fully covered", "Missing keys * in loaded state", "^KeyError: 'model.layers", "^KeyError: 'layers.", "ile *is corrupted", "heckpoint *is corrupted"])
         .at_start()
         .advise("the checkpoint's files are incomplete or do not fit the model: download them again and check free disk space"),
@@ -372,26 +374,27 @@ pub const RULES: &[Rule] = &[
     rule("import_abi_error", Environment)
         .fits(&["Tried to instantiate class '_core_C", "undefined symbol", "version `GLIBC", "version `GLIBCXX", "cannot open shared object file", "object has no attribute*_C'", "_OpNamespace' '_C*has no attribute",
             "numpy.dtype size changed", "packages that were not found in your environment", "Failed to import Ray", "Ray is not installed", "Ray version * is required, but found", "Please install * `pip install", "backend is not available*lease install", "is already used by a Transformers", "has no attribute all_special_tokens_extended", "compiled with different CUDA major versions",
-            "flashinfer-* version (*) does not match", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist"])
+            "flashinfer-* version (*) does not match", "incompatible with this Python", "invalid ELF header", "torchvision::nms does not exist", "NIXL is not available", "Failed to find function acl"])
         .clues(&["Failed to import from vllm._core_C", "Failed to import from vllm._C", "Failed to import from vllm"])
         .advise("the image's libraries do not fit together: take an image built as a whole, without packages installed over it"),
     rule("cuda_in_forked_process", Environment)
-        .fits(&["Cannot re-initialize CUDA in forked subprocess"])
-        .advise("CUDA was used before the workers were forked: set VLLM_WORKER_MULTIPROC_METHOD=spawn"),
+        .fits(&["Cannot re-initialize * in forked subprocess"])
+        .advise("the GPU was used before the workers were forked: set VLLM_WORKER_MULTIPROC_METHOD=spawn"),
     rule("cuda_error_other", GpuFault)
-        .fits(&["CUDA error: ", "HIP error: ", "CUDA driver error: ", "Triton Error [CUDA]: ", "Triton Error [HIP]: ", "level_zero backend failed with error"])
+        .fits(&["CUDA error: ", "HIP error: ", "CUDA driver error: ", "Triton Error [CUDA]: ", "Triton Error [HIP]: ", "level_zero backend failed with error", "NPU function error", "call acl api failed"])
         .fatal()
         .advise("a call to the GPU failed: look at dmesg and nvidia-smi, then try enforce-eager or another attention backend"),
     // ---- weaker signs: only where nothing above fits -----------------------------------------------------------------------------
     rule("import_error", Environment)
-        .fits(&["^ModuleNotFoundError:", "^ImportError:", "No module named", "ImportError: cannot import name", "AttributeError: partially initialized module", "A module that was compiled using NumPy 1", "Failed to load LogitsProcessor plugin", "^ValueError:*ot installed", "^AssertionError:*lease install", "^ValueError:*lease install", "^ValueError:*pip install", "^AssertionError:*kernels not found", "^PermissionError:"])
+        .fits(&["^ModuleNotFoundError:", "^ImportError:", "^NameError: name", "No module named", "ImportError: cannot import name", "AttributeError: partially initialized module", "A module that was compiled using NumPy 1", "Failed to load LogitsProcessor plugin", "^ValueError:*ot installed", "^AssertionError:*lease install", "^ValueError:*lease install", "^ValueError:*pip install", "^AssertionError:*kernels not found", "^PermissionError:"])
         .likely()
         .advise("a Python package or file is missing or unreadable in the image: take an image that has it, or check the user and mounts"),
     rule("not_supported", Unsupported)
         .fits(&["^NotImplementedError:", "^ValueError:*not supported", "^ValueError:*does not support", "^ValueError:*is incompatible", "^ValueError:*not compatible", "Value error,*not supported", "Value error,*does not support",
             "Value error,*incompatible", "Value error,*not compatible", "Value error,*requires", "^RuntimeError:*not supported", "^AssertionError:*not supported", "^RuntimeError:*does not support", "VLLMValidationError:*not supported",
-            "^ValueError:*doesn't support", "^AssertionError:*doesn't support", "^RuntimeError:*doesn't support", "^AssertionError:*does not support",
-            "^ValueError:*not yet support", "^AssertionError:*not compatible", "^AssertionError:*not yet supported", "^AttributeError:*does not support", "Cannot find model module", "^ValueError:*only support", "^AssertionError:*only support", "^RuntimeError:*only support", "Value error,*only support", "^AttributeError: '*Config' object has no attribute"])
+            "^ValueError:*doesn't support", "^AssertionError:*doesn't support", "^RuntimeError:*doesn't support", "^AssertionError:*does not support", "^RuntimeError:*do not support", "^ValueError:*do not support", "^AssertionError:*requires", "^ValueError:*requires",
+            "^ValueError:*not yet support", "^AssertionError:*not compatible", "^AssertionError:*not yet supported", "^AttributeError:*does not support", "Cannot find model module", "^ValueError:*only support", "^AssertionError:*only support", "^RuntimeError:*only support", "Value error,*only support", "^AttributeError: '*Config' object has no attribute",
+            "^AttributeError: '*ForCausalLM' object has no attribute", "^AttributeError: '*ForConditionalGeneration' object has no attribute"])
         .likely()
         .advise("this vLLM does not support what the message names: drop that option or take another version"),
     rule("config_rejected", BadArgument)
@@ -409,10 +412,11 @@ pub const RULES: &[Rule] = &[
         .likely(),
     // ---- exceptions that no wording above knows: the place where they were raised tells what rejected the start ------------------------
     rule("signature_mismatch", Environment)
-        .fits(&["^TypeError: *got an unexpected keyword argument"])
+        .fits(&["^TypeError: *got an unexpected keyword argument", "^TypeError: *() takes * positional argument*given", "^TypeError: *() missing * required positional argument",
+            "^TypeError: *() got multiple values for"])
         .likely()
         .at_start()
-        .advise("two parts of the image do not fit together: take an image built as a whole, without packages installed over it"),
+        .advise("two parts of the image do not fit together: take an image built as a whole, without packages installed over it, or another vLLM version"),
     rule("rejected_by_configuration", BadArgument)
         .fits(&["^ValueError:", "^AssertionError", "^TypeError:", "^KeyError:", "^argparse.Argument", "^RuntimeError:", "JSONDecodeError:", "^FileNotFoundError:"])
         .raised_in(&["/vllm/config/", "/vllm/config.py", "/vllm/engine/arg_utils.py", "/vllm/envs.py", "/vllm/entrypoints/cli/", "/vllm/entrypoints/launchers/cli_args.py", "/vllm/entrypoints/openai/cli_args.py",
@@ -421,7 +425,7 @@ pub const RULES: &[Rule] = &[
         .at_start()
         .advise("vLLM's configuration rejects the settings: correct {flag}"),
     rule("rejected_by_weight_loader", ModelBroken)
-        .fits(&["^ValueError:", "^AssertionError", "^KeyError:", "^RuntimeError:", "^IndexError:"])
+        .fits(&["^ValueError:", "^AssertionError", "^KeyError:", "^RuntimeError:", "^IndexError:", "^AttributeError:"])
         .raised_in(&["in load_weights", "in weight_loader", "in _load_w", "in load_column_parallel_weight", "in load_row_parallel_weight", "in load_merged_column_weight", "in load_qkv_weight",
             "in default_weight_loader", "in safetensors_weights_iterator", "in pt_weights_iterator", "/model_loader/weight_utils.py", "/vllm/model_executor/parameter.py"])
         .likely()
@@ -429,7 +433,7 @@ pub const RULES: &[Rule] = &[
         .advise("a tensor of the checkpoint does not fit the model: download it again, or take a vLLM version that knows this checkpoint's layout"),
     rule("rejected_by_kernels", Unsupported)
         .fits(&["^ValueError:", "^AssertionError", "^RuntimeError:"])
-        .raised_in(&["/layers/quantization/", "/layers/fused_moe/", "/vllm/attention/", "/vllm/v1/attention/", "/vllm/platforms/", "/vllm/lora/", "/vllm/spec_decode/", "/vllm/v1/spec_decode/"])
+        .raised_in(&["/vllm/_custom_ops.py", "/layers/quantization/", "/layers/fused_moe/", "/vllm/attention/", "/vllm/v1/attention/", "/vllm/platforms/", "/vllm/lora/", "/vllm/spec_decode/", "/vllm/v1/spec_decode/"])
         .likely()
         .at_start()
         .advise("this vLLM or this GPU does not support what the message names: drop that option, or take another version or quantisation"),
@@ -445,7 +449,7 @@ pub const RULES: &[Rule] = &[
         .advise("the workers could not talk: check shm_size or ipc: host, NCCL_SOCKET_IFNAME and that every worker still runs"),
     rule("raised_by_tokenizer", ModelBroken)
         .fits(&["^ValueError:", "^TypeError:", "^AttributeError:", "^KeyError:", "^OSError:", "^Exception: ", "^RuntimeError:"])
-        .raised_in(&["/transformers/tokenization_", "-packages/tokenizers/", "/sentencepiece/", "/tiktoken/", "/mistral_common/", "/transformers/convert_slow_tokenizer.py"])
+        .raised_in(&["/transformers/tokenization_", "-packages/tokenizers/", "/sentencepiece/", "/tiktoken/", "/mistral_common/", "/transformers/convert_slow_tokenizer.py", "/xgrammar/tokenizer_info.py"])
         .likely()
         .at_start()
         .advise("the tokenizer cannot be read: download the model again, or set tokenizer or tokenizer-mode"),
@@ -467,7 +471,7 @@ pub const RULES: &[Rule] = &[
     rule("engine_dead", EngineDead)
         .fits(&["engine core exited unexpectedly", "Engine process (pid ", "died unexpectedly, shutting down", "Engine core proc * died unexpectedly", "Engine process failed to start", "Worker proc * died unexpectedly", "WorkerProc was terminated",
             "EngineCore encountered a fatal error", "EngineCore hit an exception", "Got fatal signal from worker processes", "is already dead, terminating server process", "EngineDeadError", "Engine core initialization failed", "EngineCore failed to start", "WorkerProc failed to start",
-            "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "RayActorError", "child signal 9", "Exception in worker*while processing method init", "Exception in worker*while processing method load_model", "Exception in worker*while processing method determine_num",
+            "Engine background task failed", "Background loop has errored already", "Engine loop is not running", "Engine loop has died", "AsyncEngineDeadError", "MQEngineDeadError", "AsyncLLM output_handler failed", "The actor died unexpectedly", "ActorDiedError", "RayActorError", "child signal 9", "Exception in worker*while processing method init", "Exception in worker*while processing method load_model", "Exception in worker*while processing method determine_num",
             "Error executing method*init", "Error executing method*load_model", "Error executing method*determine_num", "WorkerProc initialization failed"])
         .reads(&["Engine process (pid {engine_pid}) died", "child signal {signal}"])
         .dead(),

@@ -12,6 +12,9 @@ const FRAMES: &[(&str, Stage)] = &[
     ("in determine_num_available_blocks", Stage::Profile),
     ("in profile_run", Stage::Profile),
     ("in profile_cudagraph_memory", Stage::Profile),
+    // The sampler and pooler are tried with as many requests as may run, which is a question of that number, not of graphs.
+    ("in _dummy_sampler_run", Stage::Profile),
+    ("in _dummy_pooler_run", Stage::Profile),
     ("in capture_model", Stage::GraphCapture),
     ("in _capture_cudagraphs", Stage::GraphCapture),
     ("in compile_or_warm_up_model", Stage::GraphCapture),

@@ -280,7 +280,7 @@ impl<'c> Case<'c> {
     }
 
     fn found(&self, rule: &'static Rule, at: usize) -> Finding {
-        let (rule, at) = self.behind_hook(self.behind_communication(rule, at));
+        let (rule, at) = self.behind_hook(self.behind_compiler(self.behind_communication(rule, at)));
         let mut finding = Finding::new(rule.cause, of_rule(self.view, rule, at));
         finding.decided = Some((rule, at));
         if rule.cause == Cause::GpuOom {
@@ -305,6 +305,15 @@ impl<'c> Case<'c> {
             matches!(found.cause, Cause::GpuOom | Cause::ShmTooSmall).then_some((found, i))
         });
         memory.next().unwrap_or((rule, at))
+    }
+
+    /// A compiler says that its backend raised something, and what it raised stands on the next line.
+    fn behind_compiler(&self, (rule, at): (&'static Rule, usize)) -> (&'static Rule, usize) {
+        if rule.cause != Cause::CompileFailed || !self.view.message(at).trim_end().ends_with(" raised:") {
+            return (rule, at);
+        }
+        let raised = (at + 1..self.end).find(|i| self.view.process(*i) == self.view.process(at));
+        raised.and_then(|i| Some((self.rule_at(i, Tier::Root)?, i))).unwrap_or((rule, at))
     }
 
     /// Docker says that a hook failed, and what the hook wrote stands on the next lines.

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::{BANNER, NOT_STARTED, by_engine};
-use crate::domain::Cause;
+use crate::domain::{Cause, Stage};
 
 use Cause::*;
 
@@ -62,6 +62,7 @@ const LINES: &[(Cause, &[&str])] = &[
             "OSError: [Errno 28] No space left on device: '/dev/shm/psm_7d01c2'",
             "RuntimeError: DataLoader worker (pid 211) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory.",
             "ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.\nLast error:\nError while creating shared memory segment /dev/shm/nccl-9JxkZV (size 33030528), error: No space left on device (28)",
+            "RuntimeError: unable to write to file </torch_88_1020304050>",
         ],
     ),
     (
@@ -88,6 +89,8 @@ const LINES: &[(Cause, &[&str])] = &[
             "ValueError: speculative_draft_tensor_parallel_size=3 cannot be other value than 1 or target model tensor_parallel_size",
             "AssertionError: please ensure that world_size (4) is less than than max local gpu count (2)",
             "ValueError: rope_scaling should have a 'rope_type' key",
+            "ValueError: VLLM_PORT 'tcp://10.9.8.7:8000' appears to be a URI. This may be caused by a Kubernetes service discovery issue",
+            "AssertionError: LoRA is not enabled",
         ],
     ),
     (
@@ -112,6 +115,10 @@ const LINES: &[(Cause, &[&str])] = &[
             "AttributeError: 'Gemma9Config' object has no attribute 'text_config'",
             "RuntimeError: FlashInfer backend currently only supports models in which all layers share the same values",
             "AssertionError: Chunked prefill is not yet supported for TPU backend",
+            "Unable to get JIT kernel for brgemm. Params: M=2, N=2, K=64",
+            "RuntimeError: Worker failed with error 'this CANN version do not support with this format', please check the stack trace above for the root cause",
+            "AssertionError: This transfer requires another layout of the states.",
+            "AttributeError: 'Qwen9ForCausalLM' object has no attribute 'make_empty_intermediate_tensors'",
         ],
     ),
     (
@@ -127,6 +134,8 @@ const LINES: &[(Cause, &[&str])] = &[
             "botocore.exceptions.NoCredentialsError: Unable to locate credentials",
             "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.",
             "modelscope.hub.errors.NotExistError: The model: qwen/none-7b does not exist",
+            "OSError: Incorrect path_or_model_id: '/data/none'. Please provide either the path to a local folder or the repo_id of a model on the Hub.",
+            "Exception: Could not send runai_request to libstreamer due to: b'File access error'",
         ],
     ),
     (
@@ -141,6 +150,7 @@ const LINES: &[(Cause, &[&str])] = &[
             "Exception: EOF while parsing a value at line 1 column 0",
             "OSError: It looks like the config file at '/models/x/config.json' is not a valid JSON file.",
             "ValueError: Following weights were not initialized from checkpoint: {'model.layers.3.mlp.down_proj.weight'}",
+            "ValueError: Unsupported weight name: visual.proj.weight",
         ],
     ),
     (
@@ -155,6 +165,7 @@ const LINES: &[(Cause, &[&str])] = &[
             "RuntimeError: No HIP GPUs are available",
             "docker: Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error running prestart hook #0: exit status 1, stdout: , stderr: Auto-detected mode as 'legacy'\nnvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file: no such file or directory: unknown",
             "docker: Error response from daemon: CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=all",
+            "RuntimeError: Bad StatusOr access: INTERNAL: Failed to get global TPU topology.",
         ],
     ),
     (
@@ -167,6 +178,9 @@ const LINES: &[(Cause, &[&str])] = &[
             "RuntimeError: CUDA error: an NVLink error nobody has a pattern for",
             "/opt/vllm/lib/python3.12/site-packages/torch/cuda/__init__.py:174: UserWarning: CUDA initialization: The NVIDIA driver on your system is too old (found version 12020).",
             "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 804: forward compatibility was attempted on non supported HW",
+            "../aten/src/ATen/native/cuda/IndexKernel.cu:93: operator(): block: [2,0,0], thread: [7,0,0] Assertion `index out of bounds: 0 <= tmp4 < 64` failed.",
+            "RuntimeError: Error Internal",
+            "RuntimeError: npuSynchronizeDevice:torch_npu/a.cpp:5 NPU function error: AclrtSynchronizeDeviceWithTimeout, error code is 507013",
         ],
     ),
     (
@@ -201,6 +215,9 @@ const LINES: &[(Cause, &[&str])] = &[
             "RuntimeError: Ninja build failed. Ninja output:\n[1/3] nvcc -c x.cu\nninja: build stopped: subcommand failed.",
             "AssertionError: expected size 4096==4096, stride 1==4096 at dim=0",
             "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'",
+            "torch.fx.experimental.symbolic_shapes.ConstraintViolationError: Constraints violated (L['x'].size()[0])!",
+            "subprocess.CalledProcessError: Command '['ninja', '-v', '-C', '/c/86/cached_ops']' returned non-zero exit status 1.",
+            "Error: Please provide architecture for which code is to be generated.",
         ],
     ),
     (
@@ -226,6 +243,13 @@ const LINES: &[(Cause, &[&str])] = &[
             "ImportError: /lib/x86_64-linux-gnu/libstdc++.so.6: version `GLIBCXX_3.4.32' not found",
             "ValueError: numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header, got 88 from PyObject",
             "AssertionError: DeepEP kernels not found. Please follow https://github.com/vllm-project/vllm to install them",
+            "RuntimeError: Cannot re-initialize NPU in forked subprocess. To use NPU with multiprocessing, you must use the 'spawn' start method",
+            "RuntimeError: NIXL is not available",
+            "RuntimeError: Failed to find function aclmdlRICaptureBegin",
+            "TypeError: varlen_fwd() takes 14 positional arguments but 15 were given",
+            "TypeError: WidgetAttention.__init__() missing 1 required positional argument: 'layer_idx'",
+            "TypeError: WidgetImpl.__init__() got multiple values for keyword argument 'pad'",
+            "NameError: name 'vllm_ops' is not defined",
         ],
     ),
     (
@@ -253,6 +277,7 @@ const LINES: &[(Cause, &[&str])] = &[
             "!!!!!!! Segfault encountered !!!!!!!",
             "ERROR 05-21 09:27:46 [multiproc_executor.py:123] Worker proc VllmWorker-6 died unexpectedly, shutting down executor.",
             "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.",
+            "ERROR 05-21 09:27:46 async_llm_engine.py:58] Engine background task failed",
         ],
     ),
 ];
@@ -312,10 +337,46 @@ fn an_exception_that_no_wording_knows_is_judged_by_the_place_that_raised_it() {
     assert_eq!(raised("vllm/config/scheduler.py", "ValueError: widgets are off by one"), BadArgument);
     assert_eq!(raised("vllm/engine/arg_utils.py", "AssertionError: widgets first"), BadArgument);
     assert_eq!(raised("vllm/model_executor/layers/quantization/awq.py", "ValueError: group of 48"), Unsupported);
+    assert_eq!(raised("vllm/_custom_ops.py", "AssertionError"), Unsupported);
+    assert_eq!(
+        raised("xgrammar/tokenizer_info.py", "AttributeError: 'Widget' object has no attribute 'v'"),
+        ModelBroken
+    );
     assert_eq!(raised("torch/_inductor/graph.py", "AssertionError"), CompileFailed);
     assert_eq!(raised("torch/distributed/distributed_c10d.py", "RuntimeError: it broke"), Communication);
     assert_eq!(raised("vllm/v1/core/sched/scheduler.py", "AssertionError: nobody knows"), Unknown);
     assert_eq!(raised("vllm/v1/worker/gpu_model_runner.py", "KeyError: 3"), Unknown);
     let loading = "Traceback (most recent call last):\n  File \"/x/vllm/model_executor/models/qwen3.py\", line 12, in load_weights\n    p = d[name]\n        ~^^^^^^\nKeyError: 'blocks.0.gate.scale'\n";
     assert_eq!(diagnose(&format!("{BANNER}{}{NOT_STARTED}", by_engine(loading)), None, None).cause, ModelBroken);
+}
+
+#[test]
+fn what_a_compilers_backend_raised_tells_more_than_that_it_raised() {
+    let wrapped = |inner: &str| {
+        let text = format!("torch._dynamo.exc.BackendCompilerFailed: backend='<VllmBackend>' raised:\n{inner}\n");
+        diagnose(&format!("{BANNER}{}{NOT_STARTED}", by_engine(&text)), None, None).cause
+    };
+    assert_eq!(wrapped("RuntimeError: Triton Error [CUDA]: device kernel image is invalid"), GpuFault);
+    assert_eq!(
+        wrapped("RuntimeError: Failed to find C compiler. Please specify via CC environment variable."),
+        Environment
+    );
+    assert_eq!(wrapped("AssertionError: nobody knows"), CompileFailed);
+}
+
+#[test]
+fn an_engine_whose_loop_failed_is_not_healthy() {
+    let ready =
+        "INFO:     Application startup complete.\nINFO:     10.9.8.7:5 - \"POST /v1/completions HTTP/1.1\" 200 OK\n";
+    let loop_failed = "ERROR 09-27 03:05:43 async_llm_engine.py:58] Engine background task failed\nERROR 09-27 03:05:43 async_llm_engine.py:58] AssertionError\n";
+    let failure = diagnose(&format!("{BANNER}{ready}{loop_failed}"), None, None);
+    assert_eq!(failure.cause, Unknown);
+    assert!(failure.evidence[0].text.ends_with("AssertionError"), "{:?}", failure.evidence);
+}
+
+#[test]
+fn memory_that_ran_out_in_a_trial_of_the_sampler_is_a_question_of_requests() {
+    let frames = "Traceback (most recent call last):\n  File \"/x/gpu_worker.py\", line 9, in compile_or_warm_up_model\n    a()\n  File \"/x/gpu_model_runner.py\", line 7, in _dummy_sampler_run\n    b()\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB.\n";
+    let failure = diagnose(&format!("{BANNER}{}{NOT_STARTED}", by_engine(frames)), None, None);
+    assert_eq!((failure.cause, failure.stage), (GpuOom, Some(Stage::Profile)));
 }
