@@ -2,7 +2,7 @@
 # The soak: sweeps of the simulated engine as a local process, killed at random moments, until the kills are as many as asked for.
 # Proves for every sweep: no finished scenario is lost or repeated, no process is left, no restoration is open.
 #
-#   usage: bash benches/soak.sh [KILLS]     1000 kills took twelve minutes on two busy cores
+#   usage: bash benches/soak.sh [KILLS]     1000 kills took seven to twelve minutes on two cores
 #
 # VGRID_TEST_SEED=N chooses the first seed; a failure names its own.
 set -euo pipefail
