@@ -29,6 +29,7 @@ configs:
   - { name: too_much_memory, flags: { gpu-memory-utilization: 0.99 } }
 baseline: as_deployed
 suite:
+  smoke: { fit: false }
   kv_cache: { prefix_tokens: [512, 2048, 4096], repeats: 6, output_tokens: 8 }
   load: { concurrency: [1, 4, 16], requests_per_user: 8, prompt_tokens: 256, output_tokens: 32 }
 objectives:
